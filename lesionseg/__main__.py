@@ -1,0 +1,5 @@
+"""``python -m lesionseg``."""
+
+from lesionseg.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""Make an object from a description: ``{"_target_": "package.module.Class", **arguments}``."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def locate(target: str) -> Callable[..., Any]:
+    """The class or function of that dotted name.
+
+    Raises:
+        ValueError: there is none; the message says which part of the name exists.
+    """
+    module_name, _, attribute = target.rpartition(".")
+    try:
+        found = getattr(import_module(module_name), attribute) if module_name else None
+    except ImportError as error:
+        raise ValueError(f"_target_ {target!r} cannot be imported: {error}") from error
+    except AttributeError as error:
+        raise ValueError(f"_target_ {target!r}: module {module_name!r} has no {attribute!r}") from error
+    if not callable(found):
+        raise ValueError(f"_target_ {target!r} is no class or function: write its full dotted name")
+    result: Callable[..., Any] = found
+    return result
+
+
+def target_faults(spec: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a description, without making the object: target, unknown and missing arguments."""
+    try:
+        found = locate(str(spec["_target_"]))
+    except ValueError as error:
+        return [str(error)]
+    arguments = {key: value for key, value in spec.items() if key != "_target_"}
+    signature = inspect.signature(found)
+    parameters = signature.parameters.values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    faults = [
+        f"{key}: {spec['_target_']} takes no such argument; it takes {', '.join(known)}"
+        for key in arguments
+        if key not in known and not takes_any
+    ]
+    faults += [
+        f"{parameter.name}: {spec['_target_']} needs this argument"
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.name in known
+        and parameter.name not in arguments
+    ]
+    return faults
+
+
+def build(spec: Mapping[str, Any], kind: type[Any] = object) -> Any:
+    """Make the object that a description names.
+
+    Args:
+        spec: ``_target_`` and the arguments.
+        kind: the class that the target must be or inherit from, looked at before anything is called: a
+            description may come from somebody else's file.
+
+    Raises:
+        ValueError: no such target, wrong arguments, or another kind of object.
+    """
+    faults = target_faults(spec)
+    if faults:
+        raise ValueError("; ".join(faults))
+    found = locate(str(spec["_target_"]))
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ValueError(f"_target_ {spec['_target_']!r} is no {kind.__name__}")
+    arguments = {key: value for key, value in spec.items() if key != "_target_"}
+    try:
+        return found(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{spec['_target_']}: {error}") from error

@@ -1,0 +1,262 @@
+"""The command line: the one place with Hydra's main.
+
+Heavy libraries are imported where they are needed, so that help and errors in a configuration come at once.
+"""
+
+import hashlib
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lesionseg.config.compose import Job, Request
+    from lesionseg.config.schema import TrainConfig
+
+COMMANDS = {
+    "train": "train one configuration, or a sweep of them with --multirun",
+    "evaluate": "score a trained model on labelled studies",
+    "compare": "what the second arm of a sweep gains over the first",
+    "predict": "segment studies with a trained model",
+    "check": "list what a dataset holds for a task, and every fault",
+    "ui": "open MLflow's pages on what was run",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 a run failed, 2 configuration or data wrong, 143 stopped by SIGTERM."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if command in ("-h", "--help", "help"):
+        print(_overview())
+        raise SystemExit(0)
+    if command == "--version":
+        from lesionseg import __version__
+
+        print(__version__)
+        raise SystemExit(0)
+    if command not in COMMANDS:
+        print(f"lesionseg: there is no command {command!r}\n\n{_overview()}", file=sys.stderr)
+        raise SystemExit(2)
+    if {"-h", "--help"} & set(rest):
+        print(_help(command))
+        raise SystemExit(0)
+    signal.signal(signal.SIGTERM, _stopped)
+    raise SystemExit(_run(command, rest))
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    from lesionseg.errors import InputError
+
+    try:
+        if {"--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help"} & {
+            argument.partition("=")[0] for argument in arguments
+        }:
+            _hydra(command, arguments, lambda config: None)
+            return 0
+        request = _request(command, arguments)
+        return _train(request, arguments) if command == "train" else _other(request)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _request(command: str, arguments: list[str]) -> "Request":
+    from hydra._internal.utils import get_args_parser
+
+    from lesionseg.config.compose import Request
+
+    parsed = get_args_parser().parse_args(arguments)
+    return Request(
+        command=command,
+        overrides=tuple(parsed.overrides),
+        config_dir=Path(parsed.config_dir) if parsed.config_dir else None,
+        config_name=parsed.config_name,
+        multirun=parsed.multirun,
+    )
+
+
+def _train(request: "Request", arguments: list[str]) -> int:
+    from dataclasses import replace
+
+    from lesionseg.config.compose import compose_jobs
+
+    if request.multirun and not any(text.startswith("sweep=") for text in request.overrides):
+        name = hashlib.sha256(" ".join(sorted(request.overrides)).encode()).hexdigest()[:8]
+        request = replace(request, overrides=(*request.overrides, f"sweep=sweep-{name}"))
+        arguments = [*arguments, f"sweep=sweep-{name}"]
+    jobs = compose_jobs(request)
+    configs: list[TrainConfig] = [job.config for job in jobs]  # type: ignore[misc]
+    sources = _sources(request, jobs)
+
+    from lesionseg.runs.estimate import announce
+    from lesionseg.runs.preflight import preflight
+    from lesionseg.runs.train import train
+
+    preflight([*sources.values(), *configs])
+    announce(list(sources.values()), configs)
+    for source in sources.values():
+        result = train(source, position="[source]")
+        if result.checkpoint is None:
+            print("The source model could not be trained; nothing else was started.", file=sys.stderr)
+            return 1
+        arguments = [*arguments, f"init.checkpoint={result.checkpoint}"]
+    return _launch(arguments, configs)
+
+
+def _sources(request: "Request", jobs: "Sequence[Job]") -> "dict[str, TrainConfig]":
+    """The runs that train the source models which jobs ask for in ``init.source``."""
+    from dataclasses import replace
+
+    from lesionseg.config.compose import compose_one, fixed_overrides
+    from lesionseg.config.validate import validate
+    from lesionseg.errors import InputError
+
+    sources: dict[str, TrainConfig] = {}
+    for job in jobs:
+        init = job.config.init  # type: ignore[attr-defined]
+        if init.strategy == "scratch" or init.checkpoint or not init.source:
+            continue
+        inherited = [
+            text
+            for text in fixed_overrides(request.overrides)
+            if not text.startswith(("init=", "init.", "sweep=", "train_size=", "repeat=", "force="))
+        ]
+        overrides = (*inherited, *init.source, "init=scratch", "sweep=null")
+        composed = compose_one(replace(request, overrides=overrides))
+        sources[" ".join(init.source)] = validate("train", composed)  # type: ignore[assignment]
+    if len(sources) > 1:
+        raise InputError(
+            "init.source: one sweep can train one source model; train the others first and give checkpoints"
+        )
+    return sources
+
+
+def _launch(arguments: list[str], configs: "Sequence[TrainConfig]") -> int:
+    """Hand the jobs to Hydra's launcher and tell how they ended."""
+    total, began = len(configs), time.monotonic()
+    outcomes: list[str] = []
+
+    def task(composed: Any) -> str:
+        from hydra.core.hydra_config import HydraConfig
+
+        from lesionseg.config.validate import validate
+        from lesionseg.runs.train import train
+
+        number = int(HydraConfig.get().job.get("num", 0) or 0)
+        position = ""
+        if total > 1:
+            passed = time.monotonic() - began
+            left = timedelta(seconds=round(passed / number * (total - number))) if number else None
+            position = f"[{number + 1}/{total}{f', {left} left' if left else ''}]"
+        config: TrainConfig = validate("train", composed)  # type: ignore[assignment]
+        outcomes.append(train(config, position=position).status)
+        return outcomes[-1]
+
+    _hydra("train", arguments, task)
+    return _finish(configs, outcomes)
+
+
+def _finish(configs: "Sequence[TrainConfig]", outcomes: Sequence[str]) -> int:
+    from lesionseg.runs.plan import store_of
+    from lesionseg.tracking import close_sweep
+
+    first = configs[0]
+    if first.sweep is None:
+        return 1 if "failed" in outcomes else 0
+    counts = close_sweep(store_of(first.tracking, first.paths), first.sweep)
+    told = ", ".join(f"{number} {status.lower()}" for status, number in sorted(counts.items()))
+    print(f"Sweep {first.sweep}: {told}.")
+    print(f"  lesionseg compare sweep={first.sweep}    the table and the figure")
+    print(f"  lesionseg ui sweep={first.sweep}         the runs in MLflow")
+    return 0 if set(counts) <= {"FINISHED"} else 1
+
+
+def _hydra(command: str, arguments: list[str], task: Any) -> None:
+    import hydra
+    from omegaconf import OmegaConf
+
+    from lesionseg.config.location import conf_dir
+
+    OmegaConf.register_new_resolver("count", len, replace=True)
+    sys.argv = [f"lesionseg {command}", *arguments]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+
+
+def _other(request: "Request") -> int:
+    from lesionseg.config.compose import compose_jobs
+    from lesionseg.errors import InputError
+
+    jobs = compose_jobs(request)
+    if len(jobs) > 1:
+        raise InputError(
+            f"lesionseg {request.command} takes one configuration; sweeps are for lesionseg train"
+        )
+    config: Any = jobs[0].config
+    if request.command == "check":
+        from lesionseg.runs.check import check
+        from lesionseg.runs.cohort import load_cohort
+
+        output = Path(config.output) if config.output else None
+        return check(load_cohort(config.dataset), config.task.channels, config.task.target, output=output)
+    if request.command == "evaluate":
+        from lesionseg.runs.evaluate import evaluate
+
+        return evaluate(config)
+    if request.command == "predict":
+        from lesionseg.runs.predict import predict
+
+        return predict(config)
+    if request.command == "compare":
+        from lesionseg.runs.compare import compare
+
+        return compare(config)
+    from lesionseg.runs.ui import ui
+
+    return ui(config)
+
+
+def _stopped(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "lesionseg: how many scans does a lesion segmentation need, and how many does pretraining save?",
+            "",
+            "usage: lesionseg COMMAND [key=value ...]    lesionseg COMMAND --help tells what can be set",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _help(command: str) -> str:
+    """The command's own configuration file, and the choices of each group, read without Hydra."""
+    from lesionseg.config.location import conf_dir
+
+    conf = conf_dir()
+    text = (conf / f"{command}.yaml").read_text(encoding="utf-8").rstrip()
+    groups = []
+    for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
+        if f"- {folder.name}: " in text:
+            names = sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("_"))
+            groups.append(f"  {folder.name}={' | '.join(names)}")
+    return "\n".join(
+        [
+            f"usage: lesionseg {command} [key=value ...] [--config-dir FOLDER]"
+            + (" [--multirun]" if command == "train" else ""),
+            "",
+            f"{COMMANDS[command]}. What can be chosen:" if groups else f"{COMMANDS[command]}.",
+            *groups,
+            "",
+            "The command's own settings, with their defaults; --cfg job shows the whole configuration:",
+            "",
+            text,
+        ]
+    )

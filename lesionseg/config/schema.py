@@ -1,0 +1,316 @@
+"""What each configuration may hold: names, types and ranges.
+
+Hydra composes plain YAML; these models judge the composed result, so that every fault is listed at once.
+Unknown keys are faults, and no value is converted on the sly (``strict``).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lesionseg.data.channels import Channel, parse_channel
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _file_name(value: str) -> str:
+    """Names become folders and MLflow tags."""
+    if not value or not all(letter.isalnum() or letter in "-_.+" for letter in value) or value[0] == ".":
+        raise ValueError(
+            "a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.'"
+        )
+    return value
+
+
+def _channel_text(value: str) -> str:
+    return str(parse_channel(value))
+
+
+Name = Annotated[str, AfterValidator(_file_name)]
+ChannelText = Annotated[str, AfterValidator(_channel_text)]
+Millimetres = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+Voxels = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)]
+Target = Annotated[dict[str, Any], AfterValidator(lambda spec: _with_target(spec))]
+Patterns = dict[str, list[str]]
+Columns = dict[str, str]
+
+
+def _with_target(spec: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(spec.get("_target_"), str):
+        raise ValueError("needs a key '_target_': the dotted name of a class")
+    return spec
+
+
+class SyntheticSection(_Section):
+    """What the embedded cohort is drawn from."""
+
+    subjects: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    pathology: Literal["ms", "infarct"]
+    shape: Annotated[list[Annotated[int, Field(ge=32)]], Field(min_length=3, max_length=3)]
+    spacing: Millimetres
+
+
+class DatasetSection(_Section):
+    """Where the scans are, and which file is which contrast and which mask."""
+
+    name: Name
+    format: Literal["bids", "manifest", "nnunet"]
+    root: str
+    images: Patterns | Columns
+    masks: Patterns | Columns
+    subjects: list[str] | None = None
+    synthetic: SyntheticSection | None = None
+    # manifest: names of columns
+    subject: str = "subject"
+    session: str = "session"
+    site: str = "site"
+    split: str = "split"
+    # nnU-Net: how a case's name is made
+    case: str = "{subject}"
+
+    @model_validator(mode="after")
+    def _patterns_fit_the_format(self) -> "DatasetSection":
+        kind: type = list if self.format == "bids" else str
+        for group in ("images", "masks"):
+            for key, value in getattr(self, group).items():
+                if not isinstance(value, kind):
+                    what = "a list of file patterns" if kind is list else "a name"
+                    raise ValueError(
+                        f"{group}.{key} must be {what} for format={self.format}, found {value!r}"
+                    )
+        return self
+
+
+class MatchingSection(_Section):
+    """When a lesion counts as found."""
+
+    criterion: Literal["any_overlap"]
+    connectivity: Literal[6, 18, 26]
+
+
+class TaskSection(_Section):
+    """What is to be found in which images."""
+
+    name: Name
+    inputs: list[ChannelText] = Field(min_length=1)
+    target: Name
+    spacing: Millimetres
+    patch_size: Voxels
+    sessions: Literal["first", "last", "all"]
+    matching: MatchingSection
+    min_lesion_volume: float = Field(ge=0)
+
+    @field_validator("inputs")
+    @classmethod
+    def _distinct(cls, inputs: list[str]) -> list[str]:
+        twice = sorted({name for name in inputs if inputs.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"channels are matched by name, and {', '.join(map(repr, twice))} stands there twice"
+            )
+        return inputs
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The input channels, parsed."""
+        return tuple(parse_channel(text) for text in self.inputs)
+
+
+class ModelSection(_Section):
+    """The network: a class by its dotted name, and its arguments."""
+
+    name: Name
+    network: Target
+
+
+class InitSection(_Section):
+    """Where the first weights come from."""
+
+    name: Name
+    strategy: Literal["scratch", "pretrained"]
+    checkpoint: str | None
+    source: list[str] | None
+    min_loaded: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _pretrained_needs_weights(self) -> "InitSection":
+        if self.strategy == "pretrained" and not (self.checkpoint or self.source):
+            raise ValueError(
+                "init=pretrained needs a source model: init.checkpoint=<path or runs:/<run id>>, or init.source "
+                "with the overrides of a run that trains one"
+            )
+        return self
+
+
+class AugmentSection(_Section):
+    """TorchIO transforms, applied to every training patch in this order."""
+
+    name: Name
+    transforms: list[Target]
+
+
+class LossSection(_Section):
+    """A loss that takes logits and target."""
+
+    name: Name
+    function: Target
+
+
+class OptimSection(_Section):
+    """AdamW with a linear warm-up and a cosine or constant schedule."""
+
+    name: Name
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    schedule: Literal["cosine", "constant"]
+    gradient_clip: float = Field(ge=0)
+
+
+class TrainerSection(_Section):
+    """The budget, the same for every arm, and the machine."""
+
+    name: Name
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    validate_every: int = Field(ge=1)
+    lesion_share: float = Field(ge=0, le=1)
+    window_overlap: float = Field(ge=0, lt=1)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    accelerator: str
+    devices: int | str | list[int]
+    strategy: str
+    num_workers: int = Field(ge=0)
+    threads: int | None = Field(ge=1)
+    log_every: int = Field(ge=1)
+
+
+class MetricsSection(_Section):
+    """How probability becomes a mask, and which checkpoint is the best."""
+
+    name: Name
+    threshold: float = Field(gt=0, lt=1)
+    monitor: Literal["val/lesion_f1", "val/lesion_sensitivity", "val/lesion_ppv", "val/dice"]
+    save_predictions: bool
+
+
+class TrackingSection(_Section):
+    """The MLflow store."""
+
+    name: Name
+    uri: str
+    experiment: Name
+    artifacts: str | None
+
+
+class PathsSection(_Section):
+    """Where everything that a run writes lies."""
+
+    outputs: str
+
+
+class SplitSection(_Section):
+    """Who is tested on, and who is validated on: a share of the subjects, or a number of them, or a file."""
+
+    test: int | float
+    validation: int | float
+    seed: int = Field(ge=0)
+    file: str | None
+
+    @field_validator("test", "validation")
+    @classmethod
+    def _share_or_count(cls, value: int | float) -> int | float:
+        if isinstance(value, bool) or value <= 0 or (isinstance(value, float) and value >= 1):
+            raise ValueError(
+                "write a share of the subjects (between 0 and 1) or how many they are (1, 2, ...)"
+            )
+        return value
+
+
+class TrainConfig(_Section):
+    """``lesionseg train``."""
+
+    dataset: DatasetSection
+    task: TaskSection
+    model: ModelSection
+    init: InitSection
+    augment: AugmentSection
+    loss: LossSection
+    optim: OptimSection
+    trainer: TrainerSection
+    metrics: MetricsSection
+    tracking: TrackingSection
+    paths: PathsSection
+    split: SplitSection
+    train_size: int = Field(ge=1)
+    repeat: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    sweep: Name | None
+    force: bool
+
+
+class EvaluateConfig(_Section):
+    """``lesionseg evaluate``: score a model on labelled studies."""
+
+    checkpoint: str
+    dataset: DatasetSection
+    trainer: TrainerSection
+    tracking: TrackingSection
+    paths: PathsSection
+    threshold: float | None = Field(gt=0, lt=1)
+    subjects: list[str] | None
+    output: str
+
+
+class PredictConfig(_Section):
+    """``lesionseg predict``: segment studies with a model."""
+
+    checkpoint: str
+    dataset: DatasetSection
+    trainer: TrainerSection
+    tracking: TrackingSection
+    paths: PathsSection
+    threshold: float | None = Field(gt=0, lt=1)
+    subjects: list[str] | None
+    output: str
+
+
+class CompareConfig(_Section):
+    """``lesionseg compare``: two arms of a finished sweep."""
+
+    sweep: Name
+    arms: Annotated[list[str], Field(min_length=2, max_length=2)]
+    tracking: TrackingSection
+    paths: PathsSection
+    output: str
+
+
+class CheckConfig(_Section):
+    """``lesionseg check``: read a dataset and say what is wrong with it."""
+
+    dataset: DatasetSection
+    task: TaskSection
+    paths: PathsSection
+    output: str | None
+
+
+class UiConfig(_Section):
+    """``lesionseg ui``: MLflow's pages on this machine."""
+
+    tracking: TrackingSection
+    paths: PathsSection
+    port: int = Field(ge=1, le=65535)
+    sweep: Name | None
+
+
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "compare": CompareConfig,
+    "check": CheckConfig,
+    "ui": UiConfig,
+}

@@ -1,0 +1,93 @@
+"""Judge one composed configuration: missing values, unknown keys, types, ranges, ``_target_``s."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from lesionseg.build import target_faults
+from lesionseg.config.schema import SCHEMAS
+from lesionseg.errors import InputError
+
+
+def validate(command: str, config: DictConfig) -> BaseModel:
+    """The configuration as plain, frozen values.
+
+    Raises:
+        InputError: every fault, each with its key.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    faults = [f"{key}: has no value; give it as {key}=..." for key in missing]
+    try:
+        values = OmegaConf.to_container(config, resolve=not missing)
+    except OmegaConfBaseException as error:
+        raise InputError([*faults, " ".join(str(error).split())]) from error
+    assert isinstance(values, dict)
+    plain: dict[str, Any] = {str(key): value for key, value in values.items()}
+    judged: BaseModel | None = None
+    try:
+        judged = SCHEMAS[command].model_validate(plain)
+    except ValidationError as error:
+        faults += [
+            fault
+            for fault in (_fault(detail, SCHEMAS[command]) for detail in error.errors())
+            if fault.partition(":")[0] not in missing and not _unresolved(fault)
+        ]
+    faults += _targets(plain)
+    if faults or judged is None:
+        raise InputError(faults)
+    return judged
+
+
+def _unresolved(fault: str) -> bool:
+    """An interpolation can only be judged once what it points to has a value."""
+    return "found '${" in fault
+
+
+def _fault(detail: Any, schema: type[BaseModel]) -> str:
+    where = [str(part) for part in detail["loc"]]
+    key = ".".join(where) or "configuration"
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _keys(schema, where[:-1]), n=1)
+        hint = (
+            f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_keys(schema, where[:-1]))}"
+        )
+        return f"{key}: unknown key{hint}"
+    if detail["type"] == "missing":
+        return f"{key}: is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):
+        return message if key == "configuration" else f"{key}: {message}"
+    return f"{key}: {message}, found {detail['input']!r}"
+
+
+def _keys(schema: type[BaseModel], path: list[str]) -> list[str]:
+    model: Any = schema
+    for part in path:
+        model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+    return list(getattr(model, "model_fields", {}))
+
+
+def _targets(values: Any, path: str = "") -> list[str]:
+    """Faults of every ``_target_`` below, each with its key."""
+    if isinstance(values, dict):
+        found = [
+            fault
+            for key, value in values.items()
+            for fault in _targets(value, f"{path}.{key}" if path else key)
+        ]
+        if isinstance(values.get("_target_"), str):
+            found += [f"{path}: {fault}" for fault in target_faults(values)]
+        return found
+    if isinstance(values, list):
+        return [fault for index, value in enumerate(values) for fault in _targets(value, f"{path}.{index}")]
+    return []
+
+
+def absolute(path: str) -> Path:
+    """A path as the user meant it, from the folder the command was started in."""
+    return Path(path).expanduser().resolve()

@@ -1,0 +1,178 @@
+"""Prepared studies on disk: each made once, shared by every run, read without loading whole volumes."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from lesionseg.data.channels import Channel
+from lesionseg.data.files import content_digest, written_whole
+from lesionseg.data.grid import Array, Grid
+from lesionseg.data.prepare import NORMALISATION, Prepared, prepare
+from lesionseg.data.selection import TaskStudy
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CachedStudy:
+    """A prepared study in the cache. Arrays are memory maps: only what is used is read.
+
+    Args:
+        folder: where its arrays are.
+        study: the files that it was made from.
+        key: SHA-256 of those files' content and the preparation's settings, hexadecimal.
+    """
+
+    folder: Path
+    study: TaskStudy
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.name
+
+    @property
+    def subject(self) -> str:
+        """The study's subject."""
+        return self.study.subject
+
+    @cached_property
+    def _geometry(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "geometry.json").read_text())
+        return content
+
+    @property
+    def grid(self) -> Grid:
+        """The working grid, cropped to the brain."""
+        return _grid(self._geometry["grid"])
+
+    @property
+    def native(self) -> Grid:
+        """The grid of the reference mask or, without one, of the first image."""
+        return _grid(self._geometry["native"])
+
+    @property
+    def mask(self) -> Array:
+        """(X, Y, Z) uint8, memory-mapped."""
+        mapped: Array = np.load(self.folder / "mask.npy", mmap_mode="r")
+        return mapped
+
+    @property
+    def images(self) -> Array:
+        """(sources, X, Y, Z) float16, memory-mapped, in the order of the study's sources."""
+        mapped: Array = np.load(self.folder / "images.npy", mmap_mode="r")
+        return mapped
+
+    def lesions(self) -> tuple[Array, Array]:
+        """Voxels (voxels, 3), lesion after lesion, and where each lesion starts (lesions + 1,)."""
+        starts: Array = np.load(self.folder / "lesion_starts.npy")
+        voxels: Array = np.load(self.folder / "lesion_voxels.npy", mmap_mode="r")
+        return voxels, starts
+
+    def channels(self, channels: Sequence[Channel], box: tuple[slice, ...] = (slice(None),) * 3) -> Array:
+        """The task's input channels inside a box, (channels, x, y, z) float32."""
+        index = {source: number for number, (source, _) in enumerate(self.study.sources)}
+        images = self.images
+        parts = []
+        for channel in channels:
+            part = np.asarray(images[(index[channel.plus], *box)], dtype=np.float32)
+            if channel.minus is not None:
+                part = part - np.asarray(images[(index[channel.minus], *box)], dtype=np.float32)
+            parts.append(part)
+        return np.stack(parts)
+
+
+class Cache:
+    """A folder of prepared studies, safe to share between processes.
+
+    A study's folder is named by the content of its files and the preparation's settings: another content is another
+    folder, so nothing in the cache is ever out of date.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def key(self, study: TaskStudy, spacing: tuple[float, float, float]) -> str:
+        """SHA-256 of everything that the prepared arrays depend on, hexadecimal."""
+        content = {
+            "version": _VERSION,
+            "normalisation": NORMALISATION,
+            "spacing": list(spacing),
+            "sources": [[str(source), self.digest(path)] for source, path in study.sources],
+            "mask": [self.digest(study.mask.path), study.mask.label] if study.mask else None,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def digest(self, path: Path) -> str:
+        """A file's content digest; remembered for as long as its path, size and time of change stay the same."""
+        facts = path.stat()
+        known = f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}"
+        memory = self.root / "digests" / hashlib.sha256(known.encode()).hexdigest()
+        if memory.exists():
+            return memory.read_text()
+        digest = content_digest(path)
+        with written_whole(memory) as partial:
+            partial.write_text(digest)
+        return digest
+
+    def has(self, study: TaskStudy, spacing: tuple[float, float, float]) -> bool:
+        """Whether a study is prepared already."""
+        return (self.root / self.key(study, spacing)[:32]).is_dir()
+
+    def get(self, study: TaskStudy, spacing: tuple[float, float, float]) -> CachedStudy:
+        """A prepared study; prepared now, by this process alone, if it was not."""
+        key = self.key(study, spacing)
+        folder = self.root / key[:32]
+        if not folder.is_dir():
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                if not folder.is_dir():
+                    _write(folder, prepare(study, spacing))
+        return CachedStudy(folder, study, key)
+
+    def get_all(
+        self,
+        studies: Sequence[TaskStudy],
+        spacing: tuple[float, float, float],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[CachedStudy]:
+        """Every study, prepared where it was not; ``progress`` is told how many of how many are done."""
+        ready = []
+        for number, study in enumerate(studies, start=1):
+            ready.append(self.get(study, spacing))
+            if progress:
+                progress(number, len(studies))
+        return ready
+
+
+def _write(folder: Path, prepared: Prepared) -> None:
+    """All arrays into a folder beside, which then takes its name. The caller holds the folder's lock."""
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    np.save(partial / "images.npy", prepared.images)
+    if prepared.mask is not None:
+        np.save(partial / "mask.npy", prepared.mask)
+    np.save(partial / "lesion_voxels.npy", prepared.lesion_voxels)
+    np.save(partial / "lesion_starts.npy", prepared.lesion_starts)
+    geometry = {
+        name: {"shape": list(grid.shape), "affine": grid.affine.tolist()}
+        for name, grid in (("grid", prepared.grid), ("native", prepared.native))
+    }
+    (partial / "geometry.json").write_text(json.dumps(geometry))
+    os.replace(partial, folder)
+
+
+def _grid(content: dict[str, Any]) -> Grid:
+    x, y, z = content["shape"]
+    return Grid((x, y, z), np.array(content["affine"]))

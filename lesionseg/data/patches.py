@@ -1,0 +1,112 @@
+"""Training patches: lesion by lesion, mixed with background, the same for any number of workers."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from lesionseg.data.cache import CachedStudy
+from lesionseg.data.channels import Channel
+from lesionseg.data.grid import Array
+
+Patch = dict[str, torch.Tensor]
+Augment = Callable[[Patch, int], Patch]
+
+
+class PatchDataset(Dataset[Patch]):
+    """Patch number ``index`` of a run; which one it is depends on the seed and the index alone.
+
+    Args:
+        studies: prepared studies with masks.
+        channels: the task's inputs.
+        patch_size: voxels along (X, Y, Z).
+        seed: the run's.
+        first: number of the first patch: where a resumed run goes on.
+        length: how many patches.
+        lesion_share: probability that a patch is centred near a lesion. A study is drawn first, then one of its
+            lesions, each with the same chance whatever its volume, then a voxel of it.
+        augment: applied to each patch with a seed of its own.
+    """
+
+    def __init__(
+        self,
+        studies: Sequence[CachedStudy],
+        channels: Sequence[Channel],
+        patch_size: tuple[int, int, int],
+        *,
+        seed: int,
+        length: int,
+        first: int = 0,
+        lesion_share: float,
+        augment: Augment | None = None,
+    ) -> None:
+        self.studies = list(studies)
+        self.channels = tuple(channels)
+        self.patch_size = patch_size
+        self.seed = seed
+        self.first = first
+        self.length = length
+        self.lesion_share = lesion_share
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Patch:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        rng = np.random.default_rng([self.seed, self.first + index])
+        number = int(rng.integers(len(self.studies)))
+        study = self.studies[number]
+        centre = self._centre(study, rng)
+        corner = centre - np.array(self.patch_size) // 2
+        image = cut(lambda box: study.channels(self.channels, box), study.grid.shape, corner, self.patch_size)
+        mask = cut(lambda box: study.mask[box][None], study.grid.shape, corner, self.patch_size)
+        patch: Patch = {
+            "image": torch.from_numpy(image),
+            "mask": torch.from_numpy(mask.astype(np.float32)),
+            "study": torch.tensor(number),
+        }
+        return self.augment(patch, int(rng.integers(2**31))) if self.augment else patch
+
+    def _centre(self, study: CachedStudy, rng: np.random.Generator) -> Array:
+        """A voxel near a lesion, or anywhere in the brain."""
+        voxels, starts = study.lesions()
+        lesions = len(starts) - 1
+        if lesions and rng.random() < self.lesion_share:
+            lesion = int(rng.integers(lesions))
+            voxel = np.asarray(voxels[rng.integers(starts[lesion], starts[lesion + 1])], dtype=int)
+            reach = np.array(self.patch_size) // 4
+            return voxel + rng.integers(-reach, reach + 1)
+        first_image = study.images[0]
+        centre = rng.integers(0, study.grid.shape)
+        for _ in range(20):
+            if first_image[tuple(centre)] != 0:
+                break
+            centre = rng.integers(0, study.grid.shape)
+        return np.asarray(centre)
+
+
+def cut(
+    read: Callable[[tuple[slice, ...]], Array],
+    shape: tuple[int, int, int],
+    corner: Array,
+    size: tuple[int, int, int],
+) -> Array:
+    """A patch of exactly ``size``, zeros where it reaches beyond the volume.
+
+    Args:
+        read: gives the voxels of a box, (channels, x, y, z).
+        shape: of the volume, (X, Y, Z).
+        corner: the patch's first voxel; may lie outside.
+        size: of the patch, (X, Y, Z).
+    """
+    start = np.clip(corner, 0, shape)
+    stop = np.clip(corner + np.array(size), 0, shape)
+    inside = read(tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)))
+    padding = [
+        (0, 0),
+        *((int(a - c), int(c + s - b)) for a, b, c, s in zip(start, stop, corner, size, strict=True)),
+    ]
+    return np.pad(inside, padding) if any(sum(pair) for pair in padding) else np.ascontiguousarray(inside)

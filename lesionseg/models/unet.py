@@ -1,0 +1,148 @@
+"""A 3D U-Net with named parts: ``encoder``, ``decoder``, ``head``.
+
+The family of the founding study (Wahlig et al. 2023, doi 10.3389/fnins.2023.1188336): Çiçek et al. 2016
+(doi 10.1007/978-3-319-46723-8_49), with instance normalisation as in nnU-Net (doi 10.1038/s41592-020-01008-z)
+and optional residual blocks.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Norm = Literal["instance", "batch", "group"]
+Block = Literal["plain", "residual"]
+
+
+class UNet3D(nn.Module):
+    """Map images of shape (batch, in_channels, X, Y, Z) to logits of shape (batch, out_channels, X, Y, Z).
+
+    Args:
+        in_channels: number of input channels.
+        out_channels: number of output maps; 1 for lesion against background.
+        widths: feature channels per resolution level, from the finest; their number is the depth.
+        block: two convolutions in a row, or the same with a shortcut around them.
+        norm: normalisation after each convolution.
+        convolutions: convolutions per block.
+
+    Raises:
+        ValueError: fewer than two levels, or a width that group normalisation cannot divide.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 1,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        block: Block = "residual",
+        norm: Norm = "instance",
+        convolutions: int = 2,
+    ) -> None:
+        super().__init__()
+        if len(widths) < 2:
+            raise ValueError(f"a U-Net needs at least two levels; widths is {list(widths)}")
+        self.divisor = 2 ** (len(widths) - 1)
+        self.encoder = Encoder(in_channels, widths, block, norm, convolutions)
+        self.decoder = Decoder(widths, block, norm, convolutions)
+        self.head = nn.Conv3d(widths[0], out_channels, kernel_size=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits at the resolution of the image; each side must be a multiple of ``divisor``."""
+        logits: Tensor = self.head(self.decoder(self.encoder(image)))
+        return logits
+
+
+class Encoder(nn.Module):
+    """Halve the resolution level by level; returns the features of each, finest first."""
+
+    def __init__(
+        self, in_channels: int, widths: Sequence[int], block: Block, norm: Norm, convolutions: int
+    ) -> None:
+        super().__init__()
+        inputs = [in_channels, *widths[:-1]]
+        self.levels = nn.ModuleList(
+            ConvBlock(before, width, block, norm, convolutions, stride=1 if level == 0 else 2)
+            for level, (before, width) in enumerate(zip(inputs, widths, strict=True))
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Features of each level, finest first."""
+        features = []
+        for level in self.levels:
+            image = level(image)
+            features.append(image)
+        return features
+
+
+class Decoder(nn.Module):
+    """Double the resolution level by level, joining the encoder's features of the same size."""
+
+    def __init__(self, widths: Sequence[int], block: Block, norm: Norm, convolutions: int) -> None:
+        super().__init__()
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))[::-1]
+        self.upsamplings = nn.ModuleList(
+            nn.ConvTranspose3d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs
+        )
+        self.levels = nn.ModuleList(
+            ConvBlock(2 * fine, fine, block, norm, convolutions, stride=1) for fine, _ in pairs
+        )
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Features at the finest resolution."""
+        *skips, image = features
+        for upsampling, level, skip in zip(self.upsamplings, self.levels, reversed(skips), strict=True):
+            image = level(torch.cat([upsampling(image), skip], dim=1))
+        return image
+
+
+class ConvBlock(nn.Module):
+    """3 × 3 × 3 convolutions, each with normalisation and leaky ReLU; the first may halve the resolution."""
+
+    def __init__(
+        self, before: int, width: int, block: Block, norm: Norm, convolutions: int, stride: int
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index in range(convolutions):
+            layers += [
+                nn.Conv3d(
+                    before if index == 0 else width,
+                    width,
+                    kernel_size=3,
+                    stride=stride if index == 0 else 1,
+                    padding=1,
+                    bias=False,
+                ),
+                _normalisation(norm, width),
+            ]
+            if index < convolutions - 1:
+                layers.append(nn.LeakyReLU(0.01, inplace=True))
+        self.body = nn.Sequential(*layers)
+        self.shortcut = (
+            nn.Conv3d(before, width, kernel_size=1, stride=stride, bias=False)
+            if block == "residual" and (before != width or stride > 1)
+            else None
+        )
+        self.residual = block == "residual"
+        self.activation = nn.LeakyReLU(0.01, inplace=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of ``width`` channels."""
+        out: Tensor = self.body(image)
+        if self.residual:
+            out = out + (image if self.shortcut is None else self.shortcut(image))
+        activated: Tensor = self.activation(out)
+        return activated
+
+
+def _normalisation(norm: Norm, width: int) -> nn.Module:
+    if norm == "instance":
+        return nn.InstanceNorm3d(width, affine=True)
+    if norm == "batch":
+        return nn.BatchNorm3d(width)
+    if norm == "group":
+        if width % 8:
+            raise ValueError(f"group normalisation works in 8 groups; {width} channels cannot be divided")
+        return nn.GroupNorm(8, width)
+    raise ValueError(f"norm must be 'instance', 'batch' or 'group', not {norm!r}")

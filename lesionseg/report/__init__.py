@@ -1,0 +1,25 @@
+"""Two arms compared over training-set sizes: numbers, sentences, tables, a figure."""
+
+from lesionseg.report.cases import SCORES, Score
+from lesionseg.report.comparison import Comparison, compare
+from lesionseg.report.figure import draw_figure, write_figure
+from lesionseg.report.results import ArmMean, RepeatMean, Results, SizeDifference, WithoutLesions
+from lesionseg.report.tables import format_table, format_without_lesions, tidy_table, write_csv
+
+__all__ = [
+    "SCORES",
+    "ArmMean",
+    "Comparison",
+    "RepeatMean",
+    "Results",
+    "Score",
+    "SizeDifference",
+    "WithoutLesions",
+    "compare",
+    "draw_figure",
+    "format_table",
+    "format_without_lesions",
+    "tidy_table",
+    "write_csv",
+    "write_figure",
+]

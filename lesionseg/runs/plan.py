@@ -1,0 +1,142 @@
+"""What a training run works on: studies, split, and the folders that it writes to."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lesionseg.config.schema import PathsSection, TrackingSection, TrainConfig
+from lesionseg.data.cache import Cache, CachedStudy
+from lesionseg.data.selection import TaskStudy, select_studies
+from lesionseg.data.split import Split, fixed_parts, make_split
+from lesionseg.data.study import Cohort
+from lesionseg.errors import InputError
+from lesionseg.tracking import Store, open_store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The data of one training run.
+
+    Args:
+        cohort: where the studies come from.
+        studies: those that serve the task, of every subject.
+        split: whole subjects.
+    """
+
+    cohort: Cohort
+    studies: tuple[TaskStudy, ...]
+    split: Split
+
+    def part(self, subjects: Sequence[str]) -> list[TaskStudy]:
+        """The studies of some subjects."""
+        return [study for study in self.studies if study.subject in set(subjects)]
+
+    @property
+    def used(self) -> list[TaskStudy]:
+        """The studies of this run's training, validation and test subjects."""
+        return self.part([*self.split.train, *self.split.validation, *self.split.test])
+
+    def split_record(self, seed: int, repeat: int) -> dict[str, Any]:
+        """The content of ``split.json``."""
+        names = {study.subject: [s.name for s in self.part([study.subject])] for study in self.studies}
+        return {**self.split.to_json(), "seed": seed, "repeat": repeat, "studies": names}
+
+
+def make_plan(config: TrainConfig, cohort: Cohort) -> Plan:
+    """Choose the studies and divide the subjects.
+
+    Raises:
+        InputError: no study serves the task, or there are too few subjects.
+    """
+    task = config.task
+    studies = select_studies(cohort, task.channels, task.target, task.sessions)
+    if not studies:
+        contrasts = sorted({contrast for study in cohort.studies for contrast in study.images})
+        targets = sorted({target for study in cohort.studies for target in study.masks})
+        raise InputError(
+            f"task={task.name}: no study of {cohort.name} ({cohort.root}) has all of inputs={task.inputs} and a mask "
+            f"{task.target!r}; it has contrasts {contrasts} and masks {targets} (lesionseg check tells more)"
+        )
+    subjects = sorted({study.subject for study in studies})
+    fixed = {study.subject: study.study.split for study in studies if study.study.split}
+    if config.split.file is not None:
+        fixed = fixed_parts(_split_file(Path(config.split.file)), subjects, f"split.file={config.split.file}")
+    split = make_split(
+        subjects,
+        train_size=config.train_size,
+        repeat=config.repeat,
+        test=config.split.test,
+        validation=config.split.validation,
+        seed=config.split.seed,
+        fixed={subject: str(part) for subject, part in fixed.items()},
+    )
+    return Plan(cohort, studies, split)
+
+
+def _split_file(path: Path) -> Mapping[str, Sequence[str]]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"split.file={path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"split.file={path}: needs lists of subjects 'test:' and 'validation:'")
+    parts = {part: content.get(part) or [] for part in ("test", "validation")}
+    for part, names in parts.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"split.file={path}: {part} must be a list of subjects, each in quotes")
+    return parts
+
+
+def run_seed(config: TrainConfig) -> int:
+    """The seed of weights, patches and augmentation: the same for every arm and size of a repeat."""
+    return int(hashlib.sha256(f"{config.seed}/{config.repeat}".encode()).hexdigest()[:8], 16) % 2**31
+
+
+def config_hash(
+    config: TrainConfig, split: Split, studies: Sequence[CachedStudy], weights_digest: str
+) -> str:
+    """What makes a run this run and no other: configuration, split, data and initial weights; hexadecimal.
+
+    Left out is what cannot change the result (where things lie, who counts and how), and what stands for
+    something that is hashed by content: the dataset's folder, the checkpoint's path.
+    """
+    content = config.model_dump(exclude={"tracking", "paths", "sweep", "force"})
+    for key in ("root", "synthetic", "images", "masks"):
+        content["dataset"].pop(key)
+    content["init"] = {"name": config.init.name, "strategy": config.init.strategy, "weights": weights_digest}
+    for key in ("num_workers", "threads", "log_every", "devices", "accelerator"):
+        content["trainer"].pop(key)
+    content["split"] = split.digest
+    content["data"] = sorted(study.key for study in studies)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def outputs(paths: PathsSection) -> Path:
+    """The folder that everything is written below, absolute."""
+    return Path(paths.outputs).expanduser().resolve()
+
+
+def cache_of(paths: PathsSection) -> Cache:
+    """The cache of prepared studies."""
+    return Cache(outputs(paths) / "cache")
+
+
+def store_of(tracking: TrackingSection, paths: PathsSection) -> Store:
+    """The MLflow store, created if need be.
+
+    Raises:
+        InputError: it cannot be reached or opened.
+    """
+    lock = outputs(paths) / ".mlflow.lock"
+    return open_store(tracking.uri, tracking.experiment, tracking.artifacts, lock)
+
+
+def triple(values: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """A list of three from a configuration as a tuple."""
+    x, y, z = values
+    return x, y, z

@@ -1,0 +1,291 @@
+"""One training run, from its configuration to its scores. The story of ``lesionseg train``."""
+
+import shutil
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from pytorch_lightning import seed_everything
+from torch import nn
+
+from lesionseg.build import build
+from lesionseg.config.schema import TrainConfig
+from lesionseg.data.augmentation import Augmentation
+from lesionseg.data.cache import CachedStudy
+from lesionseg.data.files import write_json, written_whole
+from lesionseg.data.volumes import write_volume
+from lesionseg.metrics import Averages, average
+from lesionseg.runs.cohort import load_cohort
+from lesionseg.runs.initialise import initialise, model_card, source_model
+from lesionseg.runs.plan import (
+    Plan,
+    cache_of,
+    config_hash,
+    make_plan,
+    outputs,
+    run_seed,
+    store_of,
+    triple,
+)
+from lesionseg.runs.scoring import case_row, lesion_rows, score, segment, write_csv
+from lesionseg.tracking import (
+    HASH_TAG,
+    KIND_TAG,
+    SWEEP_TAG,
+    Run,
+    Store,
+    find_run,
+    reopen,
+    start_run,
+    sweep_parent,
+)
+from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit
+from lesionseg.weights import ModelCard, TransferReport, load_model
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Args:
+        status: ``skipped``: the same configuration was finished before.
+        run_id: in MLflow.
+        folder: with the run's files.
+        checkpoint: the best one; None if the run failed.
+    """
+
+    status: Literal["finished", "skipped", "failed"]
+    run_id: str
+    folder: Path
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the chapters of the story share."""
+
+    config: TrainConfig
+    plan: Plan
+    studies: dict[str, list[CachedStudy]]  # by part: train, validation, test
+    network: nn.Module
+    card: ModelCard
+    report: TransferReport
+    identity: str
+    folder: Path
+    title: str
+
+
+def train(config: TrainConfig, *, position: str = "") -> TrainResult:
+    """Train, test and log one configuration; skip it if it is finished, go on with it if it was cut off.
+
+    Args:
+        config: the run.
+        position: such as ``[3/12]``, for the lines on the terminal.
+
+    Raises:
+        InputError: configuration or data are wrong; nothing was started.
+        SystemExit: stopped by a signal; the run is KILLED and goes on when started again.
+    """
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    store = store_of(config.tracking, config.paths)
+    this = _prepare(config, store, position)
+    found = find_run(store, this.identity, config.sweep)
+    if found is not None and found.info.status == "FINISHED" and not config.force:
+        _say(f"{this.title}  is finished already (run {found.info.run_id}); force=true runs it again")
+        return TrainResult("skipped", found.info.run_id, this.folder, _kept(this.folder))
+    if found is not None and found.info.status != "FINISHED":
+        run = reopen(store, found.info.run_id)
+        _say(f"{this.title}  was {found.info.status.lower()} before and goes on (run {run.run_id})")
+    else:
+        shutil.rmtree(this.folder / "checkpoints", ignore_errors=True)
+        run = _start(store, this)
+    return _accompany(run, this)
+
+
+def _accompany(run: Run, this: _Run) -> TrainResult:
+    """Do the work and see that the MLflow run ends with the status that is true."""
+    try:
+        checkpoint = _fit(run, this)
+        averages = _test(run, this, checkpoint)
+    except (KeyboardInterrupt, SystemExit):
+        run.end("KILLED")
+        raise
+    except Exception:
+        text = traceback.format_exc()
+        error_file = this.folder / "error.txt"
+        with written_whole(error_file) as partial:
+            partial.write_text(text, encoding="utf-8")
+        run.log_file(error_file)
+        run.end("FAILED")
+        _say(f"{this.title}  FAILED\n{text}")
+        return TrainResult("failed", run.run_id, this.folder, None)
+    run.end("FINISHED")
+    _say(f"{this.title}  test {_in_words(averages)}")
+    return TrainResult("finished", run.run_id, this.folder, checkpoint)
+
+
+def _prepare(config: TrainConfig, store: Store, position: str) -> _Run:
+    """Data, network and identity: everything that can be wrong before work starts."""
+    plan = make_plan(config, load_cohort(config.dataset))
+    cache = cache_of(config.paths)
+    spacing = triple(config.task.spacing)
+    parts = {"train": plan.split.train, "validation": plan.split.validation, "test": plan.split.test}
+    studies = {name: cache.get_all(plan.part(who), spacing) for name, who in parts.items()}
+    seed = run_seed(config)
+    card = model_card(config, [*plan.split.train, *plan.split.validation])
+    source = source_model(config, store, outputs(config.paths) / "cache" / "models")
+    network, report = initialise(config, card, seed, source)
+    everything = [study for part in studies.values() for study in part]
+    identity = config_hash(config, plan.split, everything, report.source_digest)
+    name = f"{config.init.name}-n{config.train_size}-r{config.repeat}-{identity[:8]}"
+    folder = outputs(config.paths) / "runs" / (config.sweep or config.task.name) / name
+    title = f"{position} {config.task.name} {config.init.name} n={config.train_size} repeat={config.repeat}"
+    return _Run(config, plan, studies, network, card, report, identity, folder, title.strip())
+
+
+def _start(store: Store, this: _Run) -> Run:
+    """A new MLflow run with everything that is known beforehand."""
+    config, seed = this.config, run_seed(this.config)
+    params = {
+        "task": config.task.name,
+        "dataset": config.dataset.name,
+        "model": config.model.name,
+        "init": config.init.name,
+        "train_size": config.train_size,
+        "repeat": config.repeat,
+        "seed": seed,
+        "steps": config.trainer.steps,
+        "batch_size": config.trainer.batch_size,
+        "learning_rate": config.optim.learning_rate,
+    }
+    tags = {SWEEP_TAG: config.sweep or "", HASH_TAG: this.identity, KIND_TAG: "run"}
+    name = f"{config.task.name}-{config.init.name}-n{config.train_size}-r{config.repeat}"
+    parent = sweep_parent(store, config.sweep) if config.sweep else None
+    run = start_run(store, name, params=params, tags=tags, parent=parent)
+    _write_yaml(this.folder / "config.yaml", config.model_dump())
+    write_json(this.folder / "split.json", this.plan.split_record(seed, config.repeat))
+    write_json(this.folder / "transfer_report.json", this.report.to_json())
+    for file in ("config.yaml", "split.json", "transfer_report.json"):
+        run.log_file(this.folder / file)
+    run.log_dataset(config.dataset.name, this.plan.split.digest, str(this.plan.cohort.root), "training")
+    return run
+
+
+def _fit(run: Run, this: _Run) -> Path:
+    """Train to the end of the budget; returns the best checkpoint, logged as an artifact."""
+    config, trainer = this.config, this.config.trainer
+    _say(f"{this.title}  {this.report.summary()}")
+    module = SegmentationModule(
+        this.network,
+        build(config.loss.function, nn.Module),
+        card=this.card,
+        optimiser=Optimiser(
+            config.optim.learning_rate,
+            config.optim.weight_decay,
+            config.optim.warmup_steps,
+            config.optim.schedule,
+            trainer.steps,
+        ),
+        window_overlap=trainer.window_overlap,
+        study_names=[study.name for study in this.studies["train"]],
+    )
+    seed = run_seed(config)
+    data = PatchDataModule(
+        this.studies["train"],
+        this.studies["validation"],
+        config.task.channels,
+        triple(config.task.patch_size),
+        batch_size=trainer.batch_size,
+        steps=trainer.steps,
+        validate_every=trainer.validate_every,
+        lesion_share=trainer.lesion_share,
+        seed=seed,
+        augment=Augmentation(config.augment.transforms) if config.augment.transforms else None,
+        num_workers=trainer.num_workers,
+    )
+    seed_everything(seed, verbose=False)
+    checkpoint = fit(
+        module,
+        data,
+        folder=this.folder / "checkpoints",
+        machine=Machine(trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision),
+        monitor=config.metrics.monitor,
+        gradient_clip=config.optim.gradient_clip,
+        log_every=trainer.log_every,
+        log=run.log_metrics,
+        say=_say,
+        title=this.title,
+    )
+    run.log_file(checkpoint, "checkpoints")
+    return checkpoint
+
+
+def _test(run: Run, this: _Run, checkpoint: Path) -> Averages:
+    """Score the best checkpoint on the test studies, on the grids they were drawn on."""
+    config = this.config
+    cases: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
+    predictions = segment(
+        load_model(checkpoint).network(),
+        this.card,
+        this.studies["test"],
+        threshold=this.card.threshold,
+        overlap=config.trainer.window_overlap,
+        accelerator=config.trainer.accelerator,
+        precision=config.trainer.precision,
+    )
+    for prediction in predictions:
+        scores = score(prediction, this.card)
+        cases.append(case_row(prediction.study, scores))
+        lesions += lesion_rows(prediction.study, scores)
+        if config.metrics.save_predictions:
+            name = f"{prediction.study.name}_label-{this.card.target}_pred.nii.gz"
+            file = this.folder / "predictions" / name
+            write_volume(file, prediction.mask, prediction.study.native)
+            run.log_file(file, "predictions")
+    run.log_file(write_csv(this.folder / "cases.csv", cases))
+    run.log_file(write_csv(this.folder / "lesions.csv", lesions))
+    averages = average(cases)
+    run.log_metrics(test_metrics(averages))
+    (this.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
+    return averages
+
+
+def test_metrics(averages: Averages) -> dict[str, float]:
+    """Names and values of the metrics that MLflow gets at the end of a run."""
+    names = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
+    metrics = {f"test/{name}": getattr(averages, name).mean for name in names}
+    metrics["test/n_studies"] = averages.lesion_sensitivity.n
+    metrics["test/n_without_lesions"] = averages.without_lesions.n_studies
+    if averages.without_lesions.n_studies:
+        metrics["test/false_positives_without_lesions"] = averages.without_lesions.mean_false_positives
+    return metrics
+
+
+def _in_words(averages: Averages) -> str:
+    pairs = (
+        ("sensitivity", averages.lesion_sensitivity),
+        ("PPV", averages.lesion_ppv),
+        ("F1", averages.lesion_f1),
+        ("Dice", averages.dice),
+    )
+    scores = ", ".join(f"{label} {value.mean:.2f}" for label, value in pairs)
+    return f"{scores} ({averages.lesion_sensitivity.n} studies with lesions)"
+
+
+def _kept(folder: Path) -> Path | None:
+    checkpoint = folder / "checkpoints" / "best.ckpt"
+    return checkpoint if checkpoint.is_file() else None
+
+
+def _write_yaml(path: Path, content: dict[str, Any]) -> None:
+    with written_whole(path) as partial:
+        partial.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

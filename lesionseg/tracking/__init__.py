@@ -1,0 +1,33 @@
+"""MLflow, and nothing else of it anywhere."""
+
+from lesionseg.tracking.runs import (
+    HASH_TAG,
+    KIND_TAG,
+    SWEEP_TAG,
+    Run,
+    close_sweep,
+    fetch_artifact,
+    find_run,
+    reopen,
+    start_run,
+    sweep_children,
+    sweep_parent,
+)
+from lesionseg.tracking.store import Store, check_reachable, open_store
+
+__all__ = [
+    "HASH_TAG",
+    "KIND_TAG",
+    "SWEEP_TAG",
+    "Run",
+    "Store",
+    "check_reachable",
+    "close_sweep",
+    "fetch_artifact",
+    "find_run",
+    "open_store",
+    "reopen",
+    "start_run",
+    "sweep_children",
+    "sweep_parent",
+]

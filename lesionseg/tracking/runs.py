@@ -1,0 +1,140 @@
+"""MLflow runs: made, found again, written to and ended by us."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from lesionseg.tracking.store import Store
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+SWEEP_TAG = "lesionseg.sweep"
+HASH_TAG = "lesionseg.config_hash"
+KIND_TAG = "lesionseg.kind"
+PARENT_TAG = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One MLflow run, open for writing."""
+
+    store: Store
+    run_id: str
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Values at a step, in one request; NaN is left out, since MLflow's pages cannot show it."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [Metric(key, float(value), now, step) for key, value in metrics.items() if value == value]
+        if entries:
+            self.store.client.log_batch(self.run_id, metrics=entries)
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """A file as an artifact."""
+        self.store.client.log_artifact(self.run_id, str(path), folder)
+
+    def set_tag(self, key: str, value: str) -> None:
+        """A tag."""
+        self.store.client.set_tag(self.run_id, key, value)
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """What the run learned from, for MLflow's Dataset column."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        tag = InputTag("mlflow.data.context", context)
+        dataset = Dataset(name=name, digest=digest[:8], source_type="local", source=source)
+        self.store.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags=[tag])])
+
+    def end(self, status: Status) -> None:
+        """Set the final status."""
+        self.store.client.set_terminated(self.run_id, status=status)
+
+    @property
+    def url(self) -> str:
+        """Its address in MLflow's pages, from the server's root."""
+        return f"#/experiments/{self.store.experiment_id}/runs/{self.run_id}"
+
+
+def start_run(
+    store: Store, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+) -> Run:
+    """A new run with status RUNNING.
+
+    Args:
+        store: where.
+        name: shown in MLflow's table.
+        params: never change afterwards.
+        tags: may.
+        parent: run id of the sweep's parent.
+    """
+    from mlflow.entities import Param
+
+    all_tags = {**tags, **({PARENT_TAG: parent} if parent else {})}
+    created = store.client.create_run(store.experiment_id, run_name=name, tags=all_tags)
+    run = Run(store, created.info.run_id)
+    store.client.log_batch(run.run_id, params=[Param(key, str(value)) for key, value in params.items()])
+    return run
+
+
+def reopen(store: Store, run_id: str) -> Run:
+    """A run that was cut off, RUNNING again."""
+    store.client.update_run(run_id, status="RUNNING")
+    return Run(store, run_id)
+
+
+def find_run(store: Store, config_hash: str, sweep: str | None) -> Any | None:
+    """The run of a configuration in a sweep, the finished one if there is one; None if it never ran."""
+    query = f"tags.`{HASH_TAG}` = '{config_hash}' and tags.`{SWEEP_TAG}` = '{sweep or ''}'"
+    found = list(store.client.search_runs([store.experiment_id], filter_string=query))
+    finished = [run for run in found if run.info.status == "FINISHED"]
+    return next(iter(finished or found), None)
+
+
+def sweep_parent(store: Store, sweep: str) -> str:
+    """The run id of a sweep's parent run; made by whoever asks first."""
+    query = f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{KIND_TAG}` = 'sweep'"
+    with FileLock(store.lock):
+        found = store.client.search_runs([store.experiment_id], filter_string=query)
+        if found:
+            return str(found[0].info.run_id)
+        tags = {SWEEP_TAG: sweep, KIND_TAG: "sweep"}
+        return str(store.client.create_run(store.experiment_id, run_name=sweep, tags=tags).info.run_id)
+
+
+def sweep_children(store: Store, sweep: str) -> list[Any]:
+    """All runs of a sweep but its parent, oldest first, as MLflow's entities."""
+    query = f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{KIND_TAG}` = 'run'"
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_runs(
+            [store.experiment_id], filter_string=query, max_results=1000, page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda run: run.info.start_time)
+
+
+def close_sweep(store: Store, sweep: str) -> dict[str, int]:
+    """Give the parent run the status that its children make; returns how many children have which status."""
+    counts: dict[str, int] = {}
+    for child in sweep_children(store, sweep):
+        counts[child.info.status] = counts.get(child.info.status, 0) + 1
+    if "RUNNING" not in counts:
+        status = "FINISHED" if set(counts) == {"FINISHED"} else "FAILED"
+        store.client.set_terminated(sweep_parent(store, sweep), status=status)
+    return counts
+
+
+def fetch_artifact(store: Store, run_id: str, name: str, folder: Path) -> Path | None:
+    """An artifact as a file on this machine; None if the run has none of that name."""
+    parent = str(Path(name).parent) if "/" in name else None
+    names = {entry.path for entry in store.client.list_artifacts(run_id, parent)}
+    if name not in names:
+        return None
+    return Path(store.client.download_artifacts(run_id, name, str(folder)))

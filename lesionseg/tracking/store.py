@@ -1,0 +1,113 @@
+"""Open an MLflow store, creating it safely where it does not exist."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from filelock import FileLock
+
+from lesionseg.errors import InputError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+_PATIENCE = 5.0  # seconds for a server to answer
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store and the experiment that runs go to.
+
+    Args:
+        uri: MLflow's tracking URI.
+        experiment_id: of the experiment.
+        client: an ``mlflow.MlflowClient`` for that URI.
+        lock: a file that processes on this machine lock to create things once.
+    """
+
+    uri: str
+    experiment_id: str
+    client: Any
+    lock: Path
+
+
+def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path) -> Store:
+    """Open a store, creating database and experiment under a lock: MLflow itself does not survive several
+    processes that do so at once.
+
+    Args:
+        uri: ``sqlite:///<file>`` or ``http(s)://<server>``; a relative file is taken from the current folder.
+        experiment: the experiment's name.
+        artifacts: folder of the artifacts of a new experiment; None: the server's own.
+        lock: file to lock while creating.
+
+    Raises:
+        InputError: the server does not answer, or the database cannot be opened.
+    """
+    uri = _absolute(uri)
+    check_reachable(uri)
+    _quiet()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        try:
+            client = MlflowClient(tracking_uri=uri)
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                location = None if artifacts is None else Path(artifacts).resolve().as_uri()
+                experiment_id = client.create_experiment(experiment, artifact_location=location)
+            else:
+                experiment_id = found.experiment_id
+        except MlflowException as error:
+            raise InputError(
+                f"tracking.uri={uri}: MLflow cannot open it ({str(error).splitlines()[0]}); move the file away, or "
+                "set tracking.uri to another one"
+            ) from error
+    return Store(uri, str(experiment_id), client, lock)
+
+
+def check_reachable(uri: str) -> None:
+    """See that a server listens, or that a database file can be written; in a few seconds at most.
+
+    Raises:
+        InputError: it does not, or cannot.
+    """
+    parts = urlparse(uri)
+    if parts.scheme in ("http", "https"):
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE).close()
+        except OSError as error:
+            raise InputError(
+                f"tracking.uri={uri}: no server answers there ({error}); start it, or use the embedded store with "
+                "tracking=sqlite"
+            ) from error
+    elif parts.scheme == "sqlite":
+        _check_writable(Path(uri.removeprefix("sqlite:///")), uri)
+    else:
+        raise InputError(f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>")
+
+
+def _check_writable(database: Path, uri: str) -> None:
+    place = database if database.exists() else database.parent
+    while not place.exists():
+        place = place.parent
+    if database.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"tracking.uri={uri}: {place} cannot be written to; choose another place")
+
+
+def _absolute(uri: str) -> str:
+    if not uri.startswith("sqlite:///"):
+        return uri
+    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().resolve()}"
+
+
+def _quiet() -> None:
+    """MLflow tells of every step of a database's making; nobody needs to read that."""
+    import logging
+
+    for name in ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,120 @@
+"""Run Lightning's trainer over a budget of steps."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from lesionseg.training.datamodule import PatchDataModule
+from lesionseg.training.logger import LogMetrics, MetricLogger
+from lesionseg.training.module import SegmentationModule
+from lesionseg.training.progress import ProgressLines
+
+BEST, LAST = "best", "last"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run is trained on: Lightning's arguments of the same names; ``auto`` precision is bf16 where it can."""
+
+    accelerator: str = "auto"
+    devices: int | str | list[int] = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+
+
+def fit(
+    module: SegmentationModule,
+    data: PatchDataModule,
+    *,
+    folder: Path,
+    machine: Machine,
+    monitor: str,
+    gradient_clip: float,
+    log_every: int,
+    log: LogMetrics,
+    say: Callable[[str], None],
+    title: str,
+) -> Path:
+    """Train to the end of the budget, going on from ``folder/last.ckpt`` if there is one.
+
+    Returns:
+        The checkpoint with the highest ``monitor`` on validation, ``folder/best.ckpt``: weights and model card.
+    """
+    best = ModelCheckpoint(
+        dirpath=folder,
+        filename=BEST,
+        monitor=monitor,
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+    last = ModelCheckpoint(
+        dirpath=folder, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    _quiet()
+    with warnings.catch_warnings():
+        _ignore_known_warnings()
+        trainer = pl.Trainer(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            strategy=machine.strategy,
+            precision=choose_precision(machine.precision, machine.accelerator),  # type: ignore[arg-type]
+            max_steps=data.steps,
+            max_epochs=-1,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            gradient_clip_val=gradient_clip or None,
+            log_every_n_steps=log_every,
+            logger=MetricLogger(log),
+            callbacks=[best, last, ProgressLines(title, data.steps, say)],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+        resumed = folder / f"{LAST}.ckpt"
+        trainer.fit(
+            module, datamodule=data, ckpt_path=resumed if resumed.exists() else None, weights_only=True
+        )
+    return folder / f"{BEST}.ckpt"
+
+
+def choose_precision(wanted: str, accelerator: str) -> str:
+    """Lightning's precision: as wanted, or for ``auto`` bf16 where the GPU or CPU computes in it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available() and accelerator != "cpu":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if _cpu_has_bf16() else "32-true"
+
+
+def _cpu_has_bf16() -> bool:
+    found: Any = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(found())
+
+
+def _quiet() -> None:
+    """Lightning's greetings and tips."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _ignore_known_warnings() -> None:
+    """What Lightning says of choices made here on purpose: few workers, no logger folder, short epochs."""
+    for text in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*The number of training batches.*is smaller than the logging interval.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*GPU available but not used.*",
+    ):
+        warnings.filterwarnings("ignore", message=text)

@@ -1,0 +1,136 @@
+"""What happens in a training step and in a validation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lesionseg.data.cache import CachedStudy
+from lesionseg.data.channels import parse_channel
+from lesionseg.data.patches import Patch
+from lesionseg.inference import sliding_window
+from lesionseg.metrics import average, score_study
+from lesionseg.weights import METADATA_KEY, ModelCard
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW (doi 10.48550/arXiv.1711.05101) with a linear warm-up, then a cosine or a constant rate.
+
+    Args:
+        learning_rate: at the end of the warm-up.
+        weight_decay: decoupled.
+        warmup_steps: optimiser steps.
+        schedule: after the warm-up.
+        steps: the whole budget in optimiser steps.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    schedule: Literal["cosine", "constant"]
+    steps: int
+
+    def factor(self, step: int) -> float:
+        """The learning rate at a step as a share of its highest, from 0 to 1."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        if self.schedule == "constant":
+            return 1.0
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class NotFiniteError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+class SegmentationModule(pl.LightningModule):
+    """Train a network on patches, validate it lesion by lesion on whole volumes.
+
+    Args:
+        network: maps (batch, channels, x, y, z) to logits (batch, 1, x, y, z).
+        loss: of logits and a 0/1 mask, both (batch, 1, x, y, z).
+        card: what the model is; goes into every checkpoint.
+        optimiser: rate and schedule.
+        window_overlap: of the sliding window in validation.
+        study_names: of the training studies in their order, to name them when something goes wrong.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        *,
+        card: ModelCard,
+        optimiser: Optimiser,
+        window_overlap: float,
+        study_names: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.card = card
+        self.optimiser = optimiser
+        self.window_overlap = window_overlap
+        self.study_names = tuple(study_names)
+        self.cases: list[dict[str, Any]] = []
+
+    def training_step(self, batch: Patch, batch_idx: int) -> Tensor:
+        """The loss of a batch of patches.
+
+        Raises:
+            NotFiniteError: it is no number; the message names the step and the studies.
+        """
+        loss: Tensor = self.loss(self.network(batch["image"]), batch["mask"])
+        if not torch.isfinite(loss):
+            names = sorted({self.study_names[int(number)] for number in batch["study"]})
+            raise NotFiniteError(
+                f"the loss is {loss.item()} at step {self.global_step + 1}, in a batch of {', '.join(names)}; "
+                "lower optim.learning_rate, set trainer.precision=32-true, or look at these studies with "
+                "lesionseg check"
+            )
+        self.log("train/loss", loss, prog_bar=False)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the validation before."""
+        self.cases = []
+
+    def validation_step(self, batch: CachedStudy, batch_idx: int) -> None:
+        """Segment and score one study on the working grid."""
+        channels = [parse_channel(name) for name in self.card.inputs]
+        image = torch.from_numpy(batch.channels(channels)).to(self.device)
+        probability = sliding_window(
+            self.network, image, self.card.patch_size, overlap=self.window_overlap
+        ).cpu()
+        scores = score_study(
+            batch.mask,
+            (probability >= self.card.threshold).numpy(),
+            batch.grid.affine,
+            connectivity=self.card.connectivity,  # type: ignore[arg-type]
+            min_volume_mm3=self.card.min_lesion_volume,
+        )
+        self.cases.append(scores.case.as_row())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the averages over the validation studies."""
+        averages = average(self.cases)
+        for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"):
+            self.log(f"val/{name}", float(getattr(averages, name).mean))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over all parameters, its rate set at every step."""
+        chosen = torch.optim.AdamW(
+            self.parameters(), lr=self.optimiser.learning_rate, weight_decay=self.optimiser.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(chosen, self.optimiser.factor)
+        return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the model card into the checkpoint."""
+        checkpoint[METADATA_KEY] = self.card.to_dict()

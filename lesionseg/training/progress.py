@@ -1,0 +1,57 @@
+"""A line per validation: where a run is, how it does, how long it takes yet."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class ProgressLines(pl.Callback):
+    """Tell after each validation; lines, not a bar, so that a log file of a night can be read.
+
+    Args:
+        title: begins each line.
+        steps: the run's whole budget.
+        say: takes a line.
+    """
+
+    def __init__(self, title: str, steps: int, say: Callable[[str], None]) -> None:
+        self.title = title
+        self.steps = steps
+        self.say = say
+        self._began = time.monotonic()
+        self._first = 0
+        self._loss: list[float] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; a resumed run has steps behind it."""
+        self._began = time.monotonic()
+        self._first = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the loss."""
+        self._loss.append(float(outputs["loss"]))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say the line."""
+        step, values = trainer.global_step, trainer.callback_metrics
+        if step == self._first:
+            return
+        rate = (time.monotonic() - self._began) / (step - self._first)
+        left = timedelta(seconds=round(rate * (self.steps - step)))
+        loss = sum(self._loss) / max(1, len(self._loss))
+        self._loss = []
+        scores = ", ".join(
+            f"{label} {float(values[f'val/{name}']):.2f}"
+            for label, name in (
+                ("sensitivity", "lesion_sensitivity"),
+                ("PPV", "lesion_ppv"),
+                ("F1", "lesion_f1"),
+            )
+            if f"val/{name}" in values
+        )
+        self.say(f"{self.title}  step {step}/{self.steps}  loss {loss:.3f}  validation {scores}  {left} left")

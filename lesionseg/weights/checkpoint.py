@@ -1,0 +1,126 @@
+"""Our checkpoints: what a model is, beside its weights."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lesionseg.build import build
+from lesionseg.errors import InputError
+
+METADATA_KEY = "lesionseg"
+_PREFIX = "network."
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known to use a model's weights, or to judge what they are worth elsewhere.
+
+    Args:
+        network: description of the network, ``_target_`` and arguments.
+        task: the task's name.
+        inputs: channel names, in order.
+        target: name of the mask it learned.
+        spacing: working voxel size in mm.
+        patch_size: voxels.
+        normalisation: of the images.
+        threshold: on the probability.
+        connectivity: of lesions, 6, 18 or 26.
+        min_lesion_volume: mm³; smaller components count as background.
+        dataset: the name of the dataset it learned from.
+        train_subjects: whom it learned from, and validated on.
+        init: its own initialisation.
+    """
+
+    network: dict[str, Any]
+    task: str
+    inputs: list[str]
+    target: str
+    spacing: list[float]
+    patch_size: list[int]
+    normalisation: str
+    threshold: float
+    connectivity: int
+    min_lesion_volume: float
+    dataset: str
+    train_subjects: list[str]
+    init: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in the checkpoint."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A model read from a checkpoint.
+
+    Args:
+        card: what it is.
+        weights: parameter name to values, as in the network's state dict.
+        digest: SHA-256 over names and values, hexadecimal: the same weights have the same digest.
+        origin: where it was read from.
+    """
+
+    card: ModelCard
+    weights: Mapping[str, Tensor]
+    digest: str
+    origin: str
+
+    def network(self) -> nn.Module:
+        """The network with these weights, in evaluation mode."""
+        network: nn.Module = build(self.card.network, nn.Module)
+        network.load_state_dict(dict(self.weights))
+        return network.eval()
+
+
+def load_model(path: Path) -> SourceModel:
+    """Read a checkpoint that lesionseg wrote. Nothing in the file is executed (``weights_only``).
+
+    Raises:
+        InputError: no such file, no checkpoint, or one of another program.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path}: there is no such file; give a path, or runs:/<run id>")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything for a file that is not its own
+        raise InputError(
+            f"checkpoint {path}: is no checkpoint that can be read ({_first_line(error)}); "
+            "give the best.ckpt of a run of lesionseg"
+        ) from error
+    if not isinstance(content, dict) or METADATA_KEY not in content or "state_dict" not in content:
+        raise InputError(
+            f"checkpoint {path}: was not written by lesionseg (it has no key {METADATA_KEY!r}); "
+            "give the best.ckpt of a run of lesionseg"
+        )
+    try:
+        card = ModelCard(**content[METADATA_KEY])
+    except TypeError as error:
+        raise InputError(
+            f"checkpoint {path}: was written by another version of lesionseg ({error}); train it again"
+        ) from error
+    weights = {
+        name.removeprefix(_PREFIX): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    return SourceModel(card, weights, weights_digest(weights), str(path))
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types and values in order of name, hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,24 @@
+"""What a source model and a target task do not have in common, in words."""
+
+from lesionseg.weights.checkpoint import ModelCard
+
+_SPACING_RATIO = 1.5
+
+
+def differences(source: ModelCard, target: ModelCard) -> list[str]:
+    """One sentence for each difference that is known to matter; a warning where it is known to hurt."""
+    found = []
+    ratios = [max(a / b, b / a) for a, b in zip(source.spacing, target.spacing, strict=True)]
+    if max(ratios) > 1:
+        warning = " (WARNING: more than 1.5 times)" if max(ratios) > _SPACING_RATIO else ""
+        found.append(f"spacing {source.spacing} mm there, {target.spacing} mm here{warning}")
+    for field in ("task", "target", "inputs", "patch_size", "threshold", "dataset"):
+        there, here = getattr(source, field), getattr(target, field)
+        if there != here:
+            found.append(f"{field} {there!r} there, {here!r} here")
+    if source.normalisation != target.normalisation:
+        found.append(f"WARNING: normalisation {source.normalisation!r} there, {target.normalisation!r} here")
+    shared = sorted(set(source.train_subjects) & set(target.train_subjects))
+    if source.dataset == target.dataset and shared:
+        found.append(f"the source was trained on {len(shared)} of this dataset's subjects")
+    return found

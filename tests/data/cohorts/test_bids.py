@@ -1,0 +1,296 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lesionseg.data.cohorts import read_bids
+from lesionseg.data.cohorts._labels import natural_key
+from lesionseg.data.cohorts._pattern import Labels, parse_pattern
+from lesionseg.data.study import Cohort
+
+CONF = Path(__file__).parents[3] / "conf/dataset/bids.yaml"
+STUDY = "sub-{subject}[/ses-{session}]/anat/sub-{subject}[_ses-{session}]"
+IMAGES = {
+    "flair": [f"{STUDY}_FLAIR.nii*"],
+    "t1": [f"{STUDY}_T1w.nii*"],
+    "t1_post": [f"{STUDY}_ce-*_T1w.nii*"],
+}
+MASKS = {"lesion": [f"derivatives/*/{STUDY}[_*]_label-lesion_mask.nii*"]}
+
+Faults = Callable[..., tuple[str, ...]]
+
+
+def _touch(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def _read(root: Path, images: Any = IMAGES, masks: Any = MASKS) -> Cohort:
+    return read_bids(root, name="toy", images=images, masks=masks)
+
+
+def _found(cohort: Cohort) -> dict[str, dict[str, str]]:
+    """Contrast or target to relative path, by study."""
+    return {
+        study.name: {
+            **{key: path.relative_to(cohort.root).as_posix() for key, path in study.images.items()},
+            **{key: mask.path.relative_to(cohort.root).as_posix() for key, mask in study.masks.items()},
+        }
+        for study in cohort.studies
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "labels"),
+    [
+        ("sub-01/ses-2/anat/sub-01_ses-2_FLAIR.nii.gz", Labels("01", "2")),
+        ("sub-01/anat/sub-01_FLAIR.nii", Labels("01", "")),
+        ("sub-01/anat/sub-01_ses-2_FLAIR.nii", Labels("01", "2")),
+        ("sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz", None),
+        ("sub-0_1/anat/sub-0_1_FLAIR.nii", None),
+        ("sub-01/anat/sub-01_FLAIR.nii.gz.part", None),
+        ("other/sub-01/anat/sub-01_FLAIR.nii", None),
+    ],
+)
+def test_a_pattern_finds_the_labels(path: str, labels: Labels | None) -> None:
+    assert parse_pattern(f"{STUDY}_FLAIR.nii*").match(path) == labels
+
+
+def test_a_star_stays_within_one_folder_and_a_dot_is_a_dot() -> None:
+    pattern = parse_pattern("derivatives/*/sub-{subject}.nii")
+    assert pattern.match("derivatives/rater1/sub-7.nii") == Labels("7", "")
+    assert pattern.match("derivatives/rater1/more/sub-7.nii") is None
+    assert pattern.match("derivatives/rater1/sub-7xnii") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("{patient}_FLAIR.nii", "{patient} is unknown: write {subject} or {session}"),
+        ("FLAIR.nii", "it does not say whose file it is: it needs {subject} outside of square brackets"),
+        (
+            "[{subject}]_FLAIR.nii",
+            "it does not say whose file it is: it needs {subject} outside of square brackets",
+        ),
+        ("{subject}[_{session}.nii", "a '[' is never closed"),
+        ("{subject}[_[x]].nii", "a '[' stands inside another"),
+        ("{subject}].nii", "a ']' has no '[' before it"),
+        ("**/{subject}.nii", "'**' is not understood ('*' stays within one folder or file name)"),
+        ("{subject.nii", "'{' is not understood ('*' stays within one folder or file name)"),
+    ],
+)
+def test_a_pattern_that_cannot_be_read_is_a_fault(
+    pattern: str, reason: str, tmp_path: Path, faults_of: Faults
+) -> None:
+    expected = f"toy: masks.lesion: the pattern {pattern!r} cannot be read: {reason}"
+    assert faults_of(_read, tmp_path, masks={"lesion": [pattern]}) == (expected,)
+
+
+def test_sessions_in_order_of_time_whatever_the_order_on_disk() -> None:
+    labels = ["10", "2", "1", "20200115", "20190301", "m12", "m6"]
+    assert sorted(labels, key=natural_key) == ["1", "2", "10", "20190301", "20200115", "m6", "m12"]
+
+
+def test_images_masks_and_order(tmp_path: Path) -> None:
+    _touch(
+        tmp_path,
+        "sub-10/ses-1/anat/sub-10_ses-1_FLAIR.nii.gz",
+        "sub-2/ses-10/anat/sub-2_ses-10_FLAIR.nii",
+        "sub-2/ses-10/anat/sub-2_ses-10_T1w.nii.gz",
+        "sub-2/ses-10/anat/sub-2_ses-10_ce-gadolinium_T1w.nii.gz",
+        "sub-2/ses-2/anat/sub-2_ses-2_FLAIR.nii.gz",
+        "sub-2/ses-2/anat/._sub-2_ses-2_FLAIR.nii.gz",
+        "derivatives/rater/sub-2/ses-10/anat/sub-2_ses-10_space-T1w_label-lesion_mask.nii.gz",
+        "derivatives/rater/sub-2/ses-2/anat/sub-2_ses-2_label-lesion_mask.nii.gz",
+    )
+    cohort = _read(tmp_path)
+    assert _found(cohort) == {
+        "sub-2_ses-2": {
+            "flair": "sub-2/ses-2/anat/sub-2_ses-2_FLAIR.nii.gz",
+            "lesion": "derivatives/rater/sub-2/ses-2/anat/sub-2_ses-2_label-lesion_mask.nii.gz",
+        },
+        "sub-2_ses-10": {
+            "flair": "sub-2/ses-10/anat/sub-2_ses-10_FLAIR.nii",
+            "t1": "sub-2/ses-10/anat/sub-2_ses-10_T1w.nii.gz",
+            "t1_post": "sub-2/ses-10/anat/sub-2_ses-10_ce-gadolinium_T1w.nii.gz",
+            "lesion": "derivatives/rater/sub-2/ses-10/anat/sub-2_ses-10_space-T1w_label-lesion_mask.nii.gz",
+        },
+        "sub-10_ses-1": {"flair": "sub-10/ses-1/anat/sub-10_ses-1_FLAIR.nii.gz"},
+    }
+    assert list(_found(cohort)) == ["sub-2_ses-2", "sub-2_ses-10", "sub-10_ses-1"]
+    assert cohort.prior_of(cohort.studies[1]) == cohort.studies[0]
+    assert all(mask.label is None for study in cohort.studies for mask in study.masks.values())
+
+
+def test_the_first_pattern_that_fits_a_study_counts(tmp_path: Path) -> None:
+    _touch(
+        tmp_path,
+        "sub-1/anat/sub-1_run-1_FLAIR.nii.gz",
+        "sub-1/anat/sub-1_run-2_FLAIR.nii.gz",
+        "sub-2/anat/sub-2_FLAIR.nii.gz",
+    )
+    patterns = ["sub-{subject}/anat/sub-{subject}_run-2_FLAIR.nii.gz", "sub-{subject}/anat/*_FLAIR.nii.gz"]
+    assert _found(_read(tmp_path, {"flair": patterns})) == {
+        "sub-1": {"flair": "sub-1/anat/sub-1_run-2_FLAIR.nii.gz"},
+        "sub-2": {"flair": "sub-2/anat/sub-2_FLAIR.nii.gz"},
+    }
+    assert _found(_read(tmp_path, {"flair": patterns[0]}))["sub-1"]["flair"].endswith("run-2_FLAIR.nii.gz")
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    _touch(tmp_path, "store/anat/sub-1_FLAIR.nii.gz", "bids/README")
+    (tmp_path / "bids/sub-1").symlink_to(tmp_path / "store")
+    (tmp_path / "store/back").symlink_to(tmp_path / "bids")
+    assert list(_found(_read(tmp_path / "bids"))) == ["sub-1"]
+
+
+def test_site_and_split_come_from_the_participants(tmp_path: Path) -> None:
+    _touch(tmp_path, *(f"sub-{n}/ses-{s}/anat/sub-{n}_ses-{s}_FLAIR.nii" for n in "123" for s in "12"))
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tsite\tsplit\nsub-1\tA\ttest\nsub-2\tn/a\tn/a\n"
+    )
+    assert [(study.name, study.site, study.split) for study in _read(tmp_path).studies] == [
+        ("sub-1_ses-1", "A", "test"),
+        ("sub-1_ses-2", "A", "test"),
+        ("sub-2_ses-1", None, None),
+        ("sub-2_ses-2", None, None),
+        ("sub-3_ses-1", None, None),
+        ("sub-3_ses-2", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        (
+            "id\tsplit\n1\ttest\n",
+            "has no column participant_id (found: id, split); add it, or remove the file",
+        ),
+        ("participant_id\nsub-1\n1\n", "lists sub-1 twice; keep one of the rows"),
+        (
+            "participant_id\tsplit\nsub-1\teval\n",
+            "sub-1: split 'eval' is unknown; write one of train, validation, test, or leave it empty",
+        ),
+        (
+            "participant_id\tsplit\nsub-1\ttest\textra\n",
+            "every line needs as many cells as the header, in UTF-8",
+        ),
+    ],
+)
+def test_participants_that_cannot_be_used(table: str, fault: str, tmp_path: Path, faults_of: Faults) -> None:
+    _touch(tmp_path, "sub-1/anat/sub-1_FLAIR.nii")
+    (tmp_path / "participants.tsv").write_text(table)
+    (found,) = faults_of(_read, tmp_path)
+    assert found.startswith("toy: ")
+    assert found.endswith(fault)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path, faults_of: Faults) -> None:
+    _touch(
+        tmp_path,
+        "sub-1/anat/sub-1_FLAIR.nii",
+        "sub-1/anat/sub-1_FLAIR.nii.gz",
+        "sub-2/anat/sub-3_FLAIR.nii",
+        "sub-4/ses-1/anat/sub-4_ses-2_FLAIR.nii",
+        "derivatives/a/sub-5/anat/sub-5_label-lesion_mask.nii",
+    )
+    (tmp_path / "sub-6/anat").mkdir(parents=True)
+    (tmp_path / "sub-6/anat/sub-6_FLAIR.nii.gz").symlink_to(".git/annex/objects/gone")
+    assert faults_of(_read, tmp_path) == (
+        f"toy: {tmp_path}/sub-2/anat/sub-3_FLAIR.nii names two subjects, '2' and '3'; rename the folder or "
+        "the file so that they agree",
+        f"toy: {tmp_path}/sub-4/ses-1/anat/sub-4_ses-2_FLAIR.nii names two sessions, '1' and '2'; rename the "
+        "folder or the file so that they agree",
+        f"toy: sub-1: 2 files fit the pattern '{STUDY}_FLAIR.nii*' of flair: sub-1/anat/sub-1_FLAIR.nii, "
+        f"sub-1/anat/sub-1_FLAIR.nii.gz (in {tmp_path}); make the pattern more specific, or move all but one "
+        "away",
+        f"toy: sub-6: {tmp_path}/sub-6/anat/sub-6_FLAIR.nii.gz is a link that leads nowhere; fetch the file "
+        "(with DataLad: datalad get sub-6/anat/sub-6_FLAIR.nii.gz)",
+        f"toy: sub-5: the mask {tmp_path}/derivatives/a/sub-5/anat/sub-5_label-lesion_mask.nii (lesion) "
+        "belongs to a session without any image; add the image, correct the labels in the mask's name, or "
+        "remove it",
+    )
+
+
+def test_two_raters_for_one_mask_are_a_fault(tmp_path: Path, faults_of: Faults) -> None:
+    masks = [f"derivatives/{rater}/sub-1/anat/sub-1_label-lesion_mask.nii" for rater in ("a", "b")]
+    _touch(tmp_path, "sub-1/anat/sub-1_FLAIR.nii", *masks)
+    (fault,) = faults_of(_read, tmp_path)
+    assert f"2 files fit the pattern {MASKS['lesion'][0]!r} of lesion: {masks[0]}, {masks[1]}" in fault
+
+
+def test_one_image_cannot_be_two_contrasts(tmp_path: Path, faults_of: Faults) -> None:
+    _touch(tmp_path, "sub-1/anat/sub-1_ce-gadolinium_T1w.nii")
+    (fault,) = faults_of(
+        _read, tmp_path, images={"t1": [f"{STUDY}*_T1w.nii"], "t1_post": [f"{STUDY}_ce-*_T1w.nii"]}
+    )
+    assert fault == (
+        f"toy: {tmp_path}/sub-1/anat/sub-1_ce-gadolinium_T1w.nii is used twice, as sub-1, t1 and as sub-1, "
+        "t1_post; one image is one contrast of one study: make the pattern, column or channel of one of them "
+        "more specific, or remove the row"
+    )
+
+
+def test_sessions_without_an_order_are_a_fault(tmp_path: Path, faults_of: Faults) -> None:
+    _touch(tmp_path, "sub-1/ses-1/anat/sub-1_ses-1_FLAIR.nii", "sub-1/ses-01/anat/sub-1_ses-01_FLAIR.nii")
+    assert faults_of(_read, tmp_path) == (
+        "toy: sub-1: sessions '01' and '1' have no order in time; rename one of them",
+    )
+
+
+def test_a_root_without_study_says_what_was_looked_for_and_what_is_there(
+    tmp_path: Path, faults_of: Faults
+) -> None:
+    _touch(tmp_path, "patient1/flair.nii.gz", "README")
+    assert faults_of(_read, tmp_path, images={"flair": IMAGES["flair"]}) == (
+        f"toy: no study found in {tmp_path}. Looked for flair: {STUDY}_FLAIR.nii*. Files there (2), for "
+        "example: patient1/flair.nii.gz. Write the dataset's patterns after these names, or correct its root",
+    )
+
+
+def test_an_empty_root_a_missing_root_a_file(tmp_path: Path, faults_of: Faults) -> None:
+    _touch(tmp_path, "file")
+    (tmp_path / "empty").mkdir()
+    (empty,) = faults_of(_read, tmp_path / "empty")
+    assert "Files there (0), for example: nothing at all." in empty
+    mend = "set the dataset's root to the BIDS folder"
+    assert faults_of(_read, tmp_path / "gone") == (f"toy: the root {tmp_path}/gone does not exist; {mend}",)
+    assert faults_of(_read, tmp_path / "file") == (
+        f"toy: the root {tmp_path}/file is a file, not a folder; {mend}",
+    )
+
+
+def test_no_image_pattern_is_a_fault(tmp_path: Path, faults_of: Faults) -> None:
+    expected = "toy: images names no pattern; write one for each contrast, such as flair"
+    assert faults_of(_read, tmp_path, images={}) == (expected,)
+    assert faults_of(_read, tmp_path, images={"flair": []}) == (expected,)
+
+
+def test_a_subject_in_whom_nothing_fits_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _touch(tmp_path, "sub-1/anat/sub-1_FLAIR.nii", "sub-2/anat/sub-2_flair.nii")
+    with caplog.at_level(logging.WARNING):
+        _read(tmp_path)
+    assert caplog.messages == ["No image pattern fits anything of 1 subjects: sub-2"]
+
+
+def test_the_shipped_patterns_tell_the_contrasts_apart(tmp_path: Path) -> None:
+    conf = yaml.safe_load(CONF.read_text())
+    assert conf["format"] == "bids"
+    study = "sub-7/ses-1/anat/sub-7_ses-1"
+    names = {
+        "flair": f"{study}_FLAIR.nii.gz",
+        "t1": f"{study}_T1w.nii.gz",
+        "t1_post": f"{study}_ce-dotarem_T1w.nii.gz",
+        "t2": f"{study}_T2w.nii.gz",
+        "lesion": f"derivatives/lesions/{study}_label-lesion_mask.nii.gz",
+        "new_lesion": f"derivatives/lesions/{study}_label-newlesion_mask.nii.gz",
+        "enhancing_lesion": f"derivatives/lesions/{study}_desc-manual_label-enhancing_mask.nii.gz",
+    }
+    _touch(tmp_path, *names.values())
+    assert _found(_read(tmp_path, conf["images"], conf["masks"])) == {"sub-7_ses-1": names}

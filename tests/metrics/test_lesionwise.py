@@ -1,0 +1,200 @@
+"""Lesionwise scores: by hand, by brute force, by properties."""
+
+from dataclasses import asdict
+from math import isnan, nan
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from lesionseg.metrics import dice, match_lesions, score_lesions, volume_ml
+
+MM = (1.0, 1.0, 1.0)
+SHAPE = (5, 4, 6)
+PAIRS = st.tuples(*[arrays(np.bool_, SHAPE, elements=st.sampled_from([False, False, False, True]))] * 2)
+
+
+def line(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.uint8).reshape(1, 1, -1)
+
+
+def same(first, second) -> None:
+    np.testing.assert_equal(asdict(first), asdict(second))
+
+
+def test_one_found_one_missed_one_false():
+    scores = score_lesions(line(1, 1, 0, 1, 0, 0, 0), line(0, 1, 0, 0, 0, 1, 1), (1.0, 2.0, 5.0))
+    assert (scores.n_reference, scores.detected_reference) == (2, 1)
+    assert (scores.n_prediction, scores.true_prediction, scores.false_positives) == (2, 1, 1)
+    assert (scores.sensitivity, scores.ppv, scores.f1, scores.f1_counts) == (0.5, 0.5, 0.5, 0.5)
+    assert scores.false_positive_volume_ml == pytest.approx(2 * 10 / 1000)
+
+
+def test_a_split_lesion_counts_twice_in_ppv_and_once_in_f1_counts():
+    # Reference: one long lesion, one short. Prediction: two pieces of the long one, one false.
+    reference, prediction = line(1, 1, 1, 0, 1, 0, 0), line(1, 0, 1, 0, 0, 0, 1)
+    scores = score_lesions(reference, prediction, MM)
+    assert (scores.sensitivity, scores.ppv) == (1 / 2, 2 / 3)
+    assert scores.f1 == pytest.approx(2 * (1 / 2) * (2 / 3) / (1 / 2 + 2 / 3))
+    assert scores.f1_counts == 1 / (1 + (1 + 1) / 2)
+
+
+def test_one_prediction_finds_the_two_lesions_that_it_bridges():
+    scores = score_lesions(line(1, 0, 1), line(1, 1, 1), MM)
+    assert (scores.sensitivity, scores.ppv) == (1, 1)
+    assert (scores.detected_reference, scores.true_prediction) == (2, 1)
+
+
+def test_touching_without_overlap_is_no_match():
+    scores = score_lesions(line(1, 1, 0, 0), line(0, 0, 1, 1), MM)
+    assert (scores.sensitivity, scores.ppv, scores.f1, scores.f1_counts) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "sensitivity", "ppv", "f1"),
+    [
+        (line(0, 0), line(0, 0), nan, nan, nan),
+        (line(0, 0), line(0, 1), nan, 0.0, nan),
+        (line(1, 0), line(0, 0), 0.0, 0.0, 0.0),
+    ],
+    ids=["neither", "no reference", "no prediction"],
+)
+def test_nothing_to_measure(reference, prediction, sensitivity, ppv, f1):
+    scores = score_lesions(reference, prediction, MM)
+    np.testing.assert_equal([scores.sensitivity, scores.ppv, scores.f1], [sensitivity, ppv, f1])
+    np.testing.assert_equal(scores.f1_counts, f1)
+
+
+def test_the_smallest_lesion_counts_on_both_sides_before_matching():
+    reference, prediction = line(1, 0, 1, 1, 1, 0, 0), line(1, 1, 1, 0, 0, 0, 1)
+    scores = score_lesions(reference, prediction, MM, min_volume_mm3=2.0)
+    assert (scores.n_reference, scores.n_prediction) == (1, 1)
+    assert (scores.sensitivity, scores.ppv) == (1, 1)
+
+
+def test_a_prediction_on_a_dropped_reference_lesion_is_false():
+    scores = score_lesions(line(1, 0, 0), line(1, 1, 0), MM, min_volume_mm3=2.0)
+    assert (scores.n_reference, scores.false_positives, scores.ppv) == (0, 1, 0.0)
+    assert isnan(scores.sensitivity)
+
+
+def test_every_overlap_and_its_voxels_are_noted():
+    match = match_lesions(line(1, 1, 1, 0, 1), line(1, 0, 1, 1, 1), MM)
+    np.testing.assert_array_equal(match.touching, [[1, 1], [1, 2], [2, 2]])
+    np.testing.assert_array_equal(match.shared_voxels, [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "message"),
+    [
+        (np.zeros((2, 2)), np.zeros((2, 2)), r"reference must be 3D, found shape \(2, 2\)"),
+        (np.zeros((2, 2, 2)), np.zeros((2, 2, 3)), r"found shapes \(2, 2, 2\) and \(2, 2, 3\)"),
+        (
+            np.full((1, 1, 1), 2),
+            np.zeros((1, 1, 1)),
+            "reference must be a mask of 0 and 1, found the values 2",
+        ),
+        (np.zeros((1, 1, 1)), np.full((1, 1, 1), 0.5), "prediction must be a mask .* found the values 0.5"),
+        (np.zeros((1, 1, 1)), np.full((1, 1, 1), nan), "prediction must be finite"),
+    ],
+)
+def test_what_is_no_pair_of_masks_is_refused(reference, prediction, message):
+    with pytest.raises(ValueError, match=message):
+        score_lesions(reference, prediction, MM)
+    with pytest.raises(ValueError, match=message):
+        dice(reference, prediction)
+
+
+def brute_force(reference, prediction, rank):
+    """Every lesion, one at a time, with scipy's labels."""
+    structure = ndimage.generate_binary_structure(3, rank)
+    reference_labels, n_reference = ndimage.label(reference, structure)
+    prediction_labels, n_prediction = ndimage.label(prediction, structure)
+    detected = sum(bool(prediction[reference_labels == n].any()) for n in range(1, n_reference + 1))
+    true = sum(bool(reference[prediction_labels == n].any()) for n in range(1, n_prediction + 1))
+    false_voxels = sum(
+        int((prediction_labels == n).sum())
+        for n in range(1, n_prediction + 1)
+        if not reference[prediction_labels == n].any()
+    )
+    return n_reference, n_prediction, detected, true, false_voxels
+
+
+@settings(max_examples=80, deadline=None)
+@given(PAIRS, st.sampled_from([(6, 1), (18, 2), (26, 3)]))
+def test_scores_are_those_of_brute_force(masks, connectivity):
+    scores = score_lesions(*masks, MM, connectivity=connectivity[0])
+    n_reference, n_prediction, detected, true, false_voxels = brute_force(*masks, connectivity[1])
+    assert (scores.n_reference, scores.n_prediction) == (n_reference, n_prediction)
+    assert (scores.detected_reference, scores.true_prediction) == (detected, true)
+    assert scores.false_positive_volume_ml == pytest.approx(false_voxels / 1000)
+
+
+@settings(max_examples=30, deadline=None)
+@given(PAIRS)
+def test_a_mask_against_itself_is_perfect(masks):
+    scores = score_lesions(masks[0], masks[0], MM)
+    expected = 1.0 if masks[0].any() else nan
+    values = [scores.sensitivity, scores.ppv, scores.f1, scores.f1_counts, dice(masks[0], masks[0])]
+    np.testing.assert_equal(values, [expected] * 5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PAIRS, st.sets(st.sampled_from([0, 1, 2])), st.permutations([0, 1, 2]), st.sampled_from([6, 18, 26]))
+def test_flips_and_axis_order_do_not_matter(masks, flipped, axes, connectivity):
+    spacing = (1.0, 2.0, 3.0)
+    turned = [np.flip(mask, sorted(flipped)).transpose(axes) for mask in masks]
+    options = {"connectivity": connectivity, "min_volume_mm3": 7.0}
+    same(
+        score_lesions(*masks, spacing, **options),
+        score_lesions(*turned, tuple(spacing[axis] for axis in axes), **options),
+    )
+    np.testing.assert_equal(dice(*turned), dice(*masks))
+
+
+@settings(max_examples=30, deadline=None)
+@given(PAIRS, st.tuples(*[st.tuples(*[st.integers(0, 3)] * 2)] * 3))
+def test_a_border_of_background_does_not_matter(masks, border):
+    padded = [np.pad(mask, border) for mask in masks]
+    same(score_lesions(*masks, MM), score_lesions(*padded, MM))
+    np.testing.assert_equal(dice(*padded), dice(*masks))
+
+
+@settings(max_examples=30, deadline=None)
+@given(PAIRS)
+def test_changing_sides_swaps_sensitivity_and_ppv(masks):
+    there, back = score_lesions(*masks, MM), score_lesions(masks[1], masks[0], MM)
+    assert (there.detected_reference, there.true_prediction) == (
+        back.true_prediction,
+        back.detected_reference,
+    )
+    if masks[0].any() and masks[1].any():
+        assert (there.sensitivity, there.ppv) == (back.ppv, back.sensitivity)
+        assert there.f1 == pytest.approx(back.f1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(PAIRS)
+def test_the_numbers_of_lesions_carry_no_meaning(masks):
+    """Lesions met in another order (the volume turned) get other labels and the same pairs of volumes."""
+    match = match_lesions(*masks, MM)
+    turned = match_lesions(*[mask[::-1, ::-1, ::-1] for mask in masks], MM)
+
+    def described(found):
+        sizes = (
+            found.reference_volumes[found.touching[:, 0] - 1],
+            found.prediction_volumes[found.touching[:, 1] - 1],
+        )
+        return sorted(zip(*[side.tolist() for side in sizes], found.shared_voxels.tolist(), strict=True))
+
+    assert described(match) == described(turned)
+
+
+def test_dice_and_volume_by_hand():
+    assert dice(line(1, 1, 0, 0), line(0, 1, 1, 1)) == 2 * 1 / (2 + 3)
+    assert dice(line(1, 0), line(0, 0)) == 0
+    assert isnan(dice(line(0, 0), line(0, 0)))
+    assert volume_ml(line(1, 1, 0), (0.5, 0.5, 3.0)) == pytest.approx(0.0015)

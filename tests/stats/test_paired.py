@@ -1,0 +1,164 @@
+"""The crossed test: a table worked by hand, scipy's paired t, and the null by simulation."""
+
+from math import isnan, nan, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from lesionseg.stats import crossed_difference
+from lesionseg.stats.paired import mean_squares
+
+# Patient means 2, 4, 9; repeat means 4, 6; grand mean 5.
+# MSp = 2·(9 + 1 + 16)/2 = 26; MSk = 3·(1 + 1)/1 = 6.
+TABLE = np.array([[1.0, 3.0], [4.0, 4.0], [7.0, 11.0]])
+
+
+def test_a_table_worked_by_hand():
+    # Residuals d − patient mean − repeat mean + 5: (0, 0), (1, −1), (−1, 1), so MSe = 4/2.
+    assert mean_squares(TABLE) == (26.0, 6.0, 2.0)
+    found = crossed_difference(TABLE)
+    assert found.mean == 5.0
+    assert found.standard_error == pytest.approx(sqrt((26 + 6 - 2) / 6))
+    df = 30**2 / (26**2 / 2 + 6**2 / 1 + 2**2 / 2)
+    assert found.df == pytest.approx(df)
+    assert found.t == pytest.approx(5 / sqrt(5))
+    assert found.p == pytest.approx(2 * stats.t.sf(sqrt(5), df))
+    margin = stats.t.ppf(0.975, df) * sqrt(5)
+    assert (found.low, found.high) == (pytest.approx(5 - margin), pytest.approx(5 + margin))
+    assert (found.n_patients, found.n_repeats, found.note) == (3, 2, "")
+
+
+def test_one_repeat_is_the_paired_t_test():
+    random = np.random.default_rng(0)
+    first, second = random.normal([[0.4], [0.0]], size=(2, 12))
+    expected = stats.ttest_rel(first, second)
+    interval = expected.confidence_interval()
+    found = crossed_difference((first - second)[:, None])
+    assert (found.t, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert (found.df, found.n_repeats) == (11, 1)
+    assert "varies from training to training is unknown" in found.note
+
+
+def test_training_luck_is_not_an_effect():
+    # Every patient agrees, but only because repeat 2 was a lucky training.
+    lucky = np.array([0.0, 0.2]) + np.random.default_rng(0).normal(0, 0.01, (10, 2))
+    assert stats.ttest_1samp(lucky.mean(axis=1), 0).pvalue < 1e-6
+    assert crossed_difference(lucky).p > 0.3
+
+
+def test_a_component_below_zero_is_taken_as_zero():
+    table = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 2.5]])
+    patients, repeats, residual = mean_squares(table)
+    assert repeats < residual
+    found = crossed_difference(table)
+    assert found.standard_error == pytest.approx(sqrt(patients / 6)), "that of patients alone"
+    assert "estimated below zero" in found.note
+
+
+@pytest.mark.parametrize("table", [[[1.0, -1.0], [-1.0, 1.1]], [[1.0, 0.0], [0.0, 1.0]]])
+def test_a_variance_estimate_below_zero_does_not_reach_the_reader(table):
+    patients, repeats, residual = mean_squares(np.array(table))
+    assert patients + repeats - residual < 0
+    found = crossed_difference(table)
+    assert found.standard_error == pytest.approx(sqrt(residual / 4))
+    assert found.df == 1
+    assert np.isfinite([found.p, found.low, found.high]).all()
+
+
+def test_patients_with_a_missing_cell_are_left_out_and_counted():
+    found = crossed_difference(np.vstack([TABLE, [nan, 100.0], [nan, nan]]))
+    assert (found.mean, found.n_patients) == (5.0, 3)
+    assert "2 of 5 patients lack a repeat" in found.note
+
+
+def test_a_repeat_that_never_ran_costs_no_patient():
+    found = crossed_difference(np.column_stack([TABLE, [nan] * 3]))
+    assert (found.mean, found.n_patients, found.n_repeats) == (5.0, 3, 2)
+    assert "1 of 3 repeats have no difference" in found.note
+
+
+@pytest.mark.parametrize(
+    "table", [np.empty((0, 3)), np.full((4, 2), nan), [[0.5, 0.6, 0.7]], np.empty((3, 0))]
+)
+def test_too_few_patients_is_nan_with_a_note(table):
+    found = crossed_difference(table)
+    assert all(
+        isnan(value) for value in (found.standard_error, found.df, found.t, found.p, found.low, found.high)
+    )
+    assert "Fewer than two patients" in found.note
+    assert found.n_patients < 2
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_no_difference_at_all_is_p_1(repeats):
+    found = crossed_difference(np.zeros((5, repeats)))
+    assert (found.mean, found.standard_error, found.t, found.p, found.low, found.high) == (0, 0, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_the_same_difference_everywhere_cannot_be_tested(repeats):
+    found = crossed_difference(np.full((5, repeats), 0.1))
+    assert found.mean == pytest.approx(0.1)
+    assert isnan(found.p)
+    assert "no spread to test against" in found.note
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [([1.0, 2.0], r"\(patients, repeats\), found shape \(2,\)"), ([[np.inf]], "infinite")],
+)
+def test_what_is_no_table_is_refused(table, message):
+    with pytest.raises(ValueError, match=message):
+        crossed_difference(table)
+
+
+FINITE = st.floats(-1, 1, allow_subnormal=False).map(lambda value: round(value, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.float64, st.tuples(st.integers(2, 6), st.integers(1, 4)), elements=FINITE), st.randoms())
+def test_changing_arms_changes_the_sign_and_order_does_not_matter(table, random):
+    found, other = crossed_difference(table), crossed_difference(-table)
+    np.testing.assert_allclose(
+        [found.mean, found.t, found.low], [-other.mean, -other.t, -other.high], atol=1e-9
+    )
+    np.testing.assert_allclose([found.p, found.standard_error], [other.p, other.standard_error])
+    rows, columns = list(range(table.shape[0])), list(range(table.shape[1]))
+    random.shuffle(rows)
+    random.shuffle(columns)
+    shuffled = crossed_difference(table[np.ix_(rows, columns)])
+    np.testing.assert_allclose([shuffled.mean, shuffled.p], [found.mean, found.p], atol=1e-9)
+    assert isnan(found.p) or (0 <= found.p <= 1 and found.low <= found.mean <= found.high)
+
+
+@pytest.mark.parametrize(
+    ("patient", "training", "residual"), [(1.0, 0.0, 1.0), (1.0, 0.5, 0.5), (0.3, 1.0, 0.3)], ids=str
+)
+def test_under_the_null_about_one_in_twenty_is_significant(patient, training, residual):
+    random = np.random.default_rng(20)
+    n, patients, repeats = 1500, 15, 5
+    tables = (
+        patient * random.normal(size=(n, patients, 1))
+        + training * random.normal(size=(n, 1, repeats))
+        + residual * random.normal(size=(n, patients, repeats))
+    )
+    rate = np.mean([crossed_difference(table).p < 0.05 for table in tables])
+    assert 0.025 < rate < 0.07, "0.05 give or take its own standard error of 0.006, on the cautious side"
+
+
+def test_a_true_difference_is_found():
+    random = np.random.default_rng(1)
+    table = (
+        0.5
+        + 0.3 * random.normal(size=(15, 1))
+        + 0.1 * random.normal(size=(1, 3))
+        + 0.2 * random.normal(size=(15, 3))
+    )
+    found = crossed_difference(table)
+    assert found.p < 0.01
+    assert found.low < 0.5 < found.high
