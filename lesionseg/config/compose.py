@@ -65,12 +65,8 @@ def compose_jobs(request: Request) -> list[Job]:
             raise InputError(_override_faults(hydra, request, axes, base))
         if request.multirun or str(base.hydra.mode) == "RunMode.MULTIRUN":
             given = {axis[0].partition("=")[0] for axis in axes}
-            params = OmegaConf.to_container(base.hydra.sweeper.get("params") or OmegaConf.create({}))
-            assert isinstance(params, dict)
-            axes = [
-                *(_axes([f"{key}={value}"])[0] for key, value in params.items() if key not in given),
-                *axes,
-            ]
+            params: dict[str, str] = dict(base.hydra.sweeper.get("params") or {})
+            axes += [_axes([f"{key}={value}"])[0] for key, value in params.items() if key not in given]
         elif any(len(axis) > 1 for axis in axes):
             sweeps = [axis[0].partition("=")[0] for axis in axes if len(axis) > 1]
             raise InputError(f"{', '.join(sweeps)}: several values make a sweep; add --multirun")

@@ -46,8 +46,8 @@ class ImageAudit:
 def audit_image(source: str, scan: Scan) -> tuple[ImageAudit, tuple[str, ...]]:
     """Describe an image and list what makes it unfit.
 
-    That is: voxels that are no numbers, one value alone, no brain (less than a millilitre above the background, by
-    the rule that normalises images, `lesionseg.data.brain.brain_mask`).
+    That is: voxels that are no numbers, one value alone, no brain (less than a millilitre above the
+    background, by the rule that normalises images, `lesionseg.data.brain.brain_mask`).
     """
     brain = brain_mask(_finite(scan.voxels))
     intensities = scan.voxels[brain]

@@ -79,15 +79,15 @@ class CachedStudy:
         voxels: Array = np.load(self.folder / "lesion_voxels.npy", mmap_mode="r")
         return voxels, starts
 
-    def channels(self, channels: Sequence[Channel], box: tuple[slice, ...] = (slice(None),) * 3) -> Array:
+    def channels(self, channels: Sequence[Channel], box: tuple[Any, ...] = (slice(None),) * 3) -> Array:
         """The task's input channels inside a box, (channels, x, y, z) float32."""
         index = {source: number for number, (source, _) in enumerate(self.study.sources)}
-        images = self.images
+        images: Any = self.images
         parts = []
         for channel in channels:
-            part = np.asarray(images[(index[channel.plus], *box)], dtype=np.float32)
+            part = images[(index[channel.plus], *box)].astype(np.float32)
             if channel.minus is not None:
-                part = part - np.asarray(images[(index[channel.minus], *box)], dtype=np.float32)
+                part -= images[(index[channel.minus], *box)]
             parts.append(part)
         return np.stack(parts)
 

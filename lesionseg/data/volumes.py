@@ -17,7 +17,7 @@ def read_volume(path: Path) -> tuple[Array, Grid]:
     Raises:
         ValueError: the file is not three-dimensional.
     """
-    image: Any = nib.load(path)  # type: ignore[attr-defined]
+    image: Any = nib.load(path)
     data = np.asarray(image.dataobj, dtype=np.float32)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
@@ -39,4 +39,4 @@ def write_volume(path: Path, volume: Array, grid: Grid) -> None:
     image = nib.Nifti1Image(volume, grid.affine)
     image.header.set_xyzt_units("mm")
     with written_whole(path) as partial:
-        nib.save(image, partial)  # type: ignore[attr-defined]
+        nib.save(image, partial)

@@ -6,6 +6,7 @@ and optional residual blocks.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -80,7 +81,7 @@ class Decoder(nn.Module):
 
     def __init__(self, widths: Sequence[int], block: Block, norm: Norm, convolutions: int) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))[::-1]
+        pairs = list(pairwise(widths))[::-1]
         self.upsamplings = nn.ModuleList(
             nn.ConvTranspose3d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs
         )

@@ -7,9 +7,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from lesionseg.report._files import write_whole
+from lesionseg.data.files import written_whole
 from lesionseg.report.cases import Score
 from lesionseg.report.results import ArmMean, Results
 
@@ -44,7 +45,8 @@ def draw_figure(results: Results) -> Figure:
     Returns:
         A figure of two panels, sensitivity and PPV, that no window and no pyplot state knows of.
     """
-    figure = Figure(figsize=(8.4, 3.9), layout="constrained")
+    # The names of the arms stand right of the axes: the panels keep clear of them.
+    figure = Figure(figsize=(8.4, 3.9), layout=ConstrainedLayoutEngine(wspace=0.06))
     FigureCanvasAgg(figure)
     looks = dict(zip(results.arms, (_FIRST, _SECOND), strict=False))
     for axes, (score, title) in zip(figure.subplots(1, 2), _PANELS, strict=True):
@@ -66,7 +68,8 @@ def write_figure(results: Results, path: Path) -> None:
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"A figure is written as {', '.join(_SUFFIXES)}; found {path.name!r}.")
     figure = draw_figure(results)
-    write_whole(path, lambda beside: figure.savefig(beside, dpi=200))
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=200)
 
 
 def _means_of(results: Results, arm: str, score: Score) -> list[ArmMean]:
@@ -81,10 +84,10 @@ def _set_axes(axes: Axes, sizes: tuple[int, ...], title: str) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    # Room on the right for the names of the arms.
-    axes.set_xlim(sizes[0] * 2 ** (-0.08 * span), sizes[-1] * 2 ** (0.34 * span))
+    left, right = (0.08 * span, 0.06 * span) if len(sizes) > 1 else (0.5, 0.5)
+    axes.set_xlim(sizes[0] * 2**-left, sizes[-1] * 2**right)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("Training studies (log scale)")
+    axes.set_xlabel("Training studies (log scale)" if len(sizes) > 1 else "Training studies")
     axes.set_ylabel(title)
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -126,8 +129,8 @@ def _label_arms(axes: Axes, results: Results, score: Score, looks: dict[str, _Lo
     for arm, row in last.items():
         axes.annotate(
             arm,
-            (row.train_size * 2 ** (0.02 * _span(results.sizes)), heights[arm]),
-            xytext=(7, 0),
+            (row.train_size * 2 ** (0.03 * _span(results.sizes)), heights[arm]),
+            xytext=(6, 0),
             textcoords="offset points",
             color=looks[arm].color,
             fontweight="bold",
@@ -153,7 +156,7 @@ def _span(sizes: tuple[int, ...]) -> float:
 
 def _dodge(sizes: tuple[int, ...], number: int, arms: int) -> float:
     """A factor on the size that keeps the error bars of two arms from covering each other."""
-    return float(2 ** (0.008 * _span(sizes) * (2 * number - (arms - 1))))
+    return float(2 ** (0.012 * _span(sizes) * (2 * number - (arms - 1))))
 
 
 def _caption(results: Results) -> str:

@@ -92,6 +92,8 @@ class Results:
         n_patients: test patients.
         n_patients_with_lesions: those of them with a reference lesion in at least one session.
         n_studies: test studies.
+        n_inconsistent: test studies whose number of reference lesions is not the same in every run: these were
+            scored against different masks or by different rules.
         means: a row per size, score and arm, in that order.
         differences: a row per size and score that both arms have; empty with one arm.
         without_lesions: a row per size and arm; empty where every study has a reference lesion.
@@ -104,6 +106,7 @@ class Results:
     n_patients: int
     n_patients_with_lesions: int
     n_studies: int
+    n_inconsistent: int
     means: tuple[ArmMean, ...]
     differences: tuple[SizeDifference, ...]
     without_lesions: tuple[WithoutLesions, ...]
@@ -141,6 +144,7 @@ def measure(cases: pd.DataFrame, arms: Sequence[str]) -> Results:
         n_patients=kept["subject"].nunique(),
         n_patients_with_lesions=kept.loc[kept["n_reference"] > 0, "subject"].nunique(),
         n_studies=len(kept[STUDY].drop_duplicates()),
+        n_inconsistent=int((kept.groupby(STUDY)["n_reference"].nunique(dropna=False) > 1).sum()),
         means=tuple(row for row in means if row is not None),
         differences=tuple(row for row in differences if row is not None),
         without_lesions=tuple(row for row in apart if row is not None),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isnan
 
 from lesionseg.report.cases import SCORE_NAMES, Score
-from lesionseg.report.results import Results
+from lesionseg.report.results import Results, SizeDifference
 from lesionseg.stats import PairedDifference
 
 _FINDS_NOTHING = 0.01
@@ -54,7 +54,7 @@ def _at_size(results: Results, size: int) -> str:
     whose = "they" if len(there) == 2 else "it"
     return (
         f"With {studies} {found}{_tested(tested[0], spelled=True)}; "
-        f"{' and '.join(ppv)} of what {whose} marked was lesion{_tested(tested[1])}{absent}."
+        f"{' and '.join(ppv)} of the lesions that {whose} marked were true{_tested(tested[1])}{absent}."
     )
 
 
@@ -91,14 +91,14 @@ def _verdict(results: Results, sizes: Sequence[int]) -> str:
         second: [name for name, difference in tested if difference.low > 0],
         first: [name for name, difference in tested if difference.high < 0],
     }
-    clear = [f"{arm} is ahead in {_joined(names)}" for arm, names in ahead.items() if names]
+    clear = [f"{arm} ahead in {_joined(names)}" for arm, names in ahead.items() if names]
     open_ = len(tested) - sum(map(len, ahead.values()))
     if not tested:
         return "None of these differences can be tested."
     if not clear:
         return "Every one of these intervals includes zero: these runs do not tell the arms apart."
     rest = "; the other intervals include zero" if open_ > 1 else "; the other interval includes zero"
-    return f"Beyond chance, {' and '.join(clear)}{rest if open_ else ''}."
+    return f"The intervals that exclude zero put {' and '.join(clear)}{rest if open_ else ''}."
 
 
 def _finds_nothing(results: Results) -> list[str]:
@@ -148,16 +148,20 @@ def _notes(results: Results) -> list[str]:
         # With one repeat the basis says it already.
         if row.difference.note and len(results.repeats) > 1:
             places.setdefault(row.difference.note, []).append(f"{SCORE_NAMES[row.score]} at {row.train_size}")
-    return [f"{_joined(where)}: {note}" for note, where in places.items()]
+    every = len(results.differences)
+    return [
+        f"{_joined(where) if len(where) <= 4 else f'{len(where)} of the {every} differences'}: {note}"
+        for note, where in places.items()
+    ]
 
 
 def _undefined(results: Results) -> list[str]:
-    said = []
+    said: list[str] = []
     without = results.n_patients - results.n_patients_with_lesions
     if without:
         said.append(
-            f"{without} of {results.n_patients} test patients have no reference lesion: they enter no mean, "
-            "and their false positives are reported apart."
+            f"Test patients without reference lesion: {without} of {results.n_patients}. They enter no mean, and "
+            "their false positives are reported apart."
         )
     more = [row for row in results.means if row.n_undefined > without]
     said += [
@@ -169,10 +173,28 @@ def _undefined(results: Results) -> list[str]:
 
 
 def _missing(results: Results) -> list[str]:
-    count = len(results.missing)
-    if not count:
-        return []
-    return [f"The grid is not full ({count} gap{'s' if count > 1 else ''}): {'; '.join(results.missing)}."]
+    said = []
+    if results.missing:
+        said.append(f"The grid is not full: {'; '.join(results.missing)}.")
+    uneven = sorted({row.train_size for row in results.differences if _is_uneven(results, row)})
+    if uneven:
+        said.append(
+            f"At {_joined([str(size) for size in uneven])} the differences rest on the patients and repeats that "
+            "both arms have, and the means on all that each has: they need not agree."
+        )
+    if results.n_inconsistent:
+        said.append(
+            f"The number of reference lesions differs between runs in {results.n_inconsistent} of "
+            f"{results.n_studies} test studies: these runs were scored against different masks or by different "
+            "rules and cannot be compared before that is mended."
+        )
+    return said
+
+
+def _is_uneven(results: Results, row: SizeDifference) -> bool:
+    means = [results.mean(arm, row.train_size, row.score) for arm in results.arms]
+    paired = (row.difference.n_patients, row.difference.n_repeats)
+    return any((mean.n_patients, mean.n_repeats) != paired for mean in means if mean is not None)
 
 
 def _joined(names: Sequence[str]) -> str:

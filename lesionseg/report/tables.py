@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 from tabulate import tabulate
 
-from lesionseg.report._files import write_whole
+from lesionseg.data.files import written_whole
 from lesionseg.report.cases import SCORE_NAMES, SCORES, Score
 from lesionseg.report.results import ArmMean, Results
 from lesionseg.report.sentences import format_p
@@ -80,6 +80,7 @@ def tidy_table(results: Results) -> pd.DataFrame:
             "n_patients": row.n_patients,
             "n_repeats": row.n_repeats,
             "n_undefined": row.n_undefined,
+            "note": "",
         }
         for row in results.means
     ]
@@ -104,7 +105,7 @@ def tidy_table(results: Results) -> pd.DataFrame:
     order = {score: number for number, score in enumerate(SCORES)}
     ranked = table.assign(rank=table["score"].map(order)).sort_values(["train_size", "rank"], kind="stable")
     tidy = ranked.drop(columns="rank").reset_index(drop=True)
-    return tidy.astype({"n_undefined": "Int64"}).assign(note=tidy["note"].fillna(""))
+    return tidy.astype({"n_undefined": "Int64"})
 
 
 _TIDY = [
@@ -115,7 +116,8 @@ _TIDY = [
 
 def write_csv(results: Results, path: Path) -> None:
     """Write `tidy_table` as CSV; the file appears whole or not at all."""
-    write_whole(path, lambda beside: tidy_table(results).to_csv(beside, index=False))
+    with written_whole(path) as partial:
+        tidy_table(results).to_csv(partial, index=False)
 
 
 def _cells(results: Results, size: int, score: Score, compared: bool) -> list[str]:

@@ -1,13 +1,15 @@
 """Everything that can be wrong with a sweep, said before its first run starts."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from lesionseg.config.schema import DatasetSection, PathsSection, TaskSection, TrainConfig
+from pydantic import BaseModel
+
+from lesionseg.config.schema import PathsSection, TaskSection, TrainConfig
 from lesionseg.data.audit import audit
 from lesionseg.data.cache import Cache
-from lesionseg.data.selection import TaskStudy
+from lesionseg.data.selection import TaskStudy, select_studies
 from lesionseg.data.study import Cohort
 from lesionseg.errors import InputError
 from lesionseg.runs.cohort import load_cohort
@@ -28,24 +30,24 @@ def preflight(jobs: Sequence[TrainConfig]) -> None:
     """
     faults: list[str] = []
     first = jobs[0]
-    _collect(faults, lambda: check_writable(first.paths))
-    _collect(faults, lambda: check_reachable(first.tracking.uri))
-    cohorts = {}
-    for dataset in _distinct(job.dataset for job in jobs):
-        cohorts[dataset.model_dump_json()] = _collect(faults, lambda dataset=dataset: load_cohort(dataset))
+    _collect(faults, check_writable, first.paths)
+    _collect(faults, check_reachable, first.tracking.uri)
+    datasets = {_text(job.dataset): job.dataset for job in jobs}
+    cohorts = {text: _collect(faults, load_cohort, dataset) for text, dataset in datasets.items()}
     studies: dict[str, tuple[TaskStudy, TaskSection]] = {}
+    audited: set[tuple[str, str]] = set()
     for job in jobs:
-        cohort = cohorts[job.dataset.model_dump_json()]
-        plan = _collect(faults, lambda job=job, cohort=cohort: make_plan(job, cohort)) if cohort else None
+        cohort = cohorts[_text(job.dataset)]
+        plan = _collect(faults, make_plan, job, cohort) if cohort else None
         for study in plan.used if plan else ():
             studies[f"{job.dataset.name} {job.task.name} {study.name}"] = (study, job.task)
-    for task, dataset in {(job.task.model_dump_json(), job.dataset.model_dump_json()) for job in jobs}:
-        own = next(job for job in jobs if job.task.model_dump_json() == task)
-        found = cohorts[dataset]
-        if found is not None:
-            _collect(faults, lambda own=own, found=found: _audit(own, found))
+        if cohort and (_text(job.task), _text(job.dataset)) not in audited:
+            audited.add((_text(job.task), _text(job.dataset)))
+            _collect(faults, _audit, job, cohort)
     if not faults:
-        _weights(faults, jobs)
+        tried = {(_text(job.model), _text(job.task), _text(job.init)): job for job in jobs}
+        for job in tried.values():
+            _collect(faults, _try_weights, job)
     if faults:
         raise InputError(list(dict.fromkeys(faults)))
     _fill_cache(first.paths, list(studies.values()))
@@ -70,8 +72,8 @@ def check_writable(paths: PathsSection) -> None:
 def _audit(job: TrainConfig, cohort: Cohort) -> None:
     """Read the scans that are not in the cache yet: what is in it was read before."""
     cache, spacing = cache_of(job.paths), triple(job.task.spacing)
-    plan = make_plan(job.model_copy(update={"train_size": 1}), cohort)
-    if not all(_in_cache(cache, study, spacing) for study in plan.studies):
+    studies = select_studies(cohort, job.task.channels, job.task.target, job.task.sessions)
+    if not all(_in_cache(cache, study, spacing) for study in studies):
         with bar(f"Checking {cohort.name}", "study") as shown:
 
             def tell(done: int, total: int) -> None:
@@ -88,17 +90,6 @@ def _in_cache(cache: Cache, study: TaskStudy, spacing: tuple[float, float, float
         return cache.has(study, spacing)
     except OSError:  # a file that is gone: the audit says so
         return False
-
-
-def _weights(faults: list[str], jobs: Sequence[TrainConfig]) -> None:
-    """Build each network once and load each checkpoint once."""
-    seen = set()
-    for job in jobs:
-        what = (job.model.model_dump_json(), job.task.model_dump_json(), job.init.model_dump_json())
-        if what in seen:
-            continue
-        seen.add(what)
-        _collect(faults, lambda job=job: _try_weights(job))
 
 
 def _try_weights(job: TrainConfig) -> None:
@@ -118,13 +109,13 @@ def _fill_cache(paths: PathsSection, studies: Sequence[tuple[TaskStudy, TaskSect
             shown.update()
 
 
-def _distinct(datasets: Iterable[DatasetSection]) -> list[DatasetSection]:
-    return list({dataset.model_dump_json(): dataset for dataset in datasets}.values())
+def _text(section: BaseModel) -> str:
+    return section.model_dump_json()
 
 
-def _collect(faults: list[str], attempt: Callable[[], Result]) -> Result | None:
+def _collect(faults: list[str], attempt: Callable[..., Result], *arguments: Any) -> Result | None:
     try:
-        return attempt()
+        return attempt(*arguments)
     except InputError as error:
         faults += error.faults
         return None

@@ -66,7 +66,7 @@ def fit(
             accelerator=machine.accelerator,
             devices=machine.devices,
             strategy=machine.strategy,
-            precision=choose_precision(machine.precision, machine.accelerator),  # type: ignore[arg-type]
+            precision=choose_precision(machine.precision, machine.accelerator),
             max_steps=data.steps,
             max_epochs=-1,
             reload_dataloaders_every_n_epochs=1,

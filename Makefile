@@ -1,0 +1,39 @@
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+OUTPUTS ?= outputs
+export MLFLOW_DISABLE_TELEMETRY = true
+
+.PHONY: help install sweep ui test lint clean
+.DEFAULT_GOAL := help
+
+help:  ## list what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(READY)  ## a virtual environment with everything, in .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+sweep: $(READY)  ## the main job in small: pretrain, train 2 arms x 3 sizes x 2 repeats, compare
+	$(BIN)/lesionseg train --config-dir experiments/quickstart --config-name study paths.outputs=$(OUTPUTS)
+	$(BIN)/lesionseg compare sweep=quickstart paths.outputs=$(OUTPUTS)
+
+ui: $(READY)  ## MLflow's pages on what was run
+	$(BIN)/lesionseg ui paths.outputs=$(OUTPUTS)
+
+test: $(READY)  ## every test
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## style, import directions and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:  ## remove the environment and build files; outputs stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
