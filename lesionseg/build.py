@@ -15,7 +15,7 @@ def locate(target: str) -> Callable[..., Any]:
     module_name, _, attribute = target.rpartition(".")
     try:
         found = getattr(import_module(module_name), attribute) if module_name else None
-    except ImportError as error:
+    except (ImportError, TypeError) as error:  # TypeError: the name begins with dots
         raise ValueError(f"_target_ {target!r} cannot be imported: {error}") from error
     except AttributeError as error:
         raise ValueError(f"_target_ {target!r}: module {module_name!r} has no {attribute!r}") from error
@@ -27,12 +27,17 @@ def locate(target: str) -> Callable[..., Any]:
 
 def target_faults(spec: Mapping[str, Any]) -> list[str]:
     """What is wrong with a description, without making the object: target, unknown and missing arguments."""
+    if "_target_" not in spec:
+        return [f"there is no _target_ among {list(spec)}: write the full dotted name of a class"]
     try:
         found = locate(str(spec["_target_"]))
     except ValueError as error:
         return [str(error)]
+    try:
+        signature = inspect.signature(found)
+    except ValueError as error:  # some classes written in C do not tell
+        return [f"_target_ {spec['_target_']!r} does not tell its arguments ({error}): name another class"]
     arguments = {key: value for key, value in spec.items() if key != "_target_"}
-    signature = inspect.signature(found)
     parameters = signature.parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -67,7 +72,8 @@ def build(spec: Mapping[str, Any], kind: type[Any] = object) -> Any:
         raise ValueError("; ".join(faults))
     found = locate(str(spec["_target_"]))
     if not (isinstance(found, type) and issubclass(found, kind)):
-        raise ValueError(f"_target_ {spec['_target_']!r} is no {kind.__name__}")
+        wanted = "class" if kind is object else kind.__name__
+        raise ValueError(f"_target_ {spec['_target_']!r} is no {wanted}")
     arguments = {key: value for key, value in spec.items() if key != "_target_"}
     try:
         return found(**arguments)

@@ -80,16 +80,14 @@ def _request(command: str, arguments: list[str]) -> "Request":
 
 
 def _train(request: "Request", arguments: list[str]) -> int:
-    from dataclasses import replace
+    from lesionseg.config.compose import compose_jobs, quoted
 
-    from lesionseg.config.compose import compose_jobs
-
-    if request.multirun and not any(text.startswith("sweep=") for text in request.overrides):
-        name = hashlib.sha256(" ".join(sorted(request.overrides)).encode()).hexdigest()[:8]
-        request = replace(request, overrides=(*request.overrides, f"sweep=sweep-{name}"))
-        arguments = [*arguments, f"sweep=sweep-{name}"]
     jobs = compose_jobs(request)
     configs: list[TrainConfig] = [job.config for job in jobs]  # type: ignore[misc]
+    if (request.multirun or len(jobs) > 1) and any(config.sweep is None for config in configs):
+        name = f"sweep-{hashlib.sha256(' '.join(sorted(request.overrides)).encode()).hexdigest()[:8]}"
+        configs = [config.model_copy(update={"sweep": name}) for config in configs]
+        arguments = [*arguments, f"sweep={name}"]
     sources = _sources(request, jobs)
 
     from lesionseg.runs.estimate import announce
@@ -103,7 +101,7 @@ def _train(request: "Request", arguments: list[str]) -> int:
         if result.checkpoint is None:
             print("The source model could not be trained; nothing else was started.", file=sys.stderr)
             return 1
-        arguments = [*arguments, f"init.checkpoint={result.checkpoint}"]
+        arguments = [*arguments, f"init.checkpoint={quoted(str(result.checkpoint))}"]
     return _launch(arguments, configs)
 
 
@@ -120,11 +118,7 @@ def _sources(request: "Request", jobs: "Sequence[Job]") -> "dict[str, TrainConfi
         init = job.config.init  # type: ignore[attr-defined]
         if init.strategy == "scratch" or init.checkpoint or not init.source:
             continue
-        inherited = [
-            text
-            for text in fixed_overrides(request.overrides)
-            if not text.startswith(("init=", "init.", "sweep=", "train_size=", "repeat=", "force="))
-        ]
+        inherited = [text for text in fixed_overrides(request.overrides) if _goes_for(text, init.source)]
         overrides = (*inherited, *init.source, "init=scratch", "sweep=null")
         composed = compose_one(replace(request, overrides=overrides))
         sources[" ".join(init.source)] = validate("train", composed)  # type: ignore[assignment]
@@ -133,6 +127,17 @@ def _sources(request: "Request", jobs: "Sequence[Job]") -> "dict[str, TrainConfi
             "init.source: one sweep can train one source model; train the others first and give checkpoints"
         )
     return sources
+
+
+def _goes_for(text: str, source: "Sequence[str]") -> bool:
+    """Whether an override of the sweep holds for its source model, too: not the axes of the study, and nothing that
+    belongs to a group for which the source chooses another file, such as the folder of another dataset."""
+    key = text.lstrip("+~").partition("=")[0]
+    chosen = {override.partition("=")[0] for override in source}
+    own = {"init", "sweep", "train_size", "repeat", "force", *chosen}
+    if "dataset" in chosen:
+        own.add("split.file")  # it names subjects
+    return not any(key == other or key.startswith(f"{other}.") for other in own)
 
 
 def _launch(arguments: list[str], configs: "Sequence[TrainConfig]") -> int:
@@ -144,6 +149,7 @@ def _launch(arguments: list[str], configs: "Sequence[TrainConfig]") -> int:
         from hydra.core.hydra_config import HydraConfig
 
         from lesionseg.config.validate import validate
+        from lesionseg.errors import InputError
         from lesionseg.runs.train import train
 
         number = int(HydraConfig.get().job.get("num", 0) or 0)
@@ -153,26 +159,39 @@ def _launch(arguments: list[str], configs: "Sequence[TrainConfig]") -> int:
             left = timedelta(seconds=round(passed / number * (total - number))) if number else None
             position = f"[{number + 1}/{total}{f', {left} left' if left else ''}]"
         config: TrainConfig = validate("train", composed)  # type: ignore[assignment]
-        outcomes.append(train(config, position=position).status)
+        try:
+            outcomes.append(train(config, position=position).status)
+        except InputError as error:  # something changed since it was looked at; the other jobs may still do
+            print(f"{position} {error}".strip(), file=sys.stderr)
+            outcomes.append("failed")
         return outcomes[-1]
 
-    _hydra("train", arguments, task)
+    try:
+        _hydra("train", arguments, task)
+    except (KeyboardInterrupt, SystemExit):
+        _close(configs[0])
+        raise
     return _finish(configs, outcomes)
 
 
 def _finish(configs: "Sequence[TrainConfig]", outcomes: Sequence[str]) -> int:
-    from lesionseg.runs.plan import store_of
-    from lesionseg.tracking import close_sweep
-
     first = configs[0]
     if first.sweep is None:
         return 1 if "failed" in outcomes else 0
-    counts = close_sweep(store_of(first.tracking, first.paths), first.sweep)
+    counts = _close(first)
     told = ", ".join(f"{number} {status.lower()}" for status, number in sorted(counts.items()))
     print(f"Sweep {first.sweep}: {told}.")
     print(f"  lesionseg compare sweep={first.sweep}    the table and the figure")
     print(f"  lesionseg ui sweep={first.sweep}         the runs in MLflow")
-    return 0 if set(counts) <= {"FINISHED"} else 1
+    return 0 if set(counts) <= {"FINISHED"} and "failed" not in outcomes else 1
+
+
+def _close(config: "TrainConfig") -> dict[str, int]:
+    """Give the sweep's parent run its status; how many of its runs have which."""
+    from lesionseg.runs.plan import store_of
+    from lesionseg.tracking import close_sweep
+
+    return close_sweep(store_of(config.tracking, config.paths), config.sweep) if config.sweep else {}
 
 
 def _hydra(command: str, arguments: list[str], task: Any) -> None:

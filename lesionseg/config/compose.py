@@ -5,6 +5,7 @@ the user sees the whole list at once.
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,6 +87,12 @@ def compose_one(request: Request) -> DictConfig:
 def fixed_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides that are no sweep."""
     return [text for text, axis in zip(overrides, _axes(overrides), strict=True) if len(axis) == 1]
+
+
+def quoted(value: str) -> str:
+    """A text as the value of an override, whatever characters it has."""
+    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _judge(hydra: Any, request: Request, axes: list[list[str]]) -> list[Job]:

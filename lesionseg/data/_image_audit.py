@@ -46,7 +46,7 @@ class ImageAudit:
 def audit_image(source: str, scan: Scan) -> tuple[ImageAudit, tuple[str, ...]]:
     """Describe an image and list what makes it unfit.
 
-    That is: voxels that are no numbers, one value alone, no brain (less than a millilitre above the
+    That is: voxels that are no numbers, one value alone, no brain (less than a millilitre beside the
     background, by the rule that normalises images, `lesionseg.data.brain.brain_mask`).
     """
     brain = brain_mask(_finite(scan.voxels))
@@ -67,7 +67,7 @@ def audit_image(source: str, scan: Scan) -> tuple[ImageAudit, tuple[str, ...]]:
 
 
 def _finite(voxels: Array) -> Array:
-    """The voxels with what is no number as the lowest value, which is background."""
+    """The voxels with what is no number as the lowest value, so that the rule of the brain can be asked."""
     finite = np.isfinite(voxels)
     if finite.all():
         return voxels

@@ -27,7 +27,7 @@ class Augmentation:
             image=tio.ScalarImage(tensor=patch["image"]), mask=tio.LabelMap(tensor=patch["mask"])
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would set every GPU's state as well
             changed = self.transform(subject)
         return {**patch, "image": changed.image.data.float(), "mask": changed.mask.data.float()}
 

@@ -5,16 +5,20 @@ from scipy import ndimage
 
 from lesionseg.data.grid import Array
 
+_BACKGROUND_SHARE = 0.2
 
 def brain_mask(volume: Array) -> Array:
     """Voxels that belong to the head or brain, bool, same shape.
 
-    In a skull-stripped scan the background has one value, its lowest, in a good part of the volume: the brain is
-    what lies above it. Elsewhere it is what lies above the mean, a rule of thumb for a head in air.
+    In a skull-stripped scan the background has exactly one value, which need not be the lowest (a z-scored brain
+    lies on both sides of it): the value most common among the volume's eight corners. If more than a fifth of all
+    voxels have it, the brain is what differs from it. Elsewhere it is what lies above the mean, a rule of thumb for
+    a head in air.
     """
-    lowest = volume.min()
-    if np.mean(volume == lowest) > 0.05:
-        return np.asarray(volume > lowest)
+    values, counts = np.unique(volume[np.ix_([0, -1], [0, -1], [0, -1])], return_counts=True)
+    outside = volume == values[counts.argmax()]
+    if outside.mean() > _BACKGROUND_SHARE:
+        return np.asarray(~outside)
     return np.asarray(volume > volume.mean())
 
 

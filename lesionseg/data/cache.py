@@ -19,7 +19,7 @@ from lesionseg.data.grid import Array, Grid
 from lesionseg.data.prepare import NORMALISATION, Prepared, prepare
 from lesionseg.data.selection import TaskStudy
 
-_VERSION = 1
+_VERSION = 2  # counts the changes of what preparing a study gives
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class Cache:
         return digest
 
     def has(self, study: TaskStudy, spacing: tuple[float, float, float]) -> bool:
-        """Whether a study is prepared already."""
-        return (self.root / self.key(study, spacing)[:32]).is_dir()
+        """Whether a study is prepared already; asking leaves nothing behind where there is no cache yet."""
+        return self.root.is_dir() and (self.root / self.key(study, spacing)[:32]).is_dir()
 
     def get(self, study: TaskStudy, spacing: tuple[float, float, float]) -> CachedStudy:
         """A prepared study; prepared now, by this process alone, if it was not."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import rescale_affine, voxel_sizes
+from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to
 
@@ -33,14 +33,21 @@ class Grid:
         return Grid((x, y, z), self.affine @ inv_ornt_aff(orientation, self.shape))
 
     def with_spacing(self, spacing: tuple[float, float, float]) -> "Grid":
-        """The same field of view and centre at another voxel size in mm; itself if the size is that already."""
+        """The same centre and, to half a voxel, the same field of view at another voxel size in mm.
+
+        The grid itself if it has that size already, to a thousandth.
+        """
         if np.allclose(self.spacing, spacing, rtol=1e-3):
             return self
         x, y, z = (
             max(1, round(size * old / new))
             for size, old, new in zip(self.shape, self.spacing, spacing, strict=True)
         )
-        return Grid((x, y, z), rescale_affine(self.affine, self.shape, spacing, (x, y, z)))
+        affine = self.affine.copy()
+        affine[:3, :3] = self.affine[:3, :3] / self.spacing * spacing
+        middles = [(np.array(shape) - 1) / 2 for shape in (self.shape, (x, y, z))]
+        affine[:3, 3] += self.affine[:3, :3] @ middles[0] - affine[:3, :3] @ middles[1]
+        return Grid((x, y, z), affine)
 
     def crop(self, box: tuple[slice, slice, slice]) -> "Grid":
         """The part of the grid inside a box of voxels."""
@@ -61,11 +68,15 @@ class Grid:
 
 
 def resample(volume: Array, grid: Grid, target: Grid) -> Array:
-    """A volume on another grid: flips and swaps where these do, else trilinear; 0 outside. Returns float32."""
+    """A volume on another grid: flips and swaps where these do, else trilinear; 0 outside. Returns float32.
+
+    The outermost voxels fade to that 0 within one voxel, half of which is their own: a mask cut at one half
+    reaches to the edge of the field of view and no further, thick slices included.
+    """
     canonical = grid.canonical()
     if canonical.same_as(target.canonical()):
         turned = ornt_transform(io_orientation(grid.affine), io_orientation(target.affine))
         return np.ascontiguousarray(apply_orientation(volume, turned), dtype=np.float32)
     image = nib.Nifti1Image(np.asarray(volume, dtype=np.float32), grid.affine)
-    moved = resample_from_to(image, (target.shape, target.affine), order=1, cval=0.0)
+    moved = resample_from_to(image, (target.shape, target.affine), order=1, mode="grid-constant", cval=0.0)
     return np.asarray(moved.dataobj, dtype=np.float32)

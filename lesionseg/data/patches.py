@@ -105,8 +105,7 @@ def cut(
     start = np.clip(corner, 0, shape)
     stop = np.clip(corner + np.array(size), 0, shape)
     inside = read(tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)))
-    padding = [
-        (0, 0),
-        *((int(a - c), int(c + s - b)) for a, b, c, s in zip(start, stop, corner, size, strict=True)),
-    ]
+    before = np.clip(-np.asarray(corner), 0, size)
+    after = np.array(size) - (stop - start) - before
+    padding = [(0, 0), *((int(a), int(b)) for a, b in zip(before, after, strict=True))]
     return np.pad(inside, padding) if any(sum(pair) for pair in padding) else np.ascontiguousarray(inside)

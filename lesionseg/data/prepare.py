@@ -72,14 +72,17 @@ def to_native(probability: Array, grid: Grid, native: Grid) -> Array:
 
 
 def _paste(probability: Array, grid: Grid, native: Grid) -> Array:
-    """As ``to_native`` where the working grid is the native one, turned and cropped: no interpolation."""
+    """As ``to_native``; without interpolation where the working grid is the native one, turned and cropped."""
     canonical = native.canonical()
     start = np.linalg.solve(canonical.affine, grid.affine[:, 3])[:3]
-    corner = np.round(start).astype(int)
-    if np.abs(start - corner).max() > 0.01:
+    x, y, z = (
+        slice(int(at), int(at) + size) for at, size in zip(np.round(start), probability.shape, strict=True)
+    )
+    box = (x, y, z)
+    inside = all(side.start >= 0 and side.stop <= size for side, size in zip(box, canonical.shape, strict=True))
+    if not (inside and canonical.crop(box).same_as(grid)):
         return resample(probability, grid, native)
     whole = np.zeros(canonical.shape, dtype=np.float32)
-    box = tuple(slice(at, at + size) for at, size in zip(corner, probability.shape, strict=True))
     whole[box] = probability
     return resample(whole, canonical, native)
 

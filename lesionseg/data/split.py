@@ -68,6 +68,7 @@ def make_split(
     fixed = {subject: part for subject, part in (fixed or {}).items() if subject in set(everyone)}
     ranked = sorted(everyone, key=lambda subject: _rank(seed, "split", subject))
     free = [subject for subject in ranked if subject not in fixed]
+    short: list[str] = []
 
     def part(name: str, amount: float | int) -> list[str]:
         named = [subject for subject in ranked if fixed.get(subject) == name]
@@ -75,11 +76,13 @@ def make_split(
             return named
         count = amount if isinstance(amount, int) else max(1, round(amount * len(everyone)))
         taken, free[:] = free[:count], free[count:]
+        if len(taken) < count:
+            short.append(name)
         return taken
 
     tested, validated = part("test", test), part("validation", validation)
     pool = [s for s in ranked if fixed.get(s) == "train"] or free
-    if train_size > len(pool) or not tested or not validated:
+    if train_size > len(pool) or short or not tested or not validated:
         raise InputError(
             f"train_size={train_size}: there are {len(pool)} subjects to train on ({len(everyone)} in all, of "
             f"which {len(tested)} for the test and {len(validated)} for validation); ask for fewer, or set "

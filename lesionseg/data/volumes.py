@@ -12,14 +12,16 @@ from lesionseg.data.study import MaskFile
 
 
 def read_volume(path: Path) -> tuple[Array, Grid]:
-    """The voxels, (X, Y, Z) as stored and scaled to float32, and their grid. A fourth axis of length 1 is dropped.
+    """The voxels, (X, Y, Z) as stored and scaled to float32, and their grid.
+
+    Further axes of length 1 are dropped.
 
     Raises:
         ValueError: the file is not three-dimensional.
     """
     image: Any = nib.load(path)
     data = np.asarray(image.dataobj, dtype=np.float32)
-    if data.ndim == 4 and data.shape[3] == 1:
+    while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3:
         raise ValueError(f"{path}: a 3D volume is wanted, found shape {data.shape}")

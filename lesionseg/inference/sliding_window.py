@@ -27,11 +27,17 @@ def sliding_window(
         patch_size: the window in voxels along (X, Y, Z).
         overlap: share of a window that its neighbour covers too, from 0 to below 1.
         batch_size: windows at a time.
-        skip_empty: windows without a non-zero voxel get probability 0 without a look.
+        skip_empty: windows without a non-zero voxel are not looked at; what no other window covers gets
+            probability 0.
 
     Returns:
         (X, Y, Z) float32 from 0 to 1.
+
+    Raises:
+        ValueError: an overlap that is negative or leaves no step from one window to the next.
     """
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap must be from 0 to below 1, found {overlap}")
     shape = image.shape[1:]
     missing = [max(0, window - side) for side, window in zip(shape, patch_size, strict=True)]
     padded = pad(image, [amount for side in reversed(missing) for amount in (0, side)])

@@ -28,7 +28,8 @@ class UNet3D(nn.Module):
         convolutions: convolutions per block.
 
     Raises:
-        ValueError: fewer than two levels, or a width that group normalisation cannot divide.
+        ValueError: fewer than two levels, no convolution, an unknown block or normalisation, or a width that group
+            normalisation cannot divide.
     """
 
     def __init__(
@@ -43,6 +44,10 @@ class UNet3D(nn.Module):
         super().__init__()
         if len(widths) < 2:
             raise ValueError(f"a U-Net needs at least two levels; widths is {list(widths)}")
+        if convolutions < 1:
+            raise ValueError(f"a block needs at least one convolution; convolutions is {convolutions}")
+        if block not in ("plain", "residual"):
+            raise ValueError(f"block must be 'plain' or 'residual', not {block!r}")
         self.divisor = 2 ** (len(widths) - 1)
         self.encoder = Encoder(in_channels, widths, block, norm, convolutions)
         self.decoder = Decoder(widths, block, norm, convolutions)

@@ -24,7 +24,7 @@ def load_source(config: EvaluateConfig | PredictConfig) -> SourceModel:
     """
     check_writable(config.paths)
     named = config.checkpoint.startswith("runs:/")
-    store = store_of(config.tracking, config.paths) if named else None
+    store = store_of(config.tracking, config.paths, create=False) if named else None
     return load_model(checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"))
 
 

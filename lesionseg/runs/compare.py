@@ -33,7 +33,7 @@ def compare(config: CompareConfig) -> int:
         InputError: no such sweep, or none of its runs is finished.
     """
     check_writable(config.paths)
-    store = store_of(config.tracking, config.paths)
+    store = store_of(config.tracking, config.paths, create=False)
     children = sweep_children(store, config.sweep)
     if not children:
         raise InputError(f"sweep={config.sweep}: there is no run of that name in {store.uri}; see lesionseg ui")

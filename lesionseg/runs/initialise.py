@@ -1,7 +1,9 @@
 """A run's network with its first weights."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from pytorch_lightning import seed_everything
 from torch import nn
 
@@ -41,6 +43,32 @@ def model_card(config: TrainConfig, train_subjects: list[str]) -> ModelCard:
     )
 
 
+def check_network(config: TrainConfig) -> None:
+    """See that the network can be made and maps a patch of the task to one lesion map of the same size.
+
+    Raises:
+        InputError: it cannot, or does not.
+    """
+    inputs, size = config.task.inputs, config.task.patch_size
+    network = _made(config.model.network)
+    patch = torch.zeros(2, len(inputs), *size)
+    try:
+        with torch.no_grad():
+            shape = tuple(network.train()(patch).shape)
+    except (RuntimeError, ValueError, TypeError) as error:
+        divisor = getattr(network, "divisor", None)
+        way_out = f"make each side a multiple of {divisor}, and twice that at least" if divisor else "choose others"
+        raise InputError(
+            f"task.patch_size={size}, task.inputs={inputs}: model.network cannot take patches of shape "
+            f"{tuple(patch.shape[1:])} ({str(error).splitlines()[0]}); {way_out}"
+        ) from error
+    if shape != (2, 1, *size):
+        raise InputError(
+            f"model.network: gives {shape} for patches of shape {tuple(patch.shape)}, wanted is one lesion map of the "
+            "same size for each; set out_channels to 1"
+        )
+
+
 def initialise(
     config: TrainConfig, card: ModelCard, seed: int, source: SourceModel | None
 ) -> tuple[nn.Module, TransferReport]:
@@ -50,10 +78,7 @@ def initialise(
         InputError: the network cannot be made, or too little of it comes from the source.
     """
     seed_everything(seed, verbose=False)
-    try:
-        network: nn.Module = build(card.network, nn.Module)
-    except ValueError as error:
-        raise InputError(f"model.network: {error}") from error
+    network = _made(card.network)
     if source is None:
         return network, from_scratch(network, card.inputs)
     report = transfer(
@@ -105,7 +130,6 @@ def checkpoint_path(checkpoint: str, store: Store | None, downloads: Path) -> Pa
     folder = downloads / run_id
     if (folder / name).is_file():
         return folder / name
-    folder.mkdir(parents=True, exist_ok=True)
     found = fetch_artifact(store, run_id, name, folder) if store else None
     if found is None:
         raise InputError(
@@ -113,3 +137,11 @@ def checkpoint_path(checkpoint: str, store: Store | None, downloads: Path) -> Pa
             "look the run id up in lesionseg ui, or give a path"
         )
     return found
+
+
+def _made(spec: dict[str, Any]) -> nn.Module:
+    try:
+        network: nn.Module = build(spec, nn.Module)
+    except ValueError as error:
+        raise InputError(f"model.network: {error}") from error
+    return network

@@ -126,14 +126,14 @@ def cache_of(paths: PathsSection) -> Cache:
     return Cache(outputs(paths) / "cache")
 
 
-def store_of(tracking: TrackingSection, paths: PathsSection) -> Store:
-    """The MLflow store, created if need be.
+def store_of(tracking: TrackingSection, paths: PathsSection, *, create: bool = True) -> Store:
+    """The MLflow store, created if need be unless ``create`` is False.
 
     Raises:
         InputError: it cannot be reached or opened.
     """
     lock = outputs(paths) / ".mlflow.lock"
-    return open_store(tracking.uri, tracking.experiment, tracking.artifacts, lock)
+    return open_store(tracking.uri, tracking.experiment, tracking.artifacts, lock, create=create)
 
 
 def triple(values: Sequence[Any]) -> tuple[Any, Any, Any]:

@@ -5,18 +5,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from torch import nn
 
+from lesionseg.build import build
 from lesionseg.config.schema import PathsSection, TaskSection, TrainConfig
 from lesionseg.data.audit import audit
+from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import Cache
 from lesionseg.data.selection import TaskStudy, select_studies
 from lesionseg.data.study import Cohort
 from lesionseg.errors import InputError
 from lesionseg.runs.cohort import load_cohort
-from lesionseg.runs.initialise import initialise, model_card, source_model
+from lesionseg.runs.initialise import check_network, initialise, model_card, source_model
 from lesionseg.runs.plan import cache_of, make_plan, outputs, run_seed, store_of, triple
 from lesionseg.runs.progress import bar
 from lesionseg.tracking import check_reachable
+from lesionseg.training import Machine, check_machine
 
 Result = TypeVar("Result")
 
@@ -31,7 +35,8 @@ def preflight(jobs: Sequence[TrainConfig]) -> None:
     faults: list[str] = []
     first = jobs[0]
     _collect(faults, check_writable, first.paths)
-    _collect(faults, check_reachable, first.tracking.uri)
+    if not (faults and first.tracking.uri.startswith("sqlite:")):  # it lies there, and has the same fault
+        _collect(faults, check_reachable, first.tracking.uri)
     datasets = {_text(job.dataset): job.dataset for job in jobs}
     cohorts = {text: _collect(faults, load_cohort, dataset) for text, dataset in datasets.items()}
     studies: dict[str, tuple[TaskStudy, TaskSection]] = {}
@@ -44,10 +49,11 @@ def preflight(jobs: Sequence[TrainConfig]) -> None:
         if cohort and (_text(job.task), _text(job.dataset)) not in audited:
             audited.add((_text(job.task), _text(job.dataset)))
             _collect(faults, _audit, job, cohort)
-    if not faults:
-        tried = {(_text(job.model), _text(job.task), _text(job.init)): job for job in jobs}
-        for job in tried.values():
-            _collect(faults, _try_weights, job)
+    for parts in ("trainer", "augment", "loss"):
+        for job in {_text(getattr(job, parts)): job for job in jobs}.values():
+            _collect(faults, _TRIALS[parts], job)
+    for job in {(_text(job.model), _text(job.task), _text(job.init)): job for job in jobs}.values():
+        _collect(faults, _try_weights, job)
     if faults:
         raise InputError(list(dict.fromkeys(faults)))
     _fill_cache(first.paths, list(studies.values()))
@@ -92,10 +98,33 @@ def _in_cache(cache: Cache, study: TaskStudy, spacing: tuple[float, float, float
         return False
 
 
+def _try_trainer(job: TrainConfig) -> None:
+    trainer = job.trainer
+    check_machine(Machine(trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision))
+
+
+def _try_augment(job: TrainConfig) -> None:
+    try:
+        Augmentation(job.augment.transforms)
+    except ValueError as error:
+        raise InputError(f"augment.transforms: {error}") from error
+
+
+def _try_loss(job: TrainConfig) -> None:
+    try:
+        build(job.loss.function, nn.Module)
+    except ValueError as error:
+        raise InputError(f"loss.function: {error}") from error
+
+
+_TRIALS = {"trainer": _try_trainer, "augment": _try_augment, "loss": _try_loss}
+
+
 def _try_weights(job: TrainConfig) -> None:
+    check_network(job)
     folder = outputs(job.paths)
     named = (job.init.checkpoint or "").startswith("runs:/") and job.init.strategy != "scratch"
-    store = store_of(job.tracking, job.paths) if named else None
+    store = store_of(job.tracking, job.paths, create=False) if named else None
     source = source_model(job, store, folder / "cache" / "models")
     initialise(job, model_card(job, []), run_seed(job), source)
 

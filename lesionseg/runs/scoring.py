@@ -61,7 +61,7 @@ def segment(
     device = torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")
     bf16 = choose_precision(precision, accelerator) == "bf16-mixed"
     channels = [parse_channel(name) for name in card.inputs]
-    network = network.to(device).eval()
+    network = network.to(device, memory_format=torch.channels_last_3d).eval()
     for study in studies:
         image = torch.from_numpy(study.channels(channels)).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):

@@ -20,6 +20,7 @@ from lesionseg.data.volumes import write_volume
 from lesionseg.metrics import Averages, average
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.initialise import initialise, model_card, source_model
+from lesionseg.runs.pictures import picture_cases
 from lesionseg.runs.plan import (
     Plan,
     cache_of,
@@ -124,6 +125,7 @@ def _accompany(run: Run, this: _Run) -> TrainResult:
         _say(f"{this.title}  FAILED\n{text}")
         return TrainResult("failed", run.run_id, this.folder, None)
     run.end("FINISHED")
+    (this.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)  # only now: it would go on from there
     _say(f"{this.title}  test {_in_words(averages)}")
     return TrainResult("finished", run.run_id, this.folder, checkpoint)
 
@@ -249,9 +251,12 @@ def _test(run: Run, this: _Run, checkpoint: Path) -> Averages:
             run.log_file(file, "predictions")
     run.log_file(write_csv(this.folder / "cases.csv", cases))
     run.log_file(write_csv(this.folder / "lesions.csv", lesions))
+    if config.metrics.save_predictions:
+        picture = this.folder / "figures" / "test_studies.png"
+        picture_cases(cases, this.studies["test"], this.folder / "predictions", this.card.target, picture)
+        run.log_file(picture, "figures")
     averages = average(cases)
     run.log_metrics(test_metrics(averages))
-    (this.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
     return averages
 
 

@@ -17,7 +17,7 @@ def ui(config: UiConfig) -> int:
     Raises:
         InputError: the store cannot be opened.
     """
-    store = store_of(config.tracking, config.paths)
+    store = store_of(config.tracking, config.paths, create=False)
     address = f"http://127.0.0.1:{config.port}"
     print(f"MLflow: {address}/{chart_page(store.experiment_id)}\nCtrl-C stops it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]

@@ -1,9 +1,11 @@
 """MLflow runs: made, found again, written to and ended by us."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from filelock import FileLock
@@ -121,20 +123,33 @@ def sweep_children(store: Store, sweep: str) -> list[Any]:
 
 
 def close_sweep(store: Store, sweep: str) -> dict[str, int]:
-    """Give the parent run the status that its children make; returns how many children have which status."""
-    counts: dict[str, int] = {}
-    for child in sweep_children(store, sweep):
-        counts[child.info.status] = counts.get(child.info.status, 0) + 1
-    if "RUNNING" not in counts:
-        status = "FINISHED" if set(counts) == {"FINISHED"} else "FAILED"
+    """Give the parent run the status that its children make: FINISHED if they all are, else KILLED if one is, else
+    FAILED; untouched while one is RUNNING.
+
+    Returns:
+        How many children have which status.
+    """
+    counts = dict(Counter(child.info.status for child in sweep_children(store, sweep)))
+    if counts and "RUNNING" not in counts:
+        status = "FINISHED" if set(counts) == {"FINISHED"} else "KILLED" if "KILLED" in counts else "FAILED"
         store.client.set_terminated(sweep_parent(store, sweep), status=status)
     return counts
 
 
 def fetch_artifact(store: Store, run_id: str, name: str, folder: Path) -> Path | None:
-    """An artifact as a file on this machine; None if the run has none of that name."""
+    """An artifact as a file ``folder/name`` on this machine, whole or not at all; None if there is no such run, or
+    it has no artifact of that name."""
+    from mlflow.exceptions import MlflowException
+
     parent = str(Path(name).parent) if "/" in name else None
-    names = {entry.path for entry in store.client.list_artifacts(run_id, parent)}
+    try:
+        names = {entry.path for entry in store.client.list_artifacts(run_id, parent)}
+    except MlflowException:
+        return None
     if name not in names:
         return None
-    return Path(store.client.download_artifacts(run_id, name, str(folder)))
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+        downloaded = Path(store.client.download_artifacts(run_id, name, partial))
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        return downloaded.replace(folder / name)

@@ -1,11 +1,14 @@
 """Open an MLflow store, creating it safely where it does not exist."""
 
 import os
-import socket
+import ssl
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 from filelock import FileLock
 
@@ -32,7 +35,9 @@ class Store:
     lock: Path
 
 
-def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path) -> Store:
+def open_store(
+    uri: str, experiment: str, artifacts: str | None, lock: Path, *, create: bool = True
+) -> Store:
     """Open a store, creating database and experiment under a lock: MLflow itself does not survive several
     processes that do so at once.
 
@@ -41,12 +46,19 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path) -> 
         experiment: the experiment's name.
         artifacts: folder of the artifacts of a new experiment; None: the server's own.
         lock: file to lock while creating.
+        create: False where something that exists is to be read.
 
     Raises:
-        InputError: the server does not answer, or the database cannot be opened.
+        InputError: the server does not answer, the database cannot be opened, or it is not there and is not to be
+            created.
     """
     uri = _absolute(uri)
     check_reachable(uri)
+    if not create and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise InputError(
+            f"tracking.uri={uri}: there is no such file, so nothing was run yet; start in the folder where "
+            "lesionseg train was started, or set paths.outputs"
+        )
     _quiet()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -57,7 +69,7 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path) -> 
             client = MlflowClient(tracking_uri=uri)
             found = client.get_experiment_by_name(experiment)
             if found is None:
-                location = None if artifacts is None else Path(artifacts).resolve().as_uri()
+                location = None if artifacts is None else Path(artifacts).expanduser().resolve().as_uri()
                 experiment_id = client.create_experiment(experiment, artifact_location=location)
             else:
                 experiment_id = found.experiment_id
@@ -77,24 +89,43 @@ def check_reachable(uri: str) -> None:
     """
     parts = urlparse(uri)
     if parts.scheme in ("http", "https"):
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        try:
-            socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE).close()
-        except OSError as error:
+        fault = _server_fault(uri)
+        if fault:
             raise InputError(
-                f"tracking.uri={uri}: no server answers there ({error}); start it, or use the embedded store with "
+                f"tracking.uri={uri}: no server answers there ({fault}); start it, or use the embedded store with "
                 "tracking=sqlite"
-            ) from error
+            )
     elif parts.scheme == "sqlite":
         _check_writable(Path(uri.removeprefix("sqlite:///")), uri)
     else:
         raise InputError(f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>")
 
 
+def _server_fault(uri: str) -> str | None:
+    """Why a server gives no answer, or says that it is out of order; None if it is there.
+
+    Asked with a limit of time, because MLflow itself tries for minutes.
+    """
+    parts = urlparse(uri)
+    try:
+        port = "" if parts.port is None else f":{parts.port}"
+        url = f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path.rstrip('/')}/health"
+        urlopen(url, timeout=_PATIENCE).close()
+    except HTTPError as error:  # below 500 somebody answers, be it only to ask for a password
+        return f"it answers {error.code} {error.reason}" if error.code >= 500 else None
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        # which certificates to trust is a matter between MLflow and its own settings
+        return None if isinstance(reason, ssl.SSLCertVerificationError) else str(reason) or type(reason).__name__
+    return None
+
+
 def _check_writable(database: Path, uri: str) -> None:
     place = database if database.exists() else database.parent
     while not place.exists():
         place = place.parent
+    if database.parent.exists() and not database.parent.is_dir():
+        raise InputError(f"tracking.uri={uri}: {database.parent} is a file; choose another place")
     if database.is_dir() or not os.access(place, os.W_OK):
         raise InputError(f"tracking.uri={uri}: {place} cannot be written to; choose another place")
 

@@ -1,7 +1,7 @@
 """Lightning, and nothing else of it below the runs."""
 
 from lesionseg.training.datamodule import PatchDataModule
-from lesionseg.training.fit import Machine, choose_precision, fit
+from lesionseg.training.fit import Machine, check_machine, choose_precision, fit
 from lesionseg.training.module import NotFiniteError, Optimiser, SegmentationModule
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Optimiser",
     "PatchDataModule",
     "SegmentationModule",
+    "check_machine",
     "choose_precision",
     "fit",
 ]

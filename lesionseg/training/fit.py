@@ -10,7 +10,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from lesionseg.errors import InputError
 from lesionseg.training.datamodule import PatchDataModule
 from lesionseg.training.logger import LogMetrics, MetricLogger
 from lesionseg.training.module import SegmentationModule
@@ -63,10 +65,7 @@ def fit(
     with warnings.catch_warnings():
         _ignore_known_warnings()
         trainer = pl.Trainer(
-            accelerator=machine.accelerator,
-            devices=machine.devices,
-            strategy=machine.strategy,
-            precision=choose_precision(machine.precision, machine.accelerator),
+            **_place(machine),
             max_steps=data.steps,
             max_epochs=-1,
             reload_dataloaders_every_n_epochs=1,
@@ -85,6 +84,34 @@ def fit(
             module, datamodule=data, ckpt_path=resumed if resumed.exists() else None, weights_only=True
         )
     return folder / f"{BEST}.ckpt"
+
+
+def check_machine(machine: Machine) -> None:
+    """See that Lightning can train there.
+
+    Raises:
+        InputError: this computer has no such accelerator or devices, or cannot combine them so.
+    """
+    _quiet()
+    with warnings.catch_warnings():
+        _ignore_known_warnings()
+        try:
+            pl.Trainer(**_place(machine), logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
+            raise InputError(
+                f"trainer.accelerator={machine.accelerator}, devices={machine.devices}, strategy={machine.strategy}, "
+                f"precision={machine.precision}: Lightning cannot train so here ({str(error).splitlines()[0]}); "
+                "auto, 1, auto, auto works everywhere"
+            ) from error
+
+
+def _place(machine: Machine) -> dict[str, Any]:
+    return {
+        "accelerator": machine.accelerator,
+        "devices": machine.devices,
+        "strategy": machine.strategy,
+        "precision": choose_precision(machine.precision, machine.accelerator),
+    }
 
 
 def choose_precision(wanted: str, accelerator: str) -> str:

@@ -72,9 +72,19 @@ class SourceModel:
     origin: str
 
     def network(self) -> nn.Module:
-        """The network with these weights, in evaluation mode."""
-        network: nn.Module = build(self.card.network, nn.Module)
-        network.load_state_dict(dict(self.weights))
+        """The network with these weights, in evaluation mode.
+
+        Raises:
+            InputError: its class is not installed here, or the weights are not its own.
+        """
+        try:
+            network: nn.Module = build(self.card.network, nn.Module)
+            network.load_state_dict(dict(self.weights))
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"checkpoint {self.origin}: its network {self.card.network} cannot be made again ({error}); install "
+                "what it was trained with"
+            ) from error
         return network.eval()
 
 
@@ -109,6 +119,11 @@ def load_model(path: Path) -> SourceModel:
         for name, value in content["state_dict"].items()
         if name.startswith(_PREFIX)
     }
+    if not weights:
+        raise InputError(
+            f"checkpoint {path}: holds no weights (no name in its state_dict begins with {_PREFIX!r}); "
+            "give the best.ckpt of a run of lesionseg"
+        )
     return SourceModel(card, weights, weights_digest(weights), str(path))
 
 

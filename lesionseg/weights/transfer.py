@@ -106,7 +106,7 @@ def transfer(
     A tensor is loaded when name and shape agree. The kernels that read the image, whose second axis is the input
     channel, are matched channel by channel by *name*: a channel that the source does not know gets zeros, so that
     on the source's own channels the network answers as the source did. If no channel has the source's name, they
-    stay fresh.
+    stay fresh. A network without such a kernel is matched by position, with a warning in the report.
 
     Args:
         network: the target; changed.
@@ -135,6 +135,12 @@ def transfer(
             value.copy_(found)
             fates.append(ParameterFate(name, "loaded", value.numel(), value.numel()))
     network.load_state_dict(state)
+    notes = list(differences)
+    if not stems and list(inputs) != list(source_inputs):
+        notes.append(
+            f"WARNING: no convolution of {type(network).__name__} reads the image itself, so that the channels "
+            f"{list(source_inputs)} there and {list(inputs)} here were matched by position, not by name"
+        )
     used = {fate.name for fate in fates if fate.fate != "fresh"}
     return TransferReport(
         source,
@@ -144,7 +150,7 @@ def transfer(
         tuple(inputs),
         tuple(fates),
         tuple(name for name in weights if name not in used),
-        tuple(differences),
+        tuple(notes),
     )
 
 

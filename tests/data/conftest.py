@@ -8,6 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from lesionseg.data.channels import parse_channel
+from lesionseg.data.selection import TaskStudy
+from lesionseg.data.study import MaskFile, Study
 from lesionseg.errors import InputError
 
 SHAPE = (20, 20, 20)
@@ -41,6 +44,17 @@ def write_mask(write_scan: Callable[..., Path]) -> Callable[..., Path]:
         return write_scan(path, voxels, affine)
 
     return write
+
+
+@pytest.fixture
+def task_study() -> Callable[..., TaskStudy]:
+    """A study of these files: ``{"flair": path, "prior.flair": path}`` and, if given, a mask."""
+
+    def make(images: dict[str, Path], mask: MaskFile | None = None, subject: str = "a") -> TaskStudy:
+        sources = tuple((parse_channel(name).plus, path) for name, path in images.items())
+        return TaskStudy(Study(subject, "", {}), sources, mask)
+
+    return make
 
 
 @pytest.fixture

@@ -1,0 +1,165 @@
+"""Tiny studies on disk, and the command line run as a user runs it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+SIDE = 32
+LESION = 3  # voxels along each edge of a lesion, 1 mm each: 27 mm³
+CORNERS = [(x, y, z) for x in (7, 15, 22) for y in (7, 15, 22) for z in (8, 20)]
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@dataclass(frozen=True)
+class TinyCohort:
+    """A BIDS folder that the tests made.
+
+    Args:
+        root: the folder.
+        lesions: subject to the number of lesions in its first session.
+        new_lesions: subject to the number of lesions that only its second session has.
+    """
+
+    root: Path
+    lesions: dict[str, int]
+    new_lesions: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind: its exit code and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_nifti(path: Path, voxels: Any, affine: Any = None) -> Path:
+    """A NIfTI file with 1 mm voxels unless an affine says otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def _image(rng: np.random.Generator, corners: Sequence[tuple[int, int, int]]) -> tuple[Any, Any]:
+    """A bright block as brain with brighter cubes as lesions, and their mask."""
+    image = np.zeros((SIDE,) * 3)
+    image[4:28, 4:28, 4:28] = rng.normal(100, 5, (24,) * 3)
+    mask = np.zeros((SIDE,) * 3, np.uint8)
+    for x, y, z in corners:
+        mask[x : x + LESION, y : y + LESION, z : z + LESION] = 1
+    image += 80 * mask
+    return image.clip(0).astype(np.int16), mask
+
+
+def make_tiny_cohort(root: Path, subjects: int, *, seed: int = 0, two_sessions: int = 0) -> TinyCohort:
+    """Subjects 01, 02, ... with 1, 2, 3, 4, 1, ... lesions; the first ``two_sessions`` have a second session with
+    one or two new lesions, and T1 before and after contrast with as many enhancing ones."""
+    rng = np.random.default_rng(seed)
+    lesions, new_lesions = {}, {}
+    for number in range(1, subjects + 1):
+        name = f"{number:02d}"
+        order = [CORNERS[index] for index in rng.permutation(len(CORNERS))]
+        old, new = order[: 1 + (number - 1) % 4], order[5 : 6 + number % 2]
+        lesions[name] = len(old)
+        for session in (1, 2) if number <= two_sessions else (1,):
+            stem = Path(f"sub-{name}", f"ses-{session}", "anat", f"sub-{name}_ses-{session}")
+            masks = root / "derivatives" / "lesions"
+            image, mask = _image(rng, old if session == 1 else [*old, *new])
+            write_nifti(root / f"{stem}_FLAIR.nii.gz", image)
+            write_nifti(masks / f"{stem}_label-lesion_mask.nii.gz", mask)
+            if session == 2:
+                new_lesions[name] = len(new)
+                image, mask = _image(rng, new)
+                write_nifti(root / f"{stem}_T1w.nii.gz", _image(rng, [])[0])
+                write_nifti(root / f"{stem}_ce-gadolinium_T1w.nii.gz", image)
+                write_nifti(masks / f"{stem}_label-newlesion_mask.nii.gz", mask)
+                write_nifti(masks / f"{stem}_label-enhancing_mask.nii.gz", mask)
+    return TinyCohort(root, lesions, new_lesions)
+
+
+def clean_environment() -> dict[str, str]:
+    """One thread, no telemetry, no warnings about it."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MPLBACKEND": "Agg",
+        "HYDRA_FULL_ERROR": "0",
+    }
+
+
+def command_line(*arguments: object) -> list[str]:
+    """The arguments of a process that runs ``lesionseg``."""
+    return [sys.executable, "-m", "lesionseg", *map(str, arguments)]
+
+
+def run_lesionseg(cwd: Path, *arguments: object, timeout: float = 200) -> Finished:
+    """Run ``lesionseg`` in a folder, to its end."""
+    done = subprocess.run(
+        command_line(*arguments),
+        cwd=cwd,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def lesionseg() -> Callable[..., Finished]:
+    """Runs ``python -m lesionseg`` in a folder: ``lesionseg(cwd, "train", "train_size=2")``."""
+    return run_lesionseg
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """What subprocesses get."""
+    return clean_environment()
+
+
+@pytest.fixture(scope="session")
+def make_cohort() -> Callable[..., TinyCohort]:
+    """Makes a cohort of its own for a test that spoils it."""
+    return make_tiny_cohort
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
+    """Ten subjects, six of them with two sessions; for reading only."""
+    return make_tiny_cohort(tmp_path_factory.mktemp("cohort"), 10, two_sessions=6)
+
+
+@pytest.fixture(scope="session")
+def source_cohort(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
+    """Six other subjects, to pretrain on; for reading only."""
+    return make_tiny_cohort(tmp_path_factory.mktemp("source"), 6, seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Overrides that make a run last a second: a small network, small patches, four steps, one thread."""
+    return (
+        "model=tiny_unet",
+        "model.network.widths=[4,8]",
+        "task.patch_size=[16,16,16]",
+        "augment=flip",
+        "trainer=test",
+        "trainer.threads=1",
+        "trainer.precision=32-true",
+        "trainer.window_overlap=0",
+        "optim.warmup_steps=0",
+        "optim.learning_rate=0.01",
+    )

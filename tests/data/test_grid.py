@@ -1,0 +1,185 @@
+"""Grids and resampling: by linear fields, which trilinear interpolation reproduces exactly, and by scipy."""
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nibabel.affines import apply_affine
+from scipy import ndimage
+
+from lesionseg.data.grid import Grid, resample
+
+
+def grid_of(shape, spacing, degrees=(0.0, 0.0, 0.0), axes=(0, 1, 2), flips=(1, 1, 1)) -> Grid:
+    """Around (3, -7, 11) mm, turned about x, y and z in that order, its voxel axes permuted and flipped."""
+    turned = np.eye(3)
+    for axis, angle in enumerate(np.radians(degrees)):
+        plane = [other for other in range(3) if other != axis]
+        rotation = np.eye(3)
+        rotation[np.ix_(plane, plane)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        turned = rotation @ turned
+    affine = np.eye(4)
+    affine[:3, :3] = turned[:, list(axes)] * np.array(flips) * np.array(spacing)
+    affine[:3, 3] = np.array([3, -7, 11]) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return Grid(shape, affine)
+
+
+GRIDS = {
+    "upright": grid_of((7, 8, 9), (1, 1, 1)),
+    "anisotropic": grid_of((12, 9, 4), (0.7, 1.3, 4.0)),
+    "flipped": grid_of((7, 8, 9), (1, 1, 2), flips=(-1, -1, 1)),
+    "permuted": grid_of((4, 9, 12), (3, 1, 1), axes=(2, 0, 1), flips=(1, -1, 1)),
+    "oblique": grid_of((8, 7, 10), (1, 1.5, 1), (12, -20, 7)),
+    "oblique, permuted and flipped": grid_of((6, 11, 8), (2, 0.9, 1.1), (-9, 14, 25), (1, 2, 0), (-1, 1, -1)),
+}  # fmt: skip
+EACH = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+
+
+def places(grid: Grid) -> np.ndarray[Any, Any]:
+    """The world coordinates of every voxel, (X, Y, Z, 3), in mm."""
+    return apply_affine(grid.affine, np.moveaxis(np.indices(grid.shape), 0, -1))
+
+
+def centre(grid: Grid) -> np.ndarray[Any, Any]:
+    return apply_affine(grid.affine, (np.array(grid.shape) - 1) / 2)
+
+
+def field(grid: Grid) -> np.ndarray[Any, Any]:
+    """A quantity that rises linearly through the world: a volume that says where its voxels are."""
+    return 50 + places(grid) @ [1.0, -2.0, 0.5]
+
+
+@EACH
+def test_spacing_is_the_edge_length_along_each_voxel_axis(grid: Grid) -> None:
+    world = places(grid)
+    edges = [np.linalg.norm(world[voxel] - world[0, 0, 0]) for voxel in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    assert grid.spacing == pytest.approx(edges)
+
+
+@EACH
+def test_canonical_is_nibabels(grid: Grid) -> None:
+    volume = field(grid)
+    expected = nib.as_closest_canonical(nib.Nifti1Image(volume, grid.affine))
+    canonical = grid.canonical()
+    assert canonical.shape == expected.shape
+    np.testing.assert_allclose(canonical.affine, expected.affine, atol=1e-12)
+    np.testing.assert_allclose(resample(volume, grid, canonical), expected.get_fdata(), rtol=1e-6)
+
+
+@EACH
+def test_canonical_axes_point_right_anterior_superior(grid: Grid) -> None:
+    canonical = grid.canonical()
+    assert nib.aff2axcodes(canonical.affine) == ("R", "A", "S")
+    assert canonical.canonical().same_as(canonical)
+    assert sorted(canonical.spacing) == pytest.approx(sorted(grid.spacing))
+
+
+@EACH
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 0.5, 1.7), (40.0, 40.0, 40.0)])
+def test_another_spacing_has_the_same_centre_directions_and_field_of_view(grid: Grid, spacing) -> None:
+    other = grid.with_spacing(spacing)
+    assert other.spacing == pytest.approx(spacing)
+    np.testing.assert_allclose(centre(other), centre(grid), atol=1e-9)
+    np.testing.assert_allclose(
+        other.affine[:3, :3] / other.spacing, grid.affine[:3, :3] / grid.spacing, atol=1e-12
+    )
+    length, old = np.array(other.shape) * spacing, np.array(grid.shape) * grid.spacing
+    assert np.all((np.abs(length - old) <= np.array(spacing) / 2 + 1e-9) | (np.array(other.shape) == 1))
+
+
+def test_a_grid_at_another_spacing_by_hand() -> None:
+    grid = Grid((10, 10, 5), np.diag([1.0, 1.0, 3.0, 1.0])).with_spacing((2.0, 1.0, 1.0))
+    assert grid.shape == (5, 10, 15)
+    # ten voxels from -0.5 to 9.5 become five of 2 mm, the first around 0.5; five of 3 mm from -1.5 become 15 of 1 mm
+    expected = [[2, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, -1], [0, 0, 0, 1]]
+    np.testing.assert_allclose(grid.affine, expected, atol=1e-12)
+
+
+def test_a_grid_that_has_the_spacing_is_itself() -> None:
+    grid = Grid((10, 10, 5), np.diag([1.0005, 1.0, 1.0, 1.0]))
+    assert grid.with_spacing((1.0, 1.0, 1.0)) is grid
+    assert grid.with_spacing((1.01, 1.0, 1.0)) is not grid
+
+
+@EACH
+def test_a_crop_keeps_every_voxel_where_it_is(grid: Grid) -> None:
+    box = (slice(1, 4), slice(2, 3), slice(0, 4))
+    cropped = grid.crop(box)
+    assert cropped.shape == (3, 1, 4)
+    np.testing.assert_allclose(places(cropped), places(grid)[box], atol=1e-9)
+
+
+def test_same_means_to_a_hundredth_of_a_voxel_at_every_corner() -> None:
+    grid = GRIDS["oblique"]
+    shifted = [Grid(grid.shape, grid.affine.copy()) for _ in range(3)]
+    shifted[0].affine[0, 3] += 0.009
+    shifted[1].affine[0, 3] += 0.011
+    shifted[2].affine[:3, 0] *= 1 + 0.02 / 7  # 0.02 voxels at the far end, 0 at the near one
+    assert [grid.same_as(other) for other in (grid, *shifted)] == [True, True, False, False]
+    assert not grid.same_as(Grid((8, 7, 9), grid.affine))
+
+
+@EACH
+@pytest.mark.parametrize("target", GRIDS.values(), ids=GRIDS.keys())
+def test_a_linear_field_is_the_same_field_on_any_grid(grid: Grid, target: Grid) -> None:
+    moved = resample(field(grid), grid, target)
+    index = apply_affine(np.linalg.inv(grid.affine), places(target))
+    inside = np.all((index >= 0) & (index <= np.array(grid.shape) - 1), axis=-1)
+    outside = np.any((index <= -1) | (index >= np.array(grid.shape)), axis=-1)
+    assert inside.any()
+    np.testing.assert_allclose(moved[inside], field(target)[inside], rtol=1e-5)
+    assert np.all(moved[outside] == 0)
+    assert moved.dtype == np.float32
+    assert moved.shape == target.shape
+
+
+@EACH
+@pytest.mark.parametrize("target", GRIDS.values(), ids=GRIDS.keys())
+def test_resampling_is_scipys_interpolation_in_a_surrounding_of_zeros(grid: Grid, target: Grid) -> None:
+    volume = np.random.default_rng(0).normal(size=grid.shape)
+    index = np.moveaxis(apply_affine(np.linalg.inv(grid.affine), places(target)), -1, 0)
+    expected = ndimage.map_coordinates(np.pad(volume, 2), index + 2, order=1)
+    np.testing.assert_allclose(resample(volume, grid, target), expected, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.integers(0, 2))
+def test_turned_there_and_back_is_the_very_same_volume(axes, flips, angle) -> None:
+    grid = grid_of((3, 4, 5), (1, 2, 3), (8.0 * angle, 5.0 * angle, 0))
+    volume = np.random.default_rng(1).normal(size=grid.shape).astype(np.float32)
+    turned = grid.affine.copy()
+    turned[:3, :3] = grid.affine[:3, list(axes)] * flips
+    shape = tuple(grid.shape[axis] for axis in axes)
+    start = [0 if flips[k] > 0 else grid.shape[axis] - 1 for k, axis in enumerate(axes)]
+    for k, axis in enumerate(axes):
+        turned[:3, 3] += grid.affine[:3, axis] * start[k]
+    target = Grid(shape, turned)  # type: ignore[arg-type]
+    there = resample(volume, grid, target)
+    np.testing.assert_allclose(places(target).min((0, 1, 2)), places(grid).min((0, 1, 2)), atol=1e-9)
+    assert there.flags.c_contiguous
+    np.testing.assert_array_equal(resample(there, target, grid), volume)
+    flipped = np.transpose(volume, axes)[tuple(slice(None, None, flip) for flip in flips)]
+    np.testing.assert_array_equal(there, flipped)
+
+
+@EACH
+def test_a_smooth_volume_comes_back_from_a_finer_grid(grid: Grid) -> None:
+    finer = grid.canonical().with_spacing((0.35, 0.35, 0.35))
+    volume = np.cos(places(grid) @ [0.1, 0.05, 0.08])
+    back = resample(resample(volume, grid, finer), finer, grid)
+    core = tuple(slice(1, -1) for _ in range(3))
+    np.testing.assert_allclose(back[core], volume[core], atol=0.04)
+
+
+def test_a_mask_in_the_outermost_slice_keeps_its_thickness() -> None:
+    grid = Grid((1, 1, 3), np.diag([1.0, 1.0, 3.0, 1.0]))
+    finer = Grid((1, 1, 15), np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -4], [0, 0, 0, 1.0]]))
+    mask = resample(np.array([[[1, 0, 1]]]), grid, finer)[0, 0] >= 0.5
+    # slices of 3 mm around 0, 3 and 6 mm are 1 mm voxels at -1 ... 1, 2 ... 4 and 5 ... 7
+    np.testing.assert_array_equal(np.arange(15)[mask] - 4, [-1, 0, 1, 5, 6, 7])
+    whole = grid.with_spacing((1.0, 1.0, 1.0))
+    assert whole.shape == (1, 1, 9)
+    assert resample(np.ones((1, 1, 3)), grid, whole).min() >= 0.5
