@@ -19,6 +19,7 @@ _HEADERS = {
     "spacing\nmm": "left",
     "axes": "left",
     "brain\n%": "right",
+    "intensity\nin it": "right",
     "lesions": "right",
     "volume\nml": "right",
     "least\nmm³": "right",
@@ -30,7 +31,8 @@ _SHORTEST_NAME = 8
 
 
 def audit_table(rows: "Sequence[StudyAudit]") -> str:
-    """One row a study, at most 110 columns wide; shape, spacing, axes and brain are the first image's.
+    """One row a study, at most 110 columns wide; shape, spacing, axes, brain and its lowest and highest
+    intensity are the first image's.
 
     Columns in which nothing stands are left out, and long names are cut at their beginning.
     """
@@ -61,12 +63,17 @@ def _cells(row: "StudyAudit") -> list[str]:
         "×".join(f"{edge:.2g}" for edge in image.spacing) if image else "",
         image.axes if image else "",
         f"{100 * image.brain_share:.0f}" if image else "",
+        f"{_short(image.minimum)}…{_short(image.maximum)}" if image else "",
         str(mask.lesion_count) if mask else "",
         f"{mask.volume_ml:.2f}" if mask else "",
         _volume(mask.smallest_mm3) if mask else "",
         _volume(mask.largest_mm3) if mask else "",
         str(len(row.faults)) if row.faults else "",
     ]
+
+
+def _short(intensity: float) -> str:
+    return "-" if isnan(intensity) else f"{intensity:.4g}"
 
 
 def _volume(value: float) -> str:

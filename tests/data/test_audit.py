@@ -512,12 +512,13 @@ def test_the_table_has_a_row_for_each_study_and_fits_the_screen(
         "spacing",
         "axes",
         "brain",
+        "intensity",
         "lesions",
         "volume",
         "least",
         "largest",
     ]
-    assert lines[4].split() == ["sub-a_ses-1", "20×20×20", "1×1×1", "RAS", "22", "2", "0.02", "8.0", "8.0"]
+    assert lines[4].split() == ["sub-a_ses-1", "20×20×20", "1×1×1", "RAS", "22", "100…999", "2", "0.02", "8.0", "8.0"]
     assert len(lines) == 3 + 1 + 3 + 1
 
     long = Study(
