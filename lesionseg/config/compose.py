@@ -65,9 +65,10 @@ def compose_jobs(request: Request) -> list[Job]:
         if isinstance(base, str):
             raise InputError(_override_faults(hydra, request, axes, base))
         if request.multirun or str(base.hydra.mode) == "RunMode.MULTIRUN":
-            given = {axis[0].partition("=")[0] for axis in axes}
             params: dict[str, str] = dict(base.hydra.sweeper.get("params") or {})
-            axes += [_axes([f"{key}={value}"])[0] for key, value in params.items() if key not in given]
+            axes = [*_axes([f"{key}={value}" for key, value in params.items()]), *axes]
+            # as in Hydra, the last one given counts, in the first one's place
+            axes = list({axis[0].partition("=")[0]: axis for axis in axes}.values())
         elif any(len(axis) > 1 for axis in axes):
             sweeps = [axis[0].partition("=")[0] for axis in axes if len(axis) > 1]
             raise InputError(f"{', '.join(sweeps)}: several values make a sweep; add --multirun")
@@ -187,6 +188,11 @@ def _syntax_faults(overrides: Sequence[str]) -> list[str]:
             parser.parse_overrides([text])
         except HydraException as error:
             faults.append(f"{text}: no Hydra override: {str(error).splitlines()[0]}")
+            continue
+        try:
+            _axes([text])
+        except HydraException as error:
+            faults.append(f"{text}: no list of values: {str(error).splitlines()[0]}")
     return faults
 
 

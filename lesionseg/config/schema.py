@@ -12,7 +12,7 @@ from lesionseg.data.channels import Channel, parse_channel
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _file_name(value: str) -> str:
@@ -33,8 +33,11 @@ ChannelText = Annotated[str, AfterValidator(_channel_text)]
 Millimetres = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
 Voxels = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)]
 Target = Annotated[dict[str, Any], AfterValidator(lambda spec: _with_target(spec))]
-Patterns = dict[str, list[str]]
-Columns = dict[str, str]
+FilesByName = dict[str, Any]  # what it must hold depends on the format
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
 
 
 def _with_target(spec: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +62,8 @@ class DatasetSection(_Section):
     name: Name
     format: Literal["bids", "manifest", "nnunet"]
     root: str
-    images: Patterns | Columns
-    masks: Patterns | Columns
+    images: FilesByName
+    masks: FilesByName
     subjects: list[str] | None = None
     synthetic: SyntheticSection | None = None
     # manifest: names of columns
@@ -73,14 +76,16 @@ class DatasetSection(_Section):
 
     @model_validator(mode="after")
     def _patterns_fit_the_format(self) -> "DatasetSection":
-        kind: type = list if self.format == "bids" else str
-        for group in ("images", "masks"):
-            for key, value in getattr(self, group).items():
-                if not isinstance(value, kind):
-                    what = "a list of file patterns" if kind is list else "a name"
-                    raise ValueError(
-                        f"{group}.{key} must be {what} for format={self.format}, found {value!r}"
-                    )
+        listed = self.format == "bids"
+        what = "a list of file patterns" if listed else "a name"
+        faults = [
+            f"{group}.{key} must be {what} for format={self.format}, found {value!r}"
+            for group in ("images", "masks")
+            for key, value in getattr(self, group).items()
+            if not (_is_texts(value) if listed else isinstance(value, str))
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
 
@@ -220,10 +225,12 @@ class SplitSection(_Section):
     seed: int = Field(ge=0)
     file: str | None
 
-    @field_validator("test", "validation")
+    @field_validator("test", "validation", mode="before")
     @classmethod
-    def _share_or_count(cls, value: int | float) -> int | float:
-        if isinstance(value, bool) or value <= 0 or (isinstance(value, float) and value >= 1):
+    def _share_or_count(cls, value: Any) -> Any:
+        count = type(value) is int and value > 0
+        share = type(value) is float and 0 < value < 1
+        if not (count or share):
             raise ValueError(
                 "write a share of the subjects (between 0 and 1) or how many they are (1, 2, ...)"
             )

@@ -1,11 +1,12 @@
 """Judge one composed configuration: missing values, unknown keys, types, ranges, ``_target_``s."""
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from lesionseg.build import target_faults
@@ -19,12 +20,12 @@ def validate(command: str, config: DictConfig) -> BaseModel:
     Raises:
         InputError: every fault, each with its key.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
+    raw = OmegaConf.to_container(config)
+    missing = sorted(key for key, value in _leaves(raw) if value == "???")
     faults = [f"{key}: has no value; give it as {key}=..." for key in missing]
-    try:
-        values = OmegaConf.to_container(config, resolve=not missing)
-    except OmegaConfBaseException as error:
-        raise InputError([*faults, " ".join(str(error).split())]) from error
+    dangling = _dangling(config, raw)
+    faults += dangling
+    values = OmegaConf.to_container(config, resolve=not (missing or dangling))
     assert isinstance(values, dict)
     plain: dict[str, Any] = {str(key): value for key, value in values.items()}
     judged: BaseModel | None = None
@@ -40,6 +41,30 @@ def validate(command: str, config: DictConfig) -> BaseModel:
     if faults or judged is None:
         raise InputError(faults)
     return judged
+
+
+def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that holds no others, with its key."""
+    if not isinstance(values, dict | list):
+        yield path, values
+        return
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        yield from _leaves(value, f"{path}.{key}" if path else str(key))
+
+
+def _dangling(config: DictConfig, raw: Any) -> list[str]:
+    """Interpolations that lead nowhere, those with the same reason together; a missing value is no such reason."""
+    keys: dict[str, list[str]] = {}
+    for key, text in _leaves(raw):
+        if not (isinstance(text, str) and "${" in text):
+            continue
+        try:
+            OmegaConf.select(config, key, throw_on_resolution_failure=True)
+        except InterpolationToMissingValueError:
+            continue
+        except OmegaConfBaseException as error:
+            keys.setdefault(str(error).splitlines()[0], []).append(key)
+    return [f"{', '.join(found)}: {reason[0].lower()}{reason[1:]}" for reason, found in keys.items()]
 
 
 def _unresolved(fault: str) -> bool:

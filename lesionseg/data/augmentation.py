@@ -22,12 +22,15 @@ class Augmentation:
         self.transform = tio.Compose([build(_tuples(spec), tio.Transform) for spec in transforms])
 
     def __call__(self, patch: Patch, seed: int) -> Patch:
-        """The patch after the transforms that this seed draws; the global random state stays as it was."""
+        """The patch after the transforms that this seed draws.
+
+        The CPU's global random state stays as it was; a GPU's does not, since TorchIO seeds that as well.
+        """
         subject = tio.Subject(
             image=tio.ScalarImage(tensor=patch["image"]), mask=tio.LabelMap(tensor=patch["mask"])
         )
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would set every GPU's state as well
+            torch.manual_seed(seed)
             changed = self.transform(subject)
         return {**patch, "image": changed.image.data.float(), "mask": changed.mask.data.float()}
 

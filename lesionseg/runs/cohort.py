@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock
 
@@ -25,7 +25,7 @@ def load_cohort(dataset: DatasetSection, subjects: Sequence[str] | None = None) 
     root = Path(dataset.root).expanduser().resolve()
     if dataset.synthetic is not None:
         _make(root, dataset)
-    images, masks = cast(Any, dataset.images), cast(Any, dataset.masks)
+    images, masks = dataset.images, dataset.masks
     if dataset.format == "bids":
         cohort = read_bids(root, name=dataset.name, images=images, masks=masks)
     elif dataset.format == "manifest":

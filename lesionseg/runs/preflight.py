@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import torch
 from pydantic import BaseModel
 from torch import nn
 
@@ -111,10 +112,13 @@ def _try_augment(job: TrainConfig) -> None:
 
 
 def _try_loss(job: TrainConfig) -> None:
+    logits = torch.zeros(2, 1, 8, 8, 8)
     try:
-        build(job.loss.function, nn.Module)
-    except ValueError as error:
-        raise InputError(f"loss.function: {error}") from error
+        shape = tuple(build(job.loss.function, nn.Module)(logits, torch.zeros_like(logits)).shape)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"loss.function: cannot be taken of logits and a mask ({error})") from error
+    if shape:
+        raise InputError(f"loss.function: gives values of shape {shape}, wanted is one number")
 
 
 _TRIALS = {"trainer": _try_trainer, "augment": _try_augment, "loss": _try_loss}

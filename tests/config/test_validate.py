@@ -1,0 +1,45 @@
+import pytest
+from omegaconf import OmegaConf
+
+from lesionseg.config.schema import PathsSection, UiConfig
+from lesionseg.config.validate import validate
+from lesionseg.errors import InputError
+
+UI = """
+tracking: {name: sqlite, uri: "sqlite:///${paths.outputs}/mlflow.db", experiment: lesionseg, artifacts: null}
+paths: {outputs: outputs}
+port: 5000
+sweep: null
+"""
+
+
+def test_the_result_is_plain_and_frozen() -> None:
+    config = validate("ui", OmegaConf.create(UI))
+    assert isinstance(config, UiConfig)
+    assert config.tracking.uri == "sqlite:///outputs/mlflow.db"
+    assert config.paths == PathsSection(outputs="outputs")
+    with pytest.raises(ValueError, match="frozen"):
+        config.port = 1
+
+
+def test_what_hangs_on_a_missing_value_is_not_told_as_well() -> None:
+    composed = OmegaConf.merge(UI_CONFIG, {"paths": {"outputs": "???"}, "port": 0})
+    with pytest.raises(InputError) as caught:
+        validate("ui", composed)
+    assert caught.value.faults == (
+        "paths.outputs: has no value; give it as paths.outputs=...",
+        "port: input should be greater than or equal to 1, found 0",
+    )
+
+
+def test_a_dangling_interpolation_hides_no_other_fault() -> None:
+    composed = OmegaConf.merge(UI_CONFIG, {"sweep": "${nope}", "port": 70000})
+    with pytest.raises(InputError) as caught:
+        validate("ui", composed)
+    assert caught.value.faults == (
+        "sweep: interpolation key 'nope' not found",
+        "port: input should be less than or equal to 65535, found 70000",
+    )
+
+
+UI_CONFIG = OmegaConf.create(UI)
