@@ -57,6 +57,7 @@ def preflight(jobs: Sequence[TrainConfig]) -> None:
         _collect(faults, _try_weights, job)
     if faults:
         raise InputError(list(dict.fromkeys(faults)))
+    store_of(first.tracking, first.paths)  # made now, since all else is well
     _fill_cache(first.paths, list(studies.values()))
 
 

@@ -60,8 +60,10 @@ def open_store(
             "lesionseg train was started, or set paths.outputs"
         )
     _quiet()
+    from alembic.util import CommandError
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -73,7 +75,7 @@ def open_store(
                 experiment_id = client.create_experiment(experiment, artifact_location=location)
             else:
                 experiment_id = found.experiment_id
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError, CommandError) as error:
             raise InputError(
                 f"tracking.uri={uri}: MLflow cannot open it ({str(error).splitlines()[0]}); move the file away, or "
                 "set tracking.uri to another one"
@@ -95,7 +97,7 @@ def check_reachable(uri: str) -> None:
                 f"tracking.uri={uri}: no server answers there ({fault}); start it, or use the embedded store with "
                 "tracking=sqlite"
             )
-    elif parts.scheme == "sqlite":
+    elif uri.startswith("sqlite:///"):
         _check_writable(Path(uri.removeprefix("sqlite:///")), uri)
     else:
         raise InputError(f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>")

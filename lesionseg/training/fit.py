@@ -97,7 +97,7 @@ def check_machine(machine: Machine) -> None:
         _ignore_known_warnings()
         try:
             pl.Trainer(**_place(machine), logger=False, enable_checkpointing=False, enable_progress_bar=False)
-        except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
+        except (MisconfigurationException, ImportError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(
                 f"trainer.accelerator={machine.accelerator}, devices={machine.devices}, strategy={machine.strategy}, "
                 f"precision={machine.precision}: Lightning cannot train so here ({str(error).splitlines()[0]}); "

@@ -33,7 +33,7 @@ class MetricLogger(Logger):
         """Pass on everything but Lightning's own ``epoch``."""
         kept = {key: value for key, value in metrics.items() if key != "epoch"}
         if kept:
-            self._log(kept, step or 0)
+            self._log(kept, int(step or 0))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the whole configuration is logged once, elsewhere."""

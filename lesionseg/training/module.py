@@ -95,6 +95,7 @@ class SegmentationModule(pl.LightningModule):
                 "lesionseg check"
             )
         self.log("train/loss", loss, prog_bar=False)
+        self.log("step", self.global_step + 1.0)  # Lightning's own count is one too high after a resume
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -122,6 +123,7 @@ class SegmentationModule(pl.LightningModule):
         averages = average(self.cases)
         for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"):
             self.log(f"val/{name}", float(getattr(averages, name).mean))
+        self.log("step", float(self.global_step))
 
     def configure_optimizers(self) -> Any:
         """AdamW over all parameters, its rate set at every step."""

@@ -120,7 +120,8 @@ def transfer(
         differences: what source and target do not share, for the report.
     """
     state = network.state_dict()
-    stems = _readers_of_the_image(network, torch.zeros(1, len(inputs), *patch_size))
+    like = next(network.parameters())
+    stems = _readers_of_the_image(network, like.new_zeros(1, len(inputs), *patch_size))
     fates = []
     for name, value in state.items():
         found = weights.get(name)

@@ -127,9 +127,7 @@ def test_the_same_content_elsewhere_is_the_same_entry(
     assert other.name == "sub-b", "the entry is shared, the name is the study's own"
 
 
-def test_a_file_is_read_once_for_its_digest(
-    cache: Cache, study: TaskStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_read_once_for_its_digest(cache: Cache, study: TaskStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     key = cache.key(study, MM)
     monkeypatch.setattr(cache_module, "content_digest", lambda path: pytest.fail(f"{path} was read again"))
     assert Cache(cache.root).key(study, MM) == key
@@ -237,9 +235,7 @@ def test_several_processes_prepare_a_study_once(cache: Cache, study: TaskStudy, 
     assert {float(answer) for answer, _ in answers} == {cache.get(study, MM).images.astype(float).sum()}
 
 
-def test_a_process_killed_while_writing_leaves_nothing_broken(
-    cache: Cache, study: TaskStudy, tmp_path: Path
-) -> None:
+def test_a_process_killed_while_writing_leaves_nothing_broken(cache: Cache, study: TaskStudy, tmp_path: Path) -> None:
     killed = ask(cache, study, tmp_path / "marks", die=True)
     killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL

@@ -83,9 +83,7 @@ def test_another_spacing_has_the_same_centre_directions_and_field_of_view(grid: 
     other = grid.with_spacing(spacing)
     assert other.spacing == pytest.approx(spacing)
     np.testing.assert_allclose(centre(other), centre(grid), atol=1e-9)
-    np.testing.assert_allclose(
-        other.affine[:3, :3] / other.spacing, grid.affine[:3, :3] / grid.spacing, atol=1e-12
-    )
+    np.testing.assert_allclose(other.affine[:3, :3] / other.spacing, grid.affine[:3, :3] / grid.spacing, atol=1e-12)
     length, old = np.array(other.shape) * spacing, np.array(grid.shape) * grid.spacing
     assert np.all((np.abs(length - old) <= np.array(spacing) / 2 + 1e-9) | (np.array(other.shape) == 1))
 

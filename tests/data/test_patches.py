@@ -113,7 +113,7 @@ def test_a_small_lesion_is_drawn_as_often_as_a_large_one(studies) -> None:
     assert all(patch["mask"].item() == 1 for patch in patches_of([ill], (1, 1, 1), length=50, lesion_share=1.0))
 
 
-def test_every_voxel_of_a_lesion_is_drawn_as_often_as_another(studies, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_voxel_of_a_lesion_is_drawn_as_often_as_another(studies) -> None:
     ill = studies[0]
     patches = patches_of([ill], (1, 1, 1), lesion_share=1.0)
     rng = np.random.default_rng(5)
@@ -171,9 +171,7 @@ def test_augmentation_is_given_the_patch_and_a_seed_of_its_own(studies) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.integers(-12, 12)] * 3), st.tuples(*[st.integers(1, 9)] * 3)
-)
+@given(st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.integers(-12, 12)] * 3), st.tuples(*[st.integers(1, 9)] * 3))
 def test_a_cut_is_a_piece_of_the_volume_in_an_endless_background(shape, corner, size) -> None:
     volume = np.random.default_rng(0).integers(1, 100, (2, *shape))
     endless = np.pad(volume, [(0, 0), *[(22, 22)] * 3])

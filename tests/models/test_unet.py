@@ -1,0 +1,160 @@
+"""The U-Net: shapes, parts, parameter counts by hand, and what must hold for every input."""
+
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from lesionseg.build import build
+from lesionseg.config.location import conf_dir
+from lesionseg.models import UNet3D
+
+PRESETS: dict[str, dict[str, Any]] = {
+    path.stem: yaml.safe_load(path.read_text())["network"] for path in sorted(conf_dir().glob("model/*.yaml"))
+}
+EACH = pytest.mark.parametrize("preset", PRESETS)
+
+
+def made(preset: str, in_channels: int, device: str = "meta") -> UNet3D:
+    """A preset's network; on the meta device it has shapes and no values."""
+    with torch.device(device):
+        network = build({**PRESETS[preset], "in_channels": in_channels}, nn.Module)
+    assert isinstance(network, UNet3D)
+    return network
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def expected_count(in_channels: int, widths: list[int], residual: bool, convolutions: int = 2) -> int:
+    """By hand: kernels of 27 without bias, two values of each normalised channel, 1 × 1 × 1 shortcuts, 2 × 2 × 2
+    upsamplings with bias, and a head with bias."""
+
+    def block(before: int, width: int, halves: bool) -> int:
+        convolved = 27 * before * width + (convolutions - 1) * 27 * width * width + convolutions * 2 * width
+        return convolved + (before * width if residual and (before != width or halves) else 0)
+
+    total = sum(
+        block(before, width, level > 0)
+        for level, (before, width) in enumerate(zip([in_channels, *widths[:-1]], widths, strict=True))
+    )
+    for fine, coarse in zip(widths[:-1], widths[1:], strict=True):
+        total += 8 * coarse * fine + fine + block(2 * fine, fine, False)
+    return total + widths[0] + 1
+
+
+@EACH
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_a_presets_map_has_the_size_of_the_image(preset: str, in_channels: int) -> None:
+    network = made(preset, in_channels)
+    assert network.divisor == 2 ** (len(PRESETS[preset]["widths"]) - 1)
+    shape = (2 * network.divisor, network.divisor, 3 * network.divisor)
+    logits = network(torch.zeros(2, in_channels, *shape, device="meta"))
+    assert logits.shape == (2, 1, *shape)
+
+
+@EACH
+def test_a_presets_parameters_are_those_of_its_layers(preset: str) -> None:
+    spec = PRESETS[preset]
+    assert count(made(preset, 2)) == expected_count(2, spec["widths"], spec["block"] == "residual")
+
+
+def test_the_presets_grow_from_tiny_to_nnunets_size() -> None:
+    sizes = [count(made(preset, 1)) / 1e6 for preset in ("tiny_unet", "small_unet", "medium_unet", "full_unet")]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 0.5
+    assert 25 < sizes[-1] < 35, "nnU-Net's 3d_fullres has 31 million"
+
+
+@pytest.mark.parametrize("widths", [[2, 4], [4, 8, 8], [3, 2, 5, 4]])
+@pytest.mark.parametrize("block", ["plain", "residual"])
+@pytest.mark.parametrize("convolutions", [1, 2, 3])
+def test_any_widths_blocks_and_convolutions(widths: list[int], block: Any, convolutions: int) -> None:
+    network = UNet3D(2, 3, widths=widths, block=block, convolutions=convolutions)
+    assert count(network) == expected_count(2, widths, block == "residual", convolutions) + 2 * widths[0] + 2
+    side = 2 * network.divisor
+    assert network(torch.randn(1, 2, side, side, side)).shape == (1, 3, side, side, side)
+
+
+def test_its_parts_are_named() -> None:
+    network = UNet3D(1, widths=(2, 4, 8))
+    assert [name for name, _ in network.named_children()] == ["encoder", "decoder", "head"]
+    assert {name.partition(".")[0] for name in network.state_dict()} == {"encoder", "decoder", "head"}
+    assert (len(network.encoder.levels), len(network.decoder.levels)) == (3, 2)
+    features = network.encoder(torch.randn(1, 1, 8, 8, 8))
+    assert [tuple(feature.shape) for feature in features] == [(1, 2, 8, 8, 8), (1, 4, 4, 4, 4), (1, 8, 2, 2, 2)]
+    assert network.decoder(features).shape == (1, 2, 8, 8, 8)
+
+
+def test_a_plain_network_has_no_shortcuts_and_a_residual_one_has() -> None:
+    plain, residual = (UNet3D(1, widths=(2, 4), block=block) for block in ("plain", "residual"))
+    assert not [name for name in plain.state_dict() if "shortcut" in name]
+    assert [name for name in residual.state_dict() if "shortcut" in name] == [
+        "encoder.levels.0.shortcut.weight",
+        "encoder.levels.1.shortcut.weight",
+        "decoder.levels.0.shortcut.weight",
+    ]
+
+
+def test_a_residual_block_whose_convolutions_give_nothing_is_its_activation() -> None:
+    """With as many channels as the image the shortcut is the image itself."""
+    level = UNet3D(2, widths=(2, 4)).encoder.levels[0]
+    assert level.shortcut is None
+    for parameter in level.body.parameters():
+        nn.init.zeros_(parameter)
+    image = torch.randn(1, 2, 4, 4, 4)
+    torch.testing.assert_close(level(image), nn.functional.leaky_relu(image, 0.01))
+
+
+@pytest.mark.parametrize(
+    ("norm", "layer"), [("instance", nn.InstanceNorm3d), ("batch", nn.BatchNorm3d), ("group", nn.GroupNorm)]
+)
+def test_each_normalisation_follows_every_convolution(norm: Any, layer: type[nn.Module]) -> None:
+    network = UNet3D(1, widths=(8, 16), norm=norm)
+    assert sum(isinstance(module, layer) for module in network.modules()) == 2 * 3
+    assert count(network) == expected_count(1, [8, 16], residual=True)
+    assert network(torch.randn(2, 1, 4, 4, 4)).shape == (2, 1, 4, 4, 4)
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_a_study_is_segmented_alike_whatever_else_is_in_the_batch(norm: Any) -> None:
+    torch.manual_seed(0)
+    network = UNet3D(1, widths=(8, 16), norm=norm)
+    images = torch.randn(3, 1, 8, 8, 8)
+    together = network(images)
+    torch.testing.assert_close(network(images[1:2]), together[1:2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["tiny_unet", "small_unet"])
+def test_every_parameter_learns(preset: str) -> None:
+    torch.manual_seed(0)
+    network = made(preset, 2, "cpu")
+    network(torch.randn(1, 2, 16, 16, 16)).square().sum().backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+def test_a_side_that_is_no_multiple_of_the_divisor_does_not_fit() -> None:
+    network = UNet3D(1, widths=(2, 4, 8))
+    assert network.divisor == 4
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        network(torch.randn(1, 1, 8, 8, 10))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"widths": [8]}, r"a U-Net needs at least two levels; widths is \[8\]"),
+        ({"widths": []}, r"a U-Net needs at least two levels; widths is \[\]"),
+        ({"norm": "layer"}, "norm must be 'instance', 'batch' or 'group', not 'layer'"),
+        ({"norm": "group", "widths": [8, 12]}, "works in 8 groups; 12 channels cannot be divided"),
+        ({"block": "dense"}, "block must be 'plain' or 'residual', not 'dense'"),
+        ({"convolutions": 0}, "at least one convolution; convolutions is 0"),
+    ],
+)
+def test_what_makes_no_network_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build({"_target_": "lesionseg.models.UNet3D", "in_channels": 1, **wrong}, nn.Module)

@@ -1,0 +1,203 @@
+"""Training as a whole: the budget, what is kept of it, and going on after a stop."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lesionseg.errors import InputError
+from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision
+from lesionseg.weights import ModelCard, load_model
+
+
+class Stop(Exception):
+    """The plug is pulled."""
+
+
+def _weights(module: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.network.state_dict().items()}
+
+
+def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _score(values: list[float]) -> Callable[[Any], None]:
+    """Replaces the validation's averages by these, one a validation."""
+    left = iter(values)
+
+    def end(module: Any) -> None:
+        value = next(left)
+        for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"):
+            module.log(f"val/{name}", value)
+
+    return end
+
+
+def test_the_budget_is_used_to_its_last_step_and_validated_there(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path
+) -> None:
+    module = make_module(steps=5)
+    _, records = train(module, make_data(steps=5, validate_every=2), tmp_path)
+    assert module.trainer.global_step == 5
+    assert [step for step, _ in records.of("train/loss")] == [1, 2, 3, 4, 5]
+    assert [step for step, _ in records.of("val/dice")] == [2, 4, 5]
+    assert [line.split("  ")[1] for line in records.lines] == ["step 2/5", "step 4/5", "step 5/5"]
+    assert records.lines[-1].startswith("run  step 5/5  loss ")
+    assert records.lines[-1].endswith("  0:00:00 left")
+
+
+def test_fewer_steps_than_a_validation_takes_are_validated_too(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path
+) -> None:
+    best, records = train(make_module(steps=1), make_data(steps=1, validate_every=250), tmp_path)
+    assert len(records.of("val/lesion_f1")) == 1
+    assert best.is_file()
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2])
+def test_a_stopped_run_ends_with_the_very_weights_of_an_uninterrupted_one(
+    make_module: Any,
+    make_data: Any,
+    train: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped_after: int,
+) -> None:
+    whole = make_module(steps=7)
+    best, told = train(whole, make_data(steps=7), tmp_path / "whole")
+
+    stopped = make_module(steps=7)
+    training_step = type(stopped).training_step
+
+    def step(module: Any, batch: Any, batch_idx: int) -> Any:
+        if module.global_step == 2 * stopped_after + 1:  # in the midst of the next stretch
+            raise Stop
+        return training_step(module, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(stopped), "training_step", step)
+        with pytest.raises(Stop):
+            train(stopped, make_data(steps=7), tmp_path / "parts")
+    assert (tmp_path / "parts" / "last.ckpt").is_file()
+
+    resumed = make_module(steps=7)
+    torch.nn.init.zeros_(resumed.network.head.weight)  # whatever it starts with is replaced
+    best_resumed, told_resumed = train(resumed, make_data(steps=7), tmp_path / "parts")
+    assert resumed.trainer.global_step == 7
+    assert _same(_weights(whole), _weights(resumed))
+    after = 2 * stopped_after
+    assert told_resumed.of("train/loss") == [pair for pair in told.of("train/loss") if pair[0] > after]
+    assert told_resumed.of("val/dice") == told.of("val/dice")[stopped_after:]
+    assert load_model(best_resumed).digest == load_model(best).digest
+
+
+def test_a_run_stopped_at_its_very_end_trains_no_step_more(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path
+) -> None:
+    first = make_module(steps=4)
+    best, _ = train(first, make_data(steps=4), tmp_path)
+    before = best.read_bytes()
+    again = make_module(steps=4)
+    same, records = train(again, make_data(steps=4), tmp_path)
+    assert _same(_weights(first), _weights(again))
+    assert records.of("train/loss") == []
+    assert same.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("scores", "best_step"), [([0.1, 0.9, 0.5], 4), ([0.9, 0.1, 0.5], 2), ([0.1, 0.2, 0.3], 6)]
+)
+def test_the_best_checkpoint_is_that_of_the_highest_score(
+    make_module: Any,
+    make_data: Any,
+    train: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: list[float],
+    best_step: int,
+) -> None:
+    module = make_module(steps=6)
+    at_step: dict[int, dict[str, torch.Tensor]] = {}
+    end = _score(scores)
+
+    def remember(this: Any) -> None:
+        at_step[this.global_step] = _weights(this)
+        end(this)
+
+    monkeypatch.setattr(type(module), "on_validation_epoch_end", remember)
+    best, _ = train(module, make_data(steps=6), tmp_path, monitor="val/lesion_f1")
+    assert sorted(at_step) == [2, 4, 6]
+    assert _same(dict(load_model(best).weights), at_step[best_step])
+
+
+def test_an_undefined_score_is_worse_than_any_other(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make_module(steps=6)
+    at_step: dict[int, dict[str, torch.Tensor]] = {}
+    end = _score([float("nan"), 0.0, float("nan")])
+
+    def remember(this: Any) -> None:
+        at_step[this.global_step] = _weights(this)
+        end(this)
+
+    monkeypatch.setattr(type(module), "on_validation_epoch_end", remember)
+    best, _ = train(module, make_data(steps=6), tmp_path)
+    assert _same(dict(load_model(best).weights), at_step[4])
+
+
+def test_the_best_checkpoint_is_weights_and_card_alone(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path, card: ModelCard
+) -> None:
+    best, _ = train(make_module(steps=2), make_data(steps=2), tmp_path)
+    assert best == tmp_path / "best.ckpt"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+    content = torch.load(best, weights_only=True)
+    assert "optimizer_states" not in content
+    source = load_model(best)
+    assert source.card == card
+    network = source.network()
+    assert not network.training
+    assert network(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
+
+
+def test_a_rate_out_of_all_bounds_ends_with_step_and_studies(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path
+) -> None:
+    module = make_module(learning_rate=1e30, warmup_steps=0, names=["sub-01", "sub-02", "sub-03"])
+    with pytest.raises(NotFiniteError, match=r"the loss is (nan|inf) at step \d, in a batch of sub-0"):
+        train(module, make_data(), tmp_path)
+
+
+def test_the_same_run_twice_is_the_same(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path
+) -> None:
+    modules = [make_module(steps=2), make_module(steps=2)]
+    for number, module in enumerate(modules):
+        train(module, make_data(steps=2), tmp_path / str(number))
+    assert _same(_weights(modules[0]), _weights(modules[1]))
+
+
+def test_precision_is_as_wanted_or_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision("16-mixed", "cpu") == "16-mixed"
+    for available, chosen in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda have=available: have)
+        assert choose_precision("auto", "cpu") == chosen
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for available, chosen in ((True, "bf16-mixed"), (False, "16-mixed")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda have=available: have)
+        assert choose_precision("auto", "auto") == chosen
+
+
+def test_a_machine_that_is_not_there_is_told() -> None:
+    with pytest.raises(InputError) as caught:
+        check_machine(Machine("tpu", 1, "auto", "32-true"))
+    assert str(caught.value).startswith(
+        "trainer.accelerator=tpu, devices=1, strategy=auto, precision=32-true: Lightning cannot train so here ("
+    )
+    assert str(caught.value).endswith("); auto, 1, auto, auto works everywhere")
+    with pytest.raises(InputError, match=r"trainer.accelerator=nope, .* \(.*nope.*\); auto"):
+        check_machine(Machine("nope"))
