@@ -57,26 +57,31 @@ def _run(command: str, arguments: list[str]) -> int:
         }:
             _hydra(command, arguments, lambda config: None)
             return 0
-        request = _request(command, arguments)
+        request, arguments = _request(command, arguments)
         return _train(request, arguments) if command == "train" else _other(request)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _request(command: str, arguments: list[str]) -> "Request":
+def _request(command: str, arguments: list[str]) -> "tuple[Request, list[str]]":
+    """What is asked for, and the arguments as Hydra's parser wants them: options first."""
     from hydra._internal.utils import get_args_parser
 
     from lesionseg.config.compose import Request
 
-    parsed = get_args_parser().parse_args(arguments)
-    return Request(
+    parser = get_args_parser()
+    parser.prog = f"lesionseg {command}"
+    parsed = parser.parse_intermixed_args(arguments)
+    options = [text for text in arguments if text not in parsed.overrides]
+    request = Request(
         command=command,
         overrides=tuple(parsed.overrides),
         config_dir=Path(parsed.config_dir) if parsed.config_dir else None,
         config_name=parsed.config_name,
         multirun=parsed.multirun,
     )
+    return request, [*options, *parsed.overrides]
 
 
 def _train(request: "Request", arguments: list[str]) -> int:

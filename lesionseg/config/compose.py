@@ -171,8 +171,10 @@ def _readable(error: BaseException) -> str:
         line for line in lines if line and not line.startswith(("full_key:", "object_type=", "Set the env"))
     ]
     found = " ".join(lines).partition(" Config search path:")[0]
-    if "Could not override" in found:
-        key = found.split("'")[1] if "'" in found else ""
+    unknown = re.search(r"Could not override '(.+?)'.*Key '(.+?)' is not in struct", found)
+    if unknown:
+        above, name = unknown.groups()
+        key = above if above.split(".")[-1] == name else f"{above}.{name}"
         return f"there is no key {key!r} in the configuration (--cfg job shows them all)"
     return found
 

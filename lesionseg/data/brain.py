@@ -7,6 +7,7 @@ from lesionseg.data.grid import Array
 
 _BACKGROUND_SHARE = 0.2
 
+
 def brain_mask(volume: Array) -> Array:
     """Voxels that belong to the head or brain, bool, same shape.
 

@@ -126,7 +126,7 @@ def _basis(results: Results) -> list[str]:
     if repeats == 2 and results.differences:
         said.append(
             "Two repeats tell little of how much training varies: p values can be too small (in simulations up "
-            "to 13 % of null differences had p < 0.05)."
+            "to 12 % of null differences had p < 0.05)."
         )
     return said
 

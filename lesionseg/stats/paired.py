@@ -54,13 +54,12 @@ def crossed_difference(differences: ArrayLike) -> PairedDifference:
     over repeats (MSp alone) would call training luck an effect.
 
     Where MSe exceeds MSp or MSk, a variance component is estimated below zero and is taken as zero: the
-    largest of the three replaces the sum in the variance, which is then positive and never below that of
-    patients alone. The degrees of freedom stay, but are never below min(P, K) − 1.
+    largest of the three replaces the sum, in the variance and in the degrees of freedom (P − 1, K − 1 or
+    (P − 1)(K − 1)): the variance is then positive and never below that of patients alone.
 
-    In simulations of the null (6 000 tables each, 6 to 30 patients, a range of variance components) a test at
-    5 % came out positive in at most 5.6 % with 5 repeats and 7.6 % with 3. With 2 it was up to 13 % where
-    training varies as much as patients do: two trainings cannot tell their own variance. Where neither
-    patients nor trainings differ beyond the residual it is below 1 %.
+    In simulations of the null (4 000 tables each, 10 and 30 patients, a range of variance components) a test at
+    5 % came out positive in at most 5 % with 5 repeats and 6 % with 3. With 2 it was 12 % where training varies as
+    much as patients do and there are 30 of these: two trainings cannot tell their own variance.
 
     With one repeat it is the paired t test over patients.
 
@@ -124,10 +123,14 @@ def _variance(table: NDArray[np.float64]) -> tuple[float, float, bool]:
         + repeats**2 / (n_repeats - 1)
         + residual**2 / ((n_patients - 1) * (n_repeats - 1))
     )
-    df = max(max(estimate, 0.0) ** 2 / denominator, min(n_patients, n_repeats) - 1.0)
-    truncated = residual > min(patients, repeats)
-    numerator = max(patients, repeats, residual) if truncated else estimate
-    return numerator / table.size, df, truncated
+    if residual <= min(patients, repeats):
+        return estimate / table.size, max(estimate**2 / denominator, 1.0), False
+    largest, df = max(
+        (patients, n_patients - 1.0),
+        (repeats, n_repeats - 1.0),
+        (residual, (n_patients - 1.0) * (n_repeats - 1.0)),
+    )
+    return largest / table.size, df, True
 
 
 def mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -142,6 +142,7 @@ def _ignore_known_warnings() -> None:
         ".*The number of training batches.*is smaller than the logging interval.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*Trying to infer the `batch_size`.*",
+        ".*could not find the monitored key.*",  # the end of an epoch is told again on going on from it
         ".*GPU available but not used.*",
     ):
         warnings.filterwarnings("ignore", message=text)

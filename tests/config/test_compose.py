@@ -1,6 +1,5 @@
 """Everything that is wrong with a command line and with what it composes, told at once."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +78,11 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
         (
             "trian_size=2",
             "trian_size=2: there is no key 'trian_size' in the configuration (--cfg job shows them all)",
+        ),
+        (
+            "model.network={_target_: x, kind: y}",
+            "model.network={_target_: x, kind: y}: there is no key 'model.network.kind' in the configuration (--cfg "
+            "job shows them all)",
         ),
         ("+optim.lerning_rate=3", "optim.lerning_rate: unknown key; did you mean 'learning_rate'?"),
         (

@@ -101,6 +101,16 @@ def test_another_content_is_another_entry(
     assert len(set(keys)) == len(keys) == len(prepared)
 
 
+def test_another_way_of_preparing_is_another_entry(
+    cache: Cache, study: TaskStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [cache.key(study, MM)]
+    for name, value in (("NORMALISATION", "percentiles"), ("_VERSION", 0)):
+        monkeypatch.setattr(cache_module, name, value)
+        keys.append(cache.key(study, MM))
+    assert len(set(keys)) == 3
+
+
 def test_one_byte_changed_in_a_file_of_the_same_size_is_another_entry(cache: Cache, study: TaskStudy) -> None:
     key = cache.key(study, MM)
     path = study.sources[0][1]

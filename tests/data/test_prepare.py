@@ -1,6 +1,6 @@
 """A study made ready: what lies where in the world, and every map back on the scanner's grid."""
 
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def test_lesion_voxels_are_the_components_of_the_mask(lesion_study, label, sizes
     assert starts[-1] == len(voxels) == (drawn != 0 if label is None else drawn == label).sum()
     labels, count = ndimage.label(prepared.mask, np.ones((3, 3, 3)))
     assert count == len(sizes)
-    found = [set(map(tuple, voxels[a:b].tolist())) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    found = [set(map(tuple, voxels[a:b].tolist())) for a, b in pairwise(starts)]
     expected = [set(map(tuple, np.argwhere(labels == number).tolist())) for number in range(1, count + 1)]
     assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
     assert (voxels.dtype, starts.dtype, prepared.mask.dtype) == (np.int16, np.int64, np.uint8)
@@ -180,6 +180,33 @@ def test_a_mask_on_a_coarser_grid_keeps_its_volume_and_place(tmp_path: Path, wri
     assert prepared.mask.sum() == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.06)
     np.testing.assert_allclose(where_bright(prepared.mask, prepared.grid), [6, -4, 8], atol=0.2)
     assert prepared.native.same_as(drawn_on)
+
+
+def test_a_voxel_that_is_half_lesion_is_lesion(tmp_path: Path, write_scan, task_study) -> None:
+    """Pairs of 1 mm voxels along x become one of 2 mm; the mask has one of a pair here, both there."""
+    grid = grid_of((36, 36, 38), MM)
+    flair = write_scan(tmp_path / "flair.nii", head(grid, (4.0, -6.0, 9.0)), grid.affine)
+    drawn = np.zeros(grid.shape, np.uint8)
+    drawn[[14, 20, 21], 18, 19] = 1
+    mask = write_scan(tmp_path / "mask.nii", drawn, grid.affine)
+    prepared = prepare(task_study({"flair": flair}, MaskFile(mask)), (2.0, 1.0, 1.0))
+    assert prepared.mask is not None
+    expected = apply_affine(grid.affine, [[14.5, 18, 19], [20.5, 18, 19]])
+    np.testing.assert_allclose(apply_affine(prepared.grid.affine, np.argwhere(prepared.mask)), expected, atol=1e-6)
+
+
+def test_a_prior_session_of_the_same_shape_lies_where_its_own_affine_says(
+    tmp_path: Path, write_scan, task_study
+) -> None:
+    first = GRIDS["upright"]
+    moved = grid_of(first.shape, MM, turn=OBLIQUE, centre=(6.0, -4.0, 8.0))
+    paths = {
+        name: write_scan(tmp_path / f"{name}.nii", head(grid, (8.0, -9.0, 6.0)), grid.affine)
+        for name, grid in (("flair", first), ("prior.flair", moved))
+    }
+    prepared = prepare(task_study(paths), MM)
+    for image in prepared.images:
+        np.testing.assert_allclose(where_bright(image, prepared.grid), [8, -9, 6], atol=0.35)
 
 
 def test_images_are_z_scored_in_the_brain_and_cropped_to_it(tmp_path: Path, write_scan, task_study) -> None:

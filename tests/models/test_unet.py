@@ -1,5 +1,6 @@
 """The U-Net: shapes, parts, parameter counts by hand, and what must hold for every input."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def expected_count(in_channels: int, widths: list[int], residual: bool, convolut
         block(before, width, level > 0)
         for level, (before, width) in enumerate(zip([in_channels, *widths[:-1]], widths, strict=True))
     )
-    for fine, coarse in zip(widths[:-1], widths[1:], strict=True):
+    for fine, coarse in itertools.pairwise(widths):
         total += 8 * coarse * fine + fine + block(2 * fine, fine, False)
     return total + widths[0] + 1
 

@@ -57,6 +57,7 @@ def test_a_component_below_zero_is_taken_as_zero():
     assert repeats < residual
     found = crossed_difference(table)
     assert found.standard_error == pytest.approx(sqrt(patients / 6)), "that of patients alone"
+    assert found.df == 2, "P − 1, as for patients alone"
     assert "estimated below zero" in found.note
 
 

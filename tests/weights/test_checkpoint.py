@@ -127,7 +127,7 @@ def test_code_in_a_file_is_not_executed(network, card, write_checkpoint, tmp_pat
 def test_a_network_that_is_no_network_is_refused_and_not_made(network, card, write_checkpoint, tmp_path: Path) -> None:
     made = tmp_path / "made"
     model = load_model(write_checkpoint(network, card(network={"_target_": "os.mkdir", "path": str(made)})))
-    with pytest.raises(InputError, match="_target_ 'os.mkdir' is no Module") as caught:
+    with pytest.raises(InputError, match=r"_target_ 'os.mkdir' is no Module") as caught:
         model.network()
     assert str(caught.value).startswith(f"checkpoint {model.origin}: its network {{'_target_': 'os.mkdir'")
     assert str(caught.value).endswith("install what it was trained with")

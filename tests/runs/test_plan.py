@@ -1,0 +1,202 @@
+"""Who a run works on, and what makes it this run and no other."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesionseg.config.schema import TrainConfig
+from lesionseg.data.cache import Cache
+from lesionseg.errors import InputError
+from lesionseg.runs.cohort import load_cohort
+from lesionseg.runs.plan import Plan, config_hash, make_plan, outputs, run_seed, triple
+
+Configure = Callable[..., TrainConfig]
+
+
+def _plan(config: TrainConfig) -> Plan:
+    return make_plan(config, load_cohort(config.dataset))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return Cache(tmp_path_factory.mktemp("plan") / "cache")
+
+
+@pytest.fixture
+def identity(configure: Configure, cache: Cache) -> Callable[..., str]:
+    """The hash of a configuration."""
+
+    def of(*overrides: str, weights: str = "") -> str:
+        config = configure(*overrides)
+        plan = _plan(config)
+        studies = cache.get_all(plan.used, triple(config.task.spacing))
+        return config_hash(config, plan.split, studies, weights)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "paths.outputs=elsewhere",
+        "trainer.num_workers=2",
+        "trainer.threads=2",
+        "trainer.log_every=7",
+        "sweep=another",
+        "force=true",
+        "tracking.experiment=another",
+        "init.checkpoint=ignored.ckpt",
+        "init.source=[x]",
+    ],
+)
+def test_what_cannot_change_the_result_does_not_count(identity: Any, override: str) -> None:
+    assert identity(override) == identity()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.steps=5",
+        "trainer.precision=bf16-mixed",
+        "train_size=3",
+        "repeat=1",
+        "seed=1",
+        "split.seed=1",
+        "split.test=2",
+        "task.min_lesion_volume=9",
+        "task.spacing=[1,1,2]",
+        "task.sessions=last",
+        "optim.learning_rate=0.02",
+        "model.network.widths=[4,12]",
+        "loss.function.dice_weight=2",
+        "augment=none",
+        "metrics.threshold=0.4",
+        "metrics.monitor=val/dice",
+    ],
+)
+def test_what_can_change_the_result_counts(identity: Any, override: str) -> None:
+    assert identity(override) != identity()
+
+
+def test_initial_weights_count_by_their_content(identity: Any) -> None:
+    pretrained = ("init=pretrained", "init.checkpoint=a.ckpt")
+    assert identity(*pretrained, weights="1") == identity("init=pretrained", "init.checkpoint=b.ckpt", weights="1")
+    assert identity(*pretrained, weights="1") != identity(*pretrained, weights="2")
+    assert identity(*pretrained, weights="1") != identity()
+
+
+def test_the_same_scans_elsewhere_are_the_same_data(
+    identity: Any, cohort: Any, tmp_path: Path, make_cohort: Any
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(cohort.root, copy)
+    assert identity(f"dataset.root={copy}") == identity()
+    make_cohort(copy, 10, seed=9, two_sessions=6)
+    assert identity(f"dataset.root={copy}") != identity()
+
+
+def test_both_arms_and_all_sizes_of_a_repeat_share_a_seed(configure: Configure) -> None:
+    seeds = {
+        run_seed(configure(*arm, f"train_size={size}"))
+        for arm in (("init=scratch",), ("init=pretrained", "init.checkpoint=x"))
+        for size in (2, 4)
+    }
+    assert len(seeds) == 1
+    assert run_seed(configure("repeat=1")) not in seeds
+    assert run_seed(configure("seed=1")) not in seeds
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_test_subjects_stay_and_training_subjects_nest(configure: Configure) -> None:
+    splits = {
+        (size, repeat): _plan(configure(f"train_size={size}", f"repeat={repeat}")).split
+        for size in (2, 4)
+        for repeat in (0, 1)
+    }
+    assert len({split.test for split in splits.values()}) == 1
+    assert len({split.validation for split in splits.values()}) == 1
+    for repeat in (0, 1):
+        assert splits[4, repeat].train[:2] == splits[2, repeat].train
+    assert splits[4, 0].train != splits[4, 1].train
+
+
+def test_the_record_names_everybody(configure: Configure) -> None:
+    plan = _plan(configure("task.sessions=all"))
+    record = plan.split_record(7, 3)
+    assert (record["seed"], record["repeat"], record["train_size"]) == (7, 3, 2)
+    assert record["studies"]["01"] == ["sub-01_ses-1", "sub-01_ses-2"]
+    assert {*record["test"], *record["validation"], *record["pool"]} == set(record["studies"])
+    assert record["sha256"] == plan.split.digest
+    assert json.loads(json.dumps(record))["studies"] == record["studies"]
+    used = {study.subject for study in plan.used}
+    assert used == {*plan.split.train, *plan.split.validation, *plan.split.test}
+
+
+def _fault(config: TrainConfig) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        _plan(config)
+    return caught.value.faults
+
+
+def test_too_many_training_subjects_says_how_many_there_are(configure: Configure) -> None:
+    assert _fault(configure("train_size=6")) == (
+        "train_size=6: there are 5 subjects to train on (10 in all, of which 3 for the test and 2 for validation); "
+        "ask for fewer, or set split.test and split.validation lower",
+    )
+
+
+def test_a_task_that_no_study_serves_says_what_there_is(configure: Configure, cohort: Any) -> None:
+    assert _fault(configure("task.inputs=[t2]", "task.target=plaque")) == (
+        f"task=flair_lesions: no study of bids ({cohort.root}) has all of inputs=['t2'] and a mask 'plaque'; it has "
+        "contrasts ['flair', 't1', 't1_post'] and masks ['enhancing_lesion', 'lesion', 'new_lesion'] (lesionseg "
+        "check tells more)",
+    )
+
+
+def test_a_split_file_names_test_and_validation(configure: Configure, tmp_path: Path) -> None:
+    file = tmp_path / "split.yaml"
+    file.write_text('test: ["03", "01"]\nvalidation: ["02"]\n')
+    split = _plan(configure(f"split.file={file}", "train_size=7")).split
+    assert (split.test, split.validation) == (("01", "03"), ("02",))
+    assert sorted(split.train) == ["04", "05", "06", "07", "08", "09", "10"]
+
+
+def test_the_split_of_one_run_is_a_split_file_for_others(configure: Configure, tmp_path: Path) -> None:
+    plan = _plan(configure("split.seed=5"))
+    file = tmp_path / "split.json"
+    file.write_text(json.dumps(plan.split_record(0, 0)))
+    again = _plan(configure(f"split.file={file}")).split
+    assert (again.test, again.validation) == (plan.split.test, plan.split.validation)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("[a, b]", "needs lists of subjects 'test:' and 'validation:'"),
+        ("test: [01, 02]", "test must be a list of subjects, each in quotes"),
+        ("validation: abc", "validation must be a list of subjects, each in quotes"),
+        ("test: ['99']", "test names subject '99', who is not in the dataset"),
+        ("test: ['01']\nvalidation: ['01']", "subject '01' is in test and in validation"),
+        ("{}", "names no test or validation subject; it needs lists 'test:' and 'validation:'"),
+        ("a: [", "cannot be read (while parsing"),
+        (None, "cannot be read ([Errno 2] No such file"),
+    ],
+)
+def test_a_faulty_split_file_is_told(
+    configure: Configure, tmp_path: Path, content: str | None, fault: str
+) -> None:
+    file = tmp_path / "split.yaml"
+    if content is not None:
+        file.write_text(content)
+    (found,) = _fault(configure(f"split.file={file}"))
+    assert found.startswith(f"split.file={file}: {fault}")
+
+
+def test_outputs_is_absolute_and_knows_home(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert outputs(configure("paths.outputs='~/out'").paths) == Path("/home/somebody/out")
+    assert outputs(configure("paths.outputs=out").paths) == Path.cwd() / "out"

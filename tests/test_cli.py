@@ -1,0 +1,159 @@
+"""The command line itself: help, exit codes, and what it may import before it answers."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesionseg import __version__
+from lesionseg.cli import COMMANDS, _goes_for, main
+from lesionseg.config.schema import SCHEMAS
+
+HEAVY = ("torch", "hydra", "omegaconf", "mlflow", "pytorch_lightning", "nibabel", "numpy", "torchio", "scipy")
+
+
+def _end(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[Any, str, str]:
+    """Exit code, output and errors of a command in this process."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+def test_every_command_has_a_schema() -> None:
+    assert set(COMMANDS) == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_the_overview_names_every_command(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, _ = _end(capsys, *arguments)
+    assert code == 0
+    assert "usage: lesionseg COMMAND [key=value ...]" in out
+    for command, what in COMMANDS.items():
+        assert f"  {command:<10}{what}\n" in out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _end(capsys, "--version") == (0, f"{__version__}\n", "")
+
+
+def test_an_unknown_command_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = _end(capsys, "trian", "task=new_lesions")
+    assert (code, out) == (2, "")
+    assert err.startswith("lesionseg: there is no command 'trian'\n\nlesionseg: how many scans")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_a_commands_help_shows_its_settings(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, _ = _end(capsys, command, "--help")
+    assert code == 0
+    assert out.startswith(f"usage: lesionseg {command} [key=value ...] [--config-dir FOLDER]")
+    assert ("[--multirun]" in out) == (command == "train")
+    assert COMMANDS[command] in out
+    assert f"# lesionseg {command}: " in out
+    if command == "train":
+        assert "  task=enhancing_lesions | flair_lesions | new_lesions\n" in out
+        assert "  init=pretrained | scratch\n" in out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["nonsense"]])
+def test_help_imports_nothing_heavy(arguments: list[str], environment: dict[str, str]) -> None:
+    code = (
+        "import sys\nfrom lesionseg.cli import main\n"
+        f"try:\n    main({arguments!r})\n"
+        f"except SystemExit:\n    print('LOADED', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_a_faulty_configuration_is_told_without_lightning_and_mlflow(environment: dict[str, str]) -> None:
+    code = (
+        "import sys\nfrom lesionseg.cli import main\n"
+        "try:\n    main(['train', 'trian_size=2'])\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, sorted({'torch', 'mlflow', 'pytorch_lightning', 'torchio'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == (
+        "trian_size=2: there is no key 'trian_size' in the configuration (--cfg job shows them all)\n"
+    )
+    # network, loss and transforms are looked at, and these are made of torch
+    assert done.stdout == "2 ['torch', 'torchio']\n"
+
+
+def test_all_faults_of_a_configuration_end_with_2_in_one_list(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = _end(capsys, "train", "train_size=0", "optim.schedule=linear", "dataset=bids")
+    assert (code, out) == (2, "")
+    assert err == (
+        "Found 3 faults:\n"
+        "  1. dataset.root: has no value; give it as dataset.root=...\n"
+        "  2. optim.schedule: input should be 'cosine' or 'constant', found 'linear'\n"
+        "  3. train_size: input should be greater than or equal to 1, found 0\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hydra_shows_the_whole_configuration(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = _end(capsys, "train", "task=new_lesions", "--cfg", "job", "--resolve")
+    assert code == 0
+    assert "in_channels: 2\n" in out
+    assert "uri: sqlite:///outputs/mlflow.db\n" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "check"])
+def test_only_training_is_swept(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    more = ["checkpoint=x"] if command == "evaluate" else []
+    code, _, err = _end(capsys, command, "dataset.root=a,b", "--multirun", *more)
+    assert code == 2
+    assert err == f"lesionseg {command} takes one configuration; sweeps are for lesionseg train\n"
+
+
+def test_options_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = _end(capsys, "train", "train_size=0", "--multirun", "repeat=-1")
+    assert code == 2
+    assert [line.partition(". ")[2].partition(":")[0] for line in err.splitlines()[1:]] == ["train_size", "repeat"]
+
+
+def test_an_unknown_option_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = _end(capsys, "train", "--multirum")
+    assert code == 2
+    assert err.endswith("lesionseg train: error: unrecognized arguments: --multirum\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "goes"),
+    [
+        ("trainer.steps=5", ["dataset=infarct"], True),
+        ("dataset.root=/mine", ["train_size=3"], True),
+        ("dataset.root=/mine", ["dataset=infarct"], False),
+        ("dataset=bids", ["dataset=infarct"], False),
+        ("+dataset.extra=1", ["dataset=infarct"], False),
+        ("split.file=mine.yaml", ["dataset=infarct"], False),
+        ("split.test=3", ["dataset=infarct"], True),
+        ("split.test=3", ["dataset=infarct", "split.test=5"], False),
+        ("init.min_loaded=0.9", [], False),
+        ("train_size=4", [], False),
+        ("repeat=1", [], False),
+        ("sweep=first", [], False),
+        ("force=true", [], False),
+        ("tracking.uri=sqlite:///x.db", [], True),
+    ],
+)
+def test_what_of_a_sweep_holds_for_its_source_model(text: str, source: list[str], goes: bool) -> None:
+    assert _goes_for(text, source) is goes
