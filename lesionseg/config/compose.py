@@ -158,7 +158,7 @@ def _compose(hydra: Any, request: Request, overrides: list[str]) -> DictConfig |
             run_mode=RunMode.RUN,
             with_log_configuration=False,
         )
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _readable(error)
     return config
 
@@ -171,10 +171,11 @@ def _readable(error: BaseException) -> str:
         line for line in lines if line and not line.startswith(("full_key:", "object_type=", "Set the env"))
     ]
     found = " ".join(lines).partition(" Config search path:")[0]
-    unknown = re.search(r"Could not override '(.+?)'.*Key '(.+?)' is not in struct", found)
-    if unknown:
-        above, name = unknown.groups()
-        key = above if above.split(".")[-1] == name else f"{above}.{name}"
+    above = re.search(r"Could not override '([^'@]+)'", found)
+    if above:
+        unknown = re.search(r"Key '(.+?)' is not in struct", str(error.__cause__))
+        name = unknown.group(1) if unknown else above.group(1).split(".")[-1]
+        key = above.group(1) if above.group(1).split(".")[-1] == name else f"{above.group(1)}.{name}"
         return f"there is no key {key!r} in the configuration (--cfg job shows them all)"
     return found
 

@@ -29,15 +29,26 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, indented, whole or not at all."""
+    """Write JSON, indented, whole or not at all. NaN, which JSON does not know, becomes null."""
     with written_whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, float) and content != content:
+        return None
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return content
 
 
 def _umask() -> int:

@@ -1,5 +1,6 @@
 """A run's network with its first weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,11 @@ def check_network(config: TrainConfig) -> None:
 
 
 def initialise(
-    config: TrainConfig, card: ModelCard, seed: int, source: SourceModel | None
+    config: TrainConfig,
+    card: ModelCard,
+    seed: int,
+    source: SourceModel | None,
+    test_subjects: Sequence[str] = (),
 ) -> tuple[nn.Module, TransferReport]:
     """The network, its fresh weights drawn from the seed, its other ones from the source.
 
@@ -90,7 +95,7 @@ def initialise(
         source=source.origin,
         source_digest=source.digest,
         source_task=source.card.task,
-        differences=differences(source.card, card),
+        differences=differences(source.card, card, test_subjects),
     )
     if report.loaded_share < config.init.min_loaded:
         raise InputError(

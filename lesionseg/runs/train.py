@@ -140,7 +140,7 @@ def _prepare(config: TrainConfig, store: Store, position: str) -> _Run:
     seed = run_seed(config)
     card = model_card(config, [*plan.split.train, *plan.split.validation])
     source = source_model(config, store, outputs(config.paths) / "cache" / "models")
-    network, report = initialise(config, card, seed, source)
+    network, report = initialise(config, card, seed, source, plan.split.test)
     everything = [study for part in studies.values() for study in part]
     identity = config_hash(config, plan.split, everything, report.source_digest)
     name = f"{config.init.name}-n{config.train_size}-r{config.repeat}-{identity[:8]}"
@@ -165,7 +165,7 @@ def _start(store: Store, this: _Run) -> Run:
         "learning_rate": config.optim.learning_rate,
     }
     tags = {SWEEP_TAG: config.sweep or "", HASH_TAG: this.identity, KIND_TAG: "run"}
-    name = f"{config.task.name}-{config.init.name}-n{config.train_size}-r{config.repeat}"
+    name = f"{config.init.name}-n{config.train_size}-r{config.repeat}"
     parent = sweep_parent(store, config.sweep) if config.sweep else None
     run = start_run(store, name, params=params, tags=tags, parent=parent)
     _write_yaml(this.folder / "config.yaml", config.model_dump())

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from urllib.parse import quote
 
 from lesionseg.config.schema import UiConfig
 from lesionseg.runs.plan import store_of
+from lesionseg.tracking import SWEEP_TAG
 
 
 def ui(config: UiConfig) -> int:
@@ -19,7 +21,7 @@ def ui(config: UiConfig) -> int:
     """
     store = store_of(config.tracking, config.paths, create=False)
     address = f"http://127.0.0.1:{config.port}"
-    print(f"MLflow: {address}/{chart_page(store.experiment_id)}\nCtrl-C stops it.", flush=True)
+    print(f"MLflow: {address}/{chart_page(store.experiment_id, config.sweep)}\nCtrl-C stops it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--host", "127.0.0.1", "--port", str(config.port), "--workers", "1"]
     calm = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -32,9 +34,12 @@ def ui(config: UiConfig) -> int:
         return 0
 
 
-def chart_page(experiment_id: str) -> str:
-    """The page that shows runs as a flat list with charts: sorted by a metric, children are not folded away."""
+def chart_page(experiment_id: str, sweep: str | None) -> str:
+    """The page that shows a sweep's runs, or all, as a flat list with charts: sorted by a metric, children are not
+    folded away."""
+    wanted = f"&searchFilter={quote(f'tags.`{SWEEP_TAG}` = {sweep!r}')}" if sweep else ""
     return (
         f"#/experiments/{experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
         "&orderByKey=metrics.%60test%2Flesion_f1%60&orderByAsc=false"
+        + wanted
     )

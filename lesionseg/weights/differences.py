@@ -1,12 +1,20 @@
 """What a source model and a target task do not have in common, in words."""
 
+from collections.abc import Collection
+
 from lesionseg.weights.checkpoint import ModelCard
 
 _SPACING_RATIO = 1.5
 
 
-def differences(source: ModelCard, target: ModelCard) -> list[str]:
-    """One sentence for each difference that is known to matter; a warning where it is known to hurt."""
+def differences(source: ModelCard, target: ModelCard, test_subjects: Collection[str] = ()) -> list[str]:
+    """One sentence for each difference that is known to matter; a warning where it is known to hurt.
+
+    Args:
+        source: the model that the weights come from.
+        target: the model that is trained from them.
+        test_subjects: whom the target is scored on: a source that has seen them makes the scores worthless.
+    """
     found = []
     ratios = [max(a / b, b / a) for a, b in zip(source.spacing, target.spacing, strict=True)]
     if max(ratios) > 1:
@@ -21,4 +29,10 @@ def differences(source: ModelCard, target: ModelCard) -> list[str]:
     shared = sorted(set(source.train_subjects) & set(target.train_subjects))
     if source.dataset == target.dataset and shared:
         found.append(f"the source was trained on {len(shared)} of this dataset's subjects")
+    seen = sorted(set(source.train_subjects) & set(test_subjects))
+    if source.dataset == target.dataset and seen:
+        found.append(
+            f"WARNING: the source was trained on {len(seen)} of the test subjects ({', '.join(seen[:5])}"
+            f"{', ...' if len(seen) > 5 else ''}): its scores here say nothing of new patients"
+        )
     return found

@@ -84,6 +84,11 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
             "model.network={_target_: x, kind: y}: there is no key 'model.network.kind' in the configuration (--cfg "
             "job shows them all)",
         ),
+        (
+            "paths.outputs.here=1",
+            "paths.outputs.here=1: there is no key 'paths.outputs.here' in the configuration (--cfg job shows them all)",
+        ),
+        ("optim=null", "optim=null: Config group override must be a string or a list. Got NoneType"),
         ("+optim.lerning_rate=3", "optim.lerning_rate: unknown key; did you mean 'learning_rate'?"),
         (
             "+paths.zzz=3",

@@ -79,3 +79,8 @@ def test_the_digest_is_sha_256_of_the_bytes(tmp_path: Path) -> None:
     large = os.urandom(1 << 20) + b"end"
     path.write_bytes(large)
     assert content_digest(path) == hashlib.sha256(large).hexdigest()
+
+
+def test_nan_becomes_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"scores": [float("nan"), 0.5], "deep": ({"x": float("nan")},)})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"scores": [None, 0.5], "deep": [{"x": None}]}

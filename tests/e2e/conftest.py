@@ -1,0 +1,38 @@
+"""What was run is looked at through MLflow itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesionseg.tracking import Store, open_store
+
+
+@pytest.fixture(scope="session")
+def store_in() -> Callable[[Path], Store]:
+    """Opens the store below a folder in which lesionseg was run."""
+
+    def open_it(folder: Path) -> Store:
+        outputs = folder / "outputs"
+        return open_store(f"sqlite:///{outputs}/mlflow.db", "lesionseg", None, outputs / ".mlflow.lock", create=False)
+
+    return open_it
+
+
+@pytest.fixture(scope="session")
+def runs_in(store_in: Callable[[Path], Store]) -> Callable[[Path], list[Any]]:
+    """Every run of that store, oldest first."""
+
+    def runs(folder: Path) -> list[Any]:
+        store = store_in(folder)
+        found = store.client.search_runs([store.experiment_id], max_results=1000)
+        return sorted(found, key=lambda run: run.info.start_time)
+
+    return runs
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Callable[[Any], Path]:
+    """The folder of a run's artifacts."""
+    return lambda run: Path(run.info.artifact_uri.removeprefix("file://"))

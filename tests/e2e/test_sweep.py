@@ -1,0 +1,237 @@
+"""The main job: two arms, two sizes, two repeats, from scans to the comparison."""
+
+import json
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from lesionseg.cli import main
+
+AXES = list(product(("scratch", "pretrained"), (2, 4), (0, 1)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep, and the same command given again.
+
+    Args:
+        folder: where the commands were run.
+        first: what the first one said.
+        again: what the second one said.
+        source: the run of the source model.
+        parent: the sweep's own run.
+        children: (init, train_size, repeat) to run.
+    """
+
+    folder: Path
+    first: Any
+    again: Any
+    source: Any
+    parent: Any
+    children: dict[tuple[str, int, int], Any]
+
+
+@pytest.fixture(scope="module")
+def sweep(
+    lesionseg: Any, cohort: Any, source_cohort: Any, tiny: Any, runs_in: Any, tmp_path_factory: Any
+) -> Sweep:
+    folder = tmp_path_factory.mktemp("sweep, (first) 'one'")  # a folder's name may have anything in it
+    arguments = (
+        "train",
+        "--multirun",
+        "dataset=bids",
+        f"dataset.root={cohort.root}",
+        *tiny,
+        "task=flair_lesions",
+        "init=scratch,pretrained",
+        f'init.source=["dataset=bids","dataset.root={source_cohort.root}","dataset.name=other","train_size=3"]',
+        "train_size=2,4",
+        "repeat=0,1",
+        "sweep=first",
+    )
+    first = lesionseg(folder, *arguments)
+    assert first.code == 0, first.out + first.err
+    again = lesionseg(folder, *arguments)
+    runs = runs_in(folder)
+    children = {
+        (run.data.params["init"], int(run.data.params["train_size"]), int(run.data.params["repeat"])): run
+        for run in runs
+        if run.data.tags.get("mlflow.parentRunId")
+    }
+    source, parent, *others = (run for run in runs if not run.data.tags.get("mlflow.parentRunId"))
+    assert not others, "a run too many"
+    return Sweep(folder, first, again, source, parent, children)
+
+
+@pytest.fixture(scope="module")
+def comparison(sweep: Sweep, lesionseg: Any) -> Any:
+    return lesionseg(sweep.folder, "compare", "sweep=first")
+
+
+def test_one_parent_and_eight_children_are_finished(sweep: Sweep, runs_in: Any) -> None:
+    assert sorted(sweep.children) == sorted(AXES)
+    assert {run.info.status for run in sweep.children.values()} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in sweep.children.values()} == {sweep.parent.info.run_id}
+    assert (sweep.parent.info.run_name, sweep.parent.info.status) == ("first", "FINISHED")
+    assert sweep.source.info.status == "FINISHED"
+    assert len(runs_in(sweep.folder)) == 10
+
+
+def test_the_names_are_those_of_the_contract(sweep: Sweep) -> None:
+    for (init, size, repeat), run in sweep.children.items():
+        params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
+        expected = {"task": "flair_lesions", "dataset": "bids", "model": "tiny_unet", "init": init}
+        assert expected.items() <= params.items()
+        assert (params["train_size"], params["repeat"]) == (str(size), str(repeat))
+        assert set(metrics) >= {
+            "train/loss",
+            *(f"val/{name}" for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")),
+            *(f"test/{name}" for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")),
+        }
+        assert tags["lesionseg.sweep"] == "first"
+        assert len(tags["lesionseg.config_hash"]) == 64
+    assert len({run.data.tags["lesionseg.config_hash"] for run in sweep.children.values()}) == 8
+    seeds = {(repeat, run.data.params["seed"]) for (_, _, repeat), run in sweep.children.items()}
+    assert len(seeds) == 2, "a seed for each repeat, the same for arms and sizes"
+
+
+def test_every_step_has_its_metrics_and_the_test_is_scored_once(sweep: Sweep, store_in: Any) -> None:
+    client = store_in(sweep.folder).client
+    run_id = sweep.children["pretrained", 4, 1].info.run_id
+    steps = {
+        name: [entry.step for entry in client.get_metric_history(run_id, name)]
+        for name in ("train/loss", "val/dice", "test/dice")
+    }
+    assert steps == {"train/loss": [1, 2, 3, 4], "val/dice": [2, 4], "test/dice": [0]}
+
+
+def test_every_run_keeps_the_artifacts_of_the_contract(sweep: Sweep, artifacts: Any) -> None:
+    for (init, size, repeat), run in sweep.children.items():
+        folder = artifacts(run)
+        files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        assert files >= {
+            "config.yaml",
+            "split.json",
+            "transfer_report.json",
+            "cases.csv",
+            "lesions.csv",
+            "checkpoints/best.ckpt",
+        }
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert (config["init"]["name"], config["train_size"], config["repeat"]) == (init, size, repeat)
+        report = json.loads((folder / "transfer_report.json").read_text())
+        assert report["loaded_share"] == (1.0 if init == "pretrained" else 0.0)
+        card = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["lesionseg"]
+        assert (card["task"], card["init"]) == ("flair_lesions", init)
+
+
+def test_cases_hold_the_exact_reference_lesions(sweep: Sweep, artifacts: Any, cohort: Any) -> None:
+    for run in sweep.children.values():
+        cases = pd.read_csv(artifacts(run) / "cases.csv", dtype={"subject": str})
+        split = json.loads((artifacts(run) / "split.json").read_text())
+        assert sorted(cases["subject"]) == split["test"]
+        assert dict(zip(cases["subject"], cases["n_reference"], strict=True)) == {
+            subject: cohort.lesions[subject] for subject in split["test"]
+        }
+        lesions = pd.read_csv(artifacts(run) / "lesions.csv")
+        of_reference = lesions[lesions["side"] == "reference"]
+        assert len(of_reference) == sum(cohort.lesions[subject] for subject in split["test"])
+        assert set(of_reference["volume_mm3"]) == {27.0}
+        defined = cases["lesion_sensitivity"].dropna()
+        assert run.data.metrics["test/lesion_sensitivity"] == pytest.approx(defined.mean())
+
+
+def test_the_subjects_are_the_same_where_they_must_be(sweep: Sweep, artifacts: Any) -> None:
+    splits = {
+        axes: json.loads((artifacts(run) / "split.json").read_text()) for axes, run in sweep.children.items()
+    }
+    for size, repeat in product((2, 4), (0, 1)):
+        arms = [(artifacts(sweep.children[arm, size, repeat]) / "split.json").read_bytes() for arm in ("scratch", "pretrained")]
+        assert arms[0] == arms[1]
+    assert len({tuple(split["test"]) for split in splits.values()}) == 1
+    assert len({tuple(split["validation"]) for split in splits.values()}) == 1
+    for repeat in (0, 1):
+        small, large = splits["scratch", 2, repeat]["train"], splits["scratch", 4, repeat]["train"]
+        assert (len(small), len(large)) == (2, 4)
+        assert set(small) < set(large)
+        assert not {*large} & {*splits["scratch", 4, repeat]["test"], *splits["scratch", 4, repeat]["validation"]}
+    assert splits["scratch", 4, 0]["train"] != splits["scratch", 4, 1]["train"]
+
+
+def test_the_terminal_tells_what_comes_and_where_to_look(sweep: Sweep) -> None:
+    lines = sweep.first.out.splitlines()
+    assert lines[0].startswith("9 runs (one of them the source model), about 0:0")
+    assert lines[1] == "[source] flair_lesions scratch n=3 repeat=0  weights: all fresh (from scratch)"
+    assert any(line.startswith("[8/8, 0:00:") and "  step 4/4  loss " in line for line in lines)
+    assert lines[-3:] == [
+        "Sweep first: 8 finished.",
+        "  lesionseg compare sweep=first    the table and the figure",
+        "  lesionseg ui sweep=first         the runs in MLflow",
+    ]
+    assert "Traceback" not in sweep.first.out + sweep.first.err
+    assert "arning" not in sweep.first.err
+
+
+def test_the_same_command_again_trains_nothing_and_adds_no_run(sweep: Sweep) -> None:
+    assert sweep.again.code == 0
+    assert sweep.again.out.count("is finished already") == 9
+    assert "step" not in sweep.again.out
+    assert sweep.again.out.splitlines()[-3] == "Sweep first: 8 finished."
+
+
+def test_everything_lies_below_outputs(sweep: Sweep) -> None:
+    assert [path.name for path in sweep.folder.iterdir()] == ["outputs"]
+    assert not list(sweep.folder.rglob(".partial-*"))
+    assert not list(sweep.folder.rglob("last.ckpt")), "what a resumed run would need is gone"
+
+
+def test_the_comparison_prints_writes_and_logs_the_table(
+    sweep: Sweep, comparison: Any, runs_in: Any, artifacts: Any
+) -> None:
+    assert comparison.code == 0, comparison.err
+    assert "scratch" in comparison.out
+    assert "pretrained" in comparison.out
+    written = sweep.folder / "outputs" / "comparisons" / "first"
+    names = {"comparison.csv", "comparison.md", "comparison.png"}
+    assert {path.name for path in written.iterdir()} >= names
+    assert (written / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert f"Written to {written}" in comparison.out
+    (parent,) = (run for run in runs_in(sweep.folder) if run.info.run_id == sweep.parent.info.run_id)
+    logged = {path.name for path in artifacts(parent).rglob("comparison.*")}
+    assert logged >= names
+    assert len(runs_in(sweep.folder)) == 10, "comparing adds no run"
+
+
+def test_a_trained_model_scores_as_it_did_in_its_run(
+    sweep: Sweep,
+    cohort: Any,
+    artifacts: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = sweep.children["pretrained", 4, 0]
+    cases = pd.read_csv(artifacts(run) / "cases.csv", dtype={"subject": str})
+    test = ",".join(f"'{subject}'" for subject in cases["subject"])
+    sessions = cases.set_index("study")
+    monkeypatch.chdir(sweep.folder)
+    arguments = ["evaluate", f"checkpoint=runs:/{run.info.run_id}", f"dataset.root={cohort.root}", f"subjects=[{test}]"]
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "output=scored", "trainer.precision=32-true", "trainer.window_overlap=0"])
+    assert caught.value.code == 0
+    again = pd.read_csv("scored/cases.csv", dtype={"subject": str}).set_index("study").loc[sessions.index]
+    assert list(again["n_reference"]) == list(sessions["n_reference"])
+    assert list(again["dice"]) == pytest.approx(list(sessions["dice"]), abs=1e-6)
+    record = json.loads(Path("scored/scores.json").read_text())
+    assert record["threshold"] == 0.5
+    assert set(record) >= {"checkpoint", "weights", "test/dice"}
+    out = capsys.readouterr().out
+    assert "A lesion counts from 3.0 mm³ (26-connected) and is found where one voxel overlaps; threshold 0.5." in out
+    for path in (Path("scored") / name for name in ("cases.csv", "lesions.csv", "scores.json")):
+        path.unlink()
+    Path("scored").rmdir()
