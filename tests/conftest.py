@@ -99,7 +99,7 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def command_line(*arguments: object) -> list[str]:
+def lesionseg_command(*arguments: object) -> list[str]:
     """The arguments of a process that runs ``lesionseg``."""
     return [sys.executable, "-m", "lesionseg", *map(str, arguments)]
 
@@ -107,7 +107,7 @@ def command_line(*arguments: object) -> list[str]:
 def run_lesionseg(cwd: Path, *arguments: object, timeout: float = 200) -> Finished:
     """Run ``lesionseg`` in a folder, to its end."""
     done = subprocess.run(
-        command_line(*arguments),
+        lesionseg_command(*arguments),
         cwd=cwd,
         env=clean_environment(),
         capture_output=True,
@@ -122,6 +122,12 @@ def run_lesionseg(cwd: Path, *arguments: object, timeout: float = 200) -> Finish
 def lesionseg() -> Callable[..., Finished]:
     """Runs ``python -m lesionseg`` in a folder: ``lesionseg(cwd, "train", "train_size=2")``."""
     return run_lesionseg
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Callable[..., list[str]]:
+    """What to start to have ``lesionseg`` in a process of its own."""
+    return lesionseg_command
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def _one_per_cell(sweep: str, runs: Sequence[Any]) -> list[Any]:
     Raises:
         InputError: several configurations share arm, size and repeat.
     """
-    cells: dict[tuple[str, ...], dict[str, Any]] = {}
+    cells: dict[tuple[str, str, str], dict[str, Any]] = {}
     for run in runs:
         params = run.data.params
         cell = (params["init"], params["train_size"], params["repeat"])

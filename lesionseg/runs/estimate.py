@@ -12,6 +12,7 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.patches import PatchDataset
 from lesionseg.inference import sliding_window
+from lesionseg.models import channels_last
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.plan import cache_of, make_plan, triple
 from lesionseg.training import choose_precision
@@ -57,7 +58,7 @@ def run_seconds(job: TrainConfig) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() and job.trainer.accelerator != "cpu" else "cpu")
     bf16 = choose_precision(job.trainer.precision, job.trainer.accelerator) == "bf16-mixed"
     network: nn.Module = build(job.model.network, nn.Module)
-    network = network.to(device, memory_format=torch.channels_last_3d)
+    network = channels_last(network).to(device)
     began = time.monotonic()
     images = [patches[index]["image"] for index in range(len(patches))]
     cutting = (time.monotonic() - began) / _STEPS

@@ -18,6 +18,7 @@ from lesionseg.data.prepare import to_native
 from lesionseg.data.volumes import read_mask
 from lesionseg.inference import sliding_window
 from lesionseg.metrics import StudyScores, remove_small, score_study
+from lesionseg.models import channels_last
 from lesionseg.training import choose_precision
 from lesionseg.weights import ModelCard
 
@@ -61,7 +62,7 @@ def segment(
     device = torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")
     bf16 = choose_precision(precision, accelerator) == "bf16-mixed"
     channels = [parse_channel(name) for name in card.inputs]
-    network = network.to(device, memory_format=torch.channels_last_3d).eval()
+    network = channels_last(network).to(device).eval()
     for study in studies:
         image = torch.from_numpy(study.channels(channels)).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):

@@ -14,6 +14,7 @@ from lesionseg.data.channels import parse_channel
 from lesionseg.data.patches import Patch
 from lesionseg.inference import sliding_window
 from lesionseg.metrics import average, score_study
+from lesionseg.models import channels_last
 from lesionseg.weights import METADATA_KEY, ModelCard
 
 
@@ -72,7 +73,7 @@ class SegmentationModule(pl.LightningModule):
         study_names: Sequence[str],
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last_3d)  # a quarter faster on CPUs
+        self.network = channels_last(network)
         self.loss = loss
         self.card = card
         self.optimiser = optimiser

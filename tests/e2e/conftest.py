@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import pytest
 
@@ -35,4 +36,4 @@ def runs_in(store_in: Callable[[Path], Store]) -> Callable[[Path], list[Any]]:
 @pytest.fixture(scope="session")
 def artifacts() -> Callable[[Any], Path]:
     """The folder of a run's artifacts."""
-    return lambda run: Path(run.info.artifact_uri.removeprefix("file://"))
+    return lambda run: Path(unquote(urlparse(run.info.artifact_uri).path))

@@ -57,9 +57,10 @@ def test_subjects_of_one_name_in_another_dataset_are_other_people(card) -> None:
     assert differences(card(), card(dataset="other", task="new_lesions")) == ["dataset 'clinic' there, 'other' here"]
 
 
-def test_a_source_that_has_seen_the_test_subjects_is_warned_of() -> None:
+def test_a_source_that_has_seen_the_test_subjects_is_warned_of(card) -> None:
     source = card(train_subjects=["01", "02", "03"])
     assert differences(source, card(train_subjects=["09"]), ["02", "03", "04"]) == [
-        "WARNING: the source was trained on 2 of the test subjects (02, 03): its scores here say nothing of new patients"
+        "WARNING: the source was trained on 2 of the test subjects (02, 03): its scores here say nothing of new "
+        "patients"
     ]
     assert differences(source, card(train_subjects=["09"]), ["04"]) == []

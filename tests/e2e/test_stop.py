@@ -1,0 +1,87 @@
+"""What becomes of a run that is stopped, and of a sweep in which one fails."""
+
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_a_stopped_run_is_killed_and_goes_on_in_the_same_run(
+    cohort: Any,
+    tiny: Any,
+    tmp_path: Path,
+    lesionseg: Any,
+    command_line: Any,
+    environment: Any,
+    runs_in: Any,
+    store_in: Any,
+) -> None:
+    more = ("train_size=2", "trainer.steps=200", "trainer.validate_every=20", "sweep=stopped")
+    arguments = ("train", "dataset=bids", f"dataset.root={cohort.root}", *tiny, *more)
+    process = subprocess.Popen(
+        command_line(*arguments),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:  # read until it is well under way
+        told.append(line)
+        if "step 40/200" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    told.append(process.communicate(timeout=60)[0])
+    assert process.returncode == 143, "".join(told)
+    parent, run = runs_in(tmp_path)
+    assert (run.info.status, parent.info.status) == ("KILLED", "KILLED")
+    assert (tmp_path / "outputs").is_dir()
+    (last,) = tmp_path.rglob("last.ckpt")
+    assert not list(tmp_path.rglob("cases.csv"))
+
+    again = lesionseg(tmp_path, *arguments)
+    assert again.code == 0, again.out + again.err
+    assert f"was killed before and goes on (run {run.info.run_id})" in again.out
+    assert "step 40/200" not in again.out, "what was done is not done again"
+    assert "step 200/200" in again.out
+    parent, resumed = runs_in(tmp_path)
+    assert resumed.info.run_id == run.info.run_id
+    assert (resumed.info.status, parent.info.status) == ("FINISHED", "FINISHED")
+    client = store_in(tmp_path).client
+    validated = [entry.step for entry in client.get_metric_history(run.info.run_id, "val/dice")]
+    assert sorted(set(validated)) == list(range(20, 201, 20))
+    assert not last.exists()
+
+
+@pytest.fixture(scope="module")
+def failing(lesionseg: Any, cohort: Any, tiny: Any, tmp_path_factory: Any) -> tuple[Path, Any]:
+    """Two jobs, the first of which cannot end well."""
+    folder = tmp_path_factory.mktemp("failing")
+    own = [text for text in tiny if not text.startswith("optim.learning_rate")]
+    more = ("train_size=2", "optim.learning_rate=1e30,0.01")
+    return folder, lesionseg(folder, "train", "-m", "dataset=bids", f"dataset.root={cohort.root}", *own, *more)
+
+
+def test_a_job_that_fails_stops_no_other(failing: Any, runs_in: Any) -> None:
+    folder, done = failing
+    assert done.code == 1
+    parent, failed, finished = runs_in(folder)
+    assert [run.info.status for run in (parent, failed, finished)] == ["FAILED", "FAILED", "FINISHED"]
+    assert failed.data.params["learning_rate"] == "1e+30"
+    assert parent.info.run_name.startswith("sweep-"), "without a name it gets one"
+    assert f"Sweep {parent.info.run_name}: 1 failed, 1 finished.\n" in done.out
+
+
+def test_the_reason_is_told_and_kept(failing: Any, runs_in: Any, artifacts: Any) -> None:
+    folder, done = failing
+    _, failed, _ = runs_in(folder)
+    reason = (artifacts(failed) / "error.txt").read_text()
+    for text in (reason, done.out):
+        assert "NotFiniteError: the loss is " in text
+        assert "in a batch of sub-" in text
+    assert "[1/2] flair_lesions scratch n=2 repeat=0  FAILED\n" in done.out
+    assert "HYDRA_FULL_ERROR" not in done.out + done.err
