@@ -188,7 +188,9 @@ def _finish(configs: "Sequence[TrainConfig]", outcomes: Sequence[str]) -> int:
     print(f"Sweep {first.sweep}: {told}.")
     print(f"  lesionseg compare sweep={first.sweep}    the table and the figure")
     print(f"  lesionseg ui sweep={first.sweep}         the runs in MLflow")
-    return 0 if set(counts) <= {"FINISHED"} and "failed" not in outcomes else 1
+    if len(outcomes) == len(configs):  # the jobs ran in this process; the sweep may hold older ones that failed
+        return 1 if "failed" in outcomes else 0
+    return 0 if set(counts) <= {"FINISHED"} else 1
 
 
 def _close(config: "TrainConfig") -> dict[str, int]:

@@ -1,6 +1,10 @@
 """Tiny studies on disk, and the command line run as a user runs it."""
 
+import contextlib
+import io
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -116,6 +120,52 @@ def run_lesionseg(cwd: Path, *arguments: object, timeout: float = 200) -> Finish
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def run_inside(cwd: Path, *arguments: object) -> Finished:
+    """Run ``lesionseg`` in a folder without the seconds that a process of its own takes to start."""
+    import torch
+
+    from lesionseg.cli import main
+
+    handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return Finished(int(end.code or 0), out.getvalue(), err.getvalue())
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        torch.set_num_threads(threads)
+    raise AssertionError("main always exits")
+
+
+@pytest.fixture(scope="session")
+def inside() -> Callable[..., Finished]:
+    """Runs ``lesionseg`` in a folder, in this process: ``inside(cwd, "train", "train_size=2")``."""
+    return run_inside
+
+
+@pytest.fixture(scope="session")
+def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lesionseg.tracking import open_store
+
+    folder = tmp_path_factory.mktemp("store")
+    open_store(f"sqlite:///{folder}/mlflow.db", "another", None, folder / ".lock")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def with_store(_empty_store: Path) -> Callable[[Path], Path]:
+    """Puts an MLflow database into a folder of outputs; copied, since MLflow takes seconds to make one."""
+
+    def copy(outputs: Path) -> Path:
+        outputs.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_empty_store, outputs / "mlflow.db")
+        return outputs
+
+    return copy
 
 
 @pytest.fixture(scope="session")

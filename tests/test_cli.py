@@ -27,9 +27,7 @@ def test_every_command_has_a_schema() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
-def test_the_overview_names_every_command(
-    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
-) -> None:
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     code, out, _ = _end(capsys, *arguments)
     assert code == 0
     assert "usage: lesionseg COMMAND [key=value ...]" in out
@@ -67,9 +65,7 @@ def test_help_imports_nothing_heavy(arguments: list[str], environment: dict[str,
         f"try:\n    main({arguments!r})\n"
         f"except SystemExit:\n    print('LOADED', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"
 
 
@@ -80,9 +76,7 @@ def test_a_faulty_configuration_is_told_without_lightning_and_mlflow(environment
         "except SystemExit as end:\n"
         "    print(end.code, sorted({'torch', 'mlflow', 'pytorch_lightning', 'torchio'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == (
         "trian_size=2: there is no key 'trian_size' in the configuration (--cfg job shows them all)\n"
     )

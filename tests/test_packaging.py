@@ -64,9 +64,7 @@ def test_the_numerical_parts_import_with_torch_numpy_and_scipy_alone(environment
         "heavy = {'hydra', 'omegaconf', 'mlflow', 'pytorch_lightning', 'nibabel', 'torchio', 'pydantic', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 

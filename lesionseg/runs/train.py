@@ -100,6 +100,7 @@ def train(config: TrainConfig, *, position: str = "") -> TrainResult:
         return TrainResult("skipped", found.info.run_id, this.folder, _kept(this.folder))
     if found is not None and found.info.status != "FINISHED":
         run = reopen(store, found.info.run_id)
+        run.log_params(_params(this))  # it may have been cut off before it had any
         _say(f"{this.title}  was {found.info.status.lower()} before and goes on (run {run.run_id})")
     else:
         shutil.rmtree(this.folder / "checkpoints", ignore_errors=True)
@@ -110,6 +111,7 @@ def train(config: TrainConfig, *, position: str = "") -> TrainResult:
 def _accompany(run: Run, this: _Run) -> TrainResult:
     """Do the work and see that the MLflow run ends with the status that is true."""
     try:
+        _describe(run, this)
         checkpoint = _fit(run, this)
         averages = _test(run, this, checkpoint)
     except (KeyboardInterrupt, SystemExit):
@@ -150,31 +152,39 @@ def _prepare(config: TrainConfig, store: Store, position: str) -> _Run:
 
 
 def _start(store: Store, this: _Run) -> Run:
-    """A new MLflow run with everything that is known beforehand."""
-    config, seed = this.config, run_seed(this.config)
-    params = {
+    """A new MLflow run."""
+    config = this.config
+    tags = {SWEEP_TAG: config.sweep or "", HASH_TAG: this.identity, KIND_TAG: "run"}
+    name = f"{config.init.name}-n{config.train_size}-r{config.repeat}"
+    parent = sweep_parent(store, config.sweep) if config.sweep else None
+    return start_run(store, name, params=_params(this), tags=tags, parent=parent)
+
+
+def _params(this: _Run) -> dict[str, Any]:
+    config = this.config
+    return {
         "task": config.task.name,
         "dataset": config.dataset.name,
         "model": config.model.name,
         "init": config.init.name,
         "train_size": config.train_size,
         "repeat": config.repeat,
-        "seed": seed,
+        "seed": run_seed(config),
         "steps": config.trainer.steps,
         "batch_size": config.trainer.batch_size,
         "learning_rate": config.optim.learning_rate,
     }
-    tags = {SWEEP_TAG: config.sweep or "", HASH_TAG: this.identity, KIND_TAG: "run"}
-    name = f"{config.init.name}-n{config.train_size}-r{config.repeat}"
-    parent = sweep_parent(store, config.sweep) if config.sweep else None
-    run = start_run(store, name, params=params, tags=tags, parent=parent)
+
+
+def _describe(run: Run, this: _Run) -> None:
+    """Everything that is known beforehand; the same when a run goes on."""
+    config, seed = this.config, run_seed(this.config)
     _write_yaml(this.folder / "config.yaml", config.model_dump())
     write_json(this.folder / "split.json", this.plan.split_record(seed, config.repeat))
     write_json(this.folder / "transfer_report.json", this.report.to_json())
     for file in ("config.yaml", "split.json", "transfer_report.json"):
         run.log_file(this.folder / file)
     run.log_dataset(config.dataset.name, this.plan.split.digest, str(this.plan.cohort.root), "training")
-    return run
 
 
 def _fit(run: Run, this: _Run) -> Path:

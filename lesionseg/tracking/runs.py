@@ -35,6 +35,13 @@ class Run:
         if entries:
             self.store.client.log_batch(self.run_id, metrics=entries)
 
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Params, in one request; those that are there already must be the same."""
+        from mlflow.entities import Param
+
+        entries = [Param(key, str(value)) for key, value in params.items()]
+        self.store.client.log_batch(self.run_id, params=entries)
+
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """A file as an artifact."""
         self.store.client.log_artifact(self.run_id, str(path), folder)
@@ -73,12 +80,10 @@ def start_run(
         tags: may.
         parent: run id of the sweep's parent.
     """
-    from mlflow.entities import Param
-
     all_tags = {**tags, **({PARENT_TAG: parent} if parent else {})}
     created = store.client.create_run(store.experiment_id, run_name=name, tags=all_tags)
     run = Run(store, created.info.run_id)
-    store.client.log_batch(run.run_id, params=[Param(key, str(value)) for key, value in params.items()])
+    run.log_params(params)
     return run
 
 

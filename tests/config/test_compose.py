@@ -86,7 +86,8 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
         ),
         (
             "paths.outputs.here=1",
-            "paths.outputs.here=1: there is no key 'paths.outputs.here' in the configuration (--cfg job shows them all)",
+            "paths.outputs.here=1: there is no key 'paths.outputs.here' in the configuration (--cfg job shows them "
+            "all)",
         ),
         ("optim=null", "optim=null: Config group override must be a string or a list. Got NoneType"),
         ("+optim.lerning_rate=3", "optim.lerning_rate: unknown key; did you mean 'learning_rate'?"),

@@ -5,9 +5,7 @@ import pytest
 from lesionseg.config import location
 
 
-def test_the_repositorys_conf_is_found_from_anywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_repositorys_conf_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert location.conf_dir() == Path(__file__).resolve().parents[2] / "conf"
 
@@ -25,6 +23,4 @@ def test_a_broken_installation_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(location, "__file__", str(tmp_path / "lesionseg" / "config" / "location.py"))
     with pytest.raises(FileNotFoundError) as caught:
         location.conf_dir()
-    assert str(caught.value) == (
-        f"no conf/ folder beside or inside {tmp_path}/lesionseg: install lesionseg again"
-    )
+    assert str(caught.value) == (f"no conf/ folder beside or inside {tmp_path}/lesionseg: install lesionseg again")

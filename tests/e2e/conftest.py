@@ -37,3 +37,21 @@ def runs_in(store_in: Callable[[Path], Store]) -> Callable[[Path], list[Any]]:
 def artifacts() -> Callable[[Any], Path]:
     """The folder of a run's artifacts."""
     return lambda run: Path(unquote(urlparse(run.info.artifact_uri).path))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def end(here: Path, inside: Callable[..., Any]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command here, in this process; gives its exit code, what it said, and what it complained of."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        done = inside(here, *arguments)
+        return done.code, done.out, done.err
+
+    return run

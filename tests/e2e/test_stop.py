@@ -12,14 +12,16 @@ def test_a_stopped_run_is_killed_and_goes_on_in_the_same_run(
     cohort: Any,
     tiny: Any,
     tmp_path: Path,
-    lesionseg: Any,
+    inside: Any,
+    with_store: Any,
     command_line: Any,
     environment: Any,
     runs_in: Any,
     store_in: Any,
 ) -> None:
-    more = ("train_size=2", "trainer.steps=200", "trainer.validate_every=20", "sweep=stopped")
+    more = ("train_size=2", "trainer.steps=80", "trainer.validate_every=10", "sweep=stopped")
     arguments = ("train", "dataset=bids", f"dataset.root={cohort.root}", *tiny, *more)
+    with_store(tmp_path / "outputs")
     process = subprocess.Popen(
         command_line(*arguments),
         cwd=tmp_path,
@@ -32,7 +34,7 @@ def test_a_stopped_run_is_killed_and_goes_on_in_the_same_run(
     told = []
     for line in process.stdout:  # read until it is well under way
         told.append(line)
-        if "step 40/200" in line:
+        if "step 20/80" in line:
             break
     process.send_signal(signal.SIGTERM)
     told.append(process.communicate(timeout=60)[0])
@@ -43,27 +45,28 @@ def test_a_stopped_run_is_killed_and_goes_on_in_the_same_run(
     (last,) = tmp_path.rglob("last.ckpt")
     assert not list(tmp_path.rglob("cases.csv"))
 
-    again = lesionseg(tmp_path, *arguments)
+    again = inside(tmp_path, *arguments)
     assert again.code == 0, again.out + again.err
     assert f"was killed before and goes on (run {run.info.run_id})" in again.out
-    assert "step 40/200" not in again.out, "what was done is not done again"
-    assert "step 200/200" in again.out
+    assert "step 10/80" not in again.out, "what was done is not done again"
+    assert "step 80/80" in again.out
     parent, resumed = runs_in(tmp_path)
     assert resumed.info.run_id == run.info.run_id
     assert (resumed.info.status, parent.info.status) == ("FINISHED", "FINISHED")
     client = store_in(tmp_path).client
     validated = [entry.step for entry in client.get_metric_history(run.info.run_id, "val/dice")]
-    assert sorted(set(validated)) == list(range(20, 201, 20))
+    assert sorted(set(validated)) == list(range(10, 81, 10))
     assert not last.exists()
 
 
 @pytest.fixture(scope="module")
-def failing(lesionseg: Any, cohort: Any, tiny: Any, tmp_path_factory: Any) -> tuple[Path, Any]:
+def failing(inside: Any, with_store: Any, cohort: Any, tiny: Any, tmp_path_factory: Any) -> tuple[Path, Any]:
     """Two jobs, the first of which cannot end well."""
     folder = tmp_path_factory.mktemp("failing")
+    with_store(folder / "outputs")
     own = [text for text in tiny if not text.startswith("optim.learning_rate")]
     more = ("train_size=2", "optim.learning_rate=1e30,0.01")
-    return folder, lesionseg(folder, "train", "-m", "dataset=bids", f"dataset.root={cohort.root}", *own, *more)
+    return folder, inside(folder, "train", "-m", "dataset=bids", f"dataset.root={cohort.root}", *own, *more)
 
 
 def test_a_job_that_fails_stops_no_other(failing: Any, runs_in: Any) -> None:
@@ -85,3 +88,17 @@ def test_the_reason_is_told_and_kept(failing: Any, runs_in: Any, artifacts: Any)
         assert "in a batch of sub-" in text
     assert "[1/2] flair_lesions scratch n=2 repeat=0  FAILED\n" in done.out
     assert "HYDRA_FULL_ERROR" not in done.out + done.err
+
+
+def test_an_older_failure_in_the_sweep_is_told_and_is_no_failure_of_this_command(
+    failing: Any, runs_in: Any, inside: Any, cohort: Any, tiny: Any
+) -> None:
+    folder, _ = failing
+    parent, *_ = runs_in(folder)
+    sweep = parent.info.run_name
+    arguments = ("train", "dataset=bids", f"dataset.root={cohort.root}", *tiny, "train_size=2", f"sweep={sweep}")
+    done = inside(folder, *arguments)
+    assert (done.code, done.err) == (0, "")
+    assert "is finished already" in done.out
+    assert f"Sweep {sweep}: 1 failed, 1 finished.\n" in done.out
+    assert runs_in(folder)[0].info.status == "FAILED"

@@ -39,7 +39,13 @@ class Sweep:
 
 @pytest.fixture(scope="module")
 def sweep(
-    lesionseg: Any, cohort: Any, source_cohort: Any, tiny: Any, runs_in: Any, tmp_path_factory: Any
+    lesionseg: Any,
+    inside: Any,
+    cohort: Any,
+    source_cohort: Any,
+    tiny: Any,
+    runs_in: Any,
+    tmp_path_factory: Any,
 ) -> Sweep:
     folder = tmp_path_factory.mktemp("sweep, (first) 'one'")  # a folder's name may have anything in it
     arguments = (
@@ -57,7 +63,7 @@ def sweep(
     )
     first = lesionseg(folder, *arguments)
     assert first.code == 0, first.out + first.err
-    again = lesionseg(folder, *arguments)
+    again = inside(folder, *arguments)
     runs = runs_in(folder)
     children = {
         (run.data.params["init"], int(run.data.params["train_size"]), int(run.data.params["repeat"])): run
@@ -70,8 +76,8 @@ def sweep(
 
 
 @pytest.fixture(scope="module")
-def comparison(sweep: Sweep, lesionseg: Any) -> Any:
-    return lesionseg(sweep.folder, "compare", "sweep=first")
+def comparison(sweep: Sweep, inside: Any) -> Any:
+    return inside(sweep.folder, "compare", "sweep=first")
 
 
 def test_one_parent_and_eight_children_are_finished(sweep: Sweep, runs_in: Any) -> None:
@@ -148,11 +154,12 @@ def test_cases_hold_the_exact_reference_lesions(sweep: Sweep, artifacts: Any, co
 
 
 def test_the_subjects_are_the_same_where_they_must_be(sweep: Sweep, artifacts: Any) -> None:
-    splits = {
-        axes: json.loads((artifacts(run) / "split.json").read_text()) for axes, run in sweep.children.items()
-    }
+    splits = {axes: json.loads((artifacts(run) / "split.json").read_text()) for axes, run in sweep.children.items()}
     for size, repeat in product((2, 4), (0, 1)):
-        arms = [(artifacts(sweep.children[arm, size, repeat]) / "split.json").read_bytes() for arm in ("scratch", "pretrained")]
+        arms = [
+            (artifacts(sweep.children[arm, size, repeat]) / "split.json").read_bytes()
+            for arm in ("scratch", "pretrained")
+        ]
         assert arms[0] == arms[1]
     assert len({tuple(split["test"]) for split in splits.values()}) == 1
     assert len({tuple(split["validation"]) for split in splits.values()}) == 1
@@ -180,7 +187,7 @@ def test_the_terminal_tells_what_comes_and_where_to_look(sweep: Sweep) -> None:
 
 def test_the_same_command_again_trains_nothing_and_adds_no_run(sweep: Sweep) -> None:
     assert sweep.again.code == 0
-    assert sweep.again.out.count("is finished already") == 9
+    assert sweep.again.out.count("force=true runs it again") == 9
     assert "step" not in sweep.again.out
     assert sweep.again.out.splitlines()[-3] == "Sweep first: 8 finished."
 

@@ -99,9 +99,7 @@ def test_too_little_that_fits_stops_the_run(configure: Configure, source: Path, 
         (["model.network._target_=argparse.Namespace"], "model.network: _target_ 'argparse.Namespace' is no Module"),
     ],
 )
-def test_a_network_that_does_not_fit_the_task_is_told(
-    configure: Configure, overrides: list[str], fault: str
-) -> None:
+def test_a_network_that_does_not_fit_the_task_is_told(configure: Configure, overrides: list[str], fault: str) -> None:
     with pytest.raises(InputError) as caught:
         check_network(configure(*overrides))
     (found,) = caught.value.faults
@@ -109,7 +107,7 @@ def test_a_network_that_does_not_fit_the_task_is_told(
 
 
 def test_the_way_out_names_the_multiple(configure: Configure) -> None:
-    with pytest.raises(InputError, match="make each side a multiple of 8, and twice that at least$"):
+    with pytest.raises(InputError, match=r"make each side a multiple of 8, and twice that at least$"):
         check_network(configure("model.network.widths=[4,8,8,8]", "task.patch_size=[8,8,8]"))
 
 
@@ -120,7 +118,8 @@ def test_a_path_is_absolute_and_knows_home(tmp_path: Path, monkeypatch: pytest.M
     assert checkpoint_path("~/best.ckpt", None, tmp_path) == Path("/home/somebody/best.ckpt")
 
 
-def test_a_runs_checkpoint_is_fetched_once(tmp_path: Path) -> None:
+def test_a_runs_checkpoint_is_fetched_once(tmp_path: Path, with_store: Any) -> None:
+    with_store(tmp_path)
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "exp", str(tmp_path / "artifacts"), tmp_path / ".lock")
     run = start_run(store, "run", params={}, tags={})
     (tmp_path / "best.ckpt").write_text("weights")

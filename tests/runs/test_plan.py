@@ -186,9 +186,7 @@ def test_the_split_of_one_run_is_a_split_file_for_others(configure: Configure, t
         (None, "cannot be read ([Errno 2] No such file"),
     ],
 )
-def test_a_faulty_split_file_is_told(
-    configure: Configure, tmp_path: Path, content: str | None, fault: str
-) -> None:
+def test_a_faulty_split_file_is_told(configure: Configure, tmp_path: Path, content: str | None, fault: str) -> None:
     file = tmp_path / "split.yaml"
     if content is not None:
         file.write_text(content)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ from lesionseg.tracking import (
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    folder = tmp_path_factory.mktemp("store")
+def store(with_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = with_store(tmp_path_factory.mktemp("runs"))
     return open_store(f"sqlite:///{folder}/mlflow.db", "exp", str(folder / "artifacts"), folder / ".lock")
 
 
@@ -122,9 +123,7 @@ def test_a_sweep_has_one_parent_that_is_no_child(store: Store) -> None:
         ((), "RUNNING"),
     ],
 )
-def test_the_parents_status_comes_from_the_children(
-    store: Store, children: tuple[str, ...], status: str
-) -> None:
+def test_the_parents_status_comes_from_the_children(store: Store, children: tuple[str, ...], status: str) -> None:
     sweep = "-".join(("close", *children))
     parent = sweep_parent(store, sweep)
     for number, child in enumerate(children):

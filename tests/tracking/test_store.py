@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import pytest
 
@@ -61,9 +62,7 @@ def _server(answer: int, delay: threading.Event | None = None) -> Iterator[str]:
         server.server_close()
 
 
-def test_several_processes_open_a_store_that_is_not_there_yet(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_several_processes_open_a_store_that_is_not_there_yet(tmp_path: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-c", OPEN, str(tmp_path / "new")]
     processes = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -78,9 +77,9 @@ def test_several_processes_open_a_store_that_is_not_there_yet(
 
 
 def test_artifacts_lie_where_they_should_wherever_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, with_store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "home").mkdir()
+    with_store(tmp_path / "home")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     store = open_store("sqlite:///~/mlflow.db", "exp", "my artifacts", tmp_path / ".lock")

@@ -124,9 +124,7 @@ class Records:
 def train() -> Callable[..., tuple[Path, Records]]:
     """Fit on one CPU in float32; returns the best checkpoint and what was told."""
 
-    def run(
-        module: SegmentationModule, data: PatchDataModule, folder: Path, **changed: Any
-    ) -> tuple[Path, Records]:
+    def run(module: SegmentationModule, data: PatchDataModule, folder: Path, **changed: Any) -> tuple[Path, Records]:
         records = Records()
         settings: dict[str, Any] = {
             "machine": Machine("cpu", precision="32-true"),

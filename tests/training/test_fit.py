@@ -107,9 +107,7 @@ def test_a_run_stopped_at_its_very_end_trains_no_step_more(
     assert same.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("scores", "best_step"), [([0.1, 0.9, 0.5], 4), ([0.9, 0.1, 0.5], 2), ([0.1, 0.2, 0.3], 6)]
-)
+@pytest.mark.parametrize(("scores", "best_step"), [([0.1, 0.9, 0.5], 4), ([0.9, 0.1, 0.5], 2), ([0.1, 0.2, 0.3], 6)])
 def test_the_best_checkpoint_is_that_of_the_highest_score(
     make_module: Any,
     make_data: Any,
@@ -172,9 +170,7 @@ def test_a_rate_out_of_all_bounds_ends_with_step_and_studies(
         train(module, make_data(), tmp_path)
 
 
-def test_the_same_run_twice_is_the_same(
-    make_module: Any, make_data: Any, train: Any, tmp_path: Path
-) -> None:
+def test_the_same_run_twice_is_the_same(make_module: Any, make_data: Any, train: Any, tmp_path: Path) -> None:
     modules = [make_module(steps=2), make_module(steps=2)]
     for number, module in enumerate(modules):
         train(module, make_data(steps=2), tmp_path / str(number))

@@ -33,9 +33,7 @@ def test_a_warm_up_longer_than_the_budget_never_reaches_the_full_rate() -> None:
     assert _rates("cosine", 9, 4) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
 
 
-def test_every_step_of_a_training_has_its_rate(
-    make_module: Any, make_data: Any, train: Any, tmp_path: Path
-) -> None:
+def test_every_step_of_a_training_has_its_rate(make_module: Any, make_data: Any, train: Any, tmp_path: Path) -> None:
     module = make_module(steps=4, learning_rate=0.5, warmup_steps=2)
     used: list[float] = []
     step = module.optimizer_step
@@ -62,9 +60,7 @@ def test_a_loss_that_is_no_number_names_step_and_studies(make_module: Callable[.
     )
 
 
-def test_a_whole_study_is_scored_lesion_by_lesion(
-    make_module: Callable[..., Any], studies: list[CachedStudy]
-) -> None:
+def test_a_whole_study_is_scored_lesion_by_lesion(make_module: Callable[..., Any], studies: list[CachedStudy]) -> None:
     module = make_module()
     reference = torch.from_numpy(studies[3].mask.astype("float32"))
     logits = (reference - 0.5) * 20

@@ -1,0 +1,137 @@
+"""One training run: what is skipped, what goes on, and what a failure leaves."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lesionseg.config.schema import TrainConfig
+from lesionseg.metrics import average
+from lesionseg.runs import train as train_module
+from lesionseg.runs.plan import store_of
+from lesionseg.runs.train import TrainResult, train
+from lesionseg.runs.train import test_metrics as metrics_of  # pytest would take it for a test
+
+Configure = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def folder(with_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Outputs that the tests of this file share."""
+    outputs: Path = with_store(tmp_path_factory.mktemp("train"))
+    return outputs
+
+
+@pytest.fixture
+def make(configure: Configure, folder: Path) -> Configure:
+    return lambda *overrides: configure(f"paths.outputs={folder}", "trainer.steps=2", *overrides)
+
+
+def _run(result: TrainResult, config: TrainConfig) -> Any:
+    return store_of(config.tracking, config.paths).client.get_run(result.run_id)
+
+
+def test_a_finished_run_is_not_run_again_unless_forced(make: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make()
+    first = train(config, position="[1/2]")
+    assert (first.status, _run(first, config).info.status) == ("finished", "FINISHED")
+    assert first.checkpoint == first.folder / "checkpoints" / "best.ckpt"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[1/2] flair_lesions scratch n=2 repeat=0  weights: all fresh (from scratch)"
+    assert lines[-1].startswith("[1/2] flair_lesions scratch n=2 repeat=0  test sensitivity ")
+    assert lines[-1].endswith(" (3 studies with lesions)")
+
+    second = train(config)
+    assert second == TrainResult("skipped", first.run_id, first.folder, first.checkpoint)
+    assert capsys.readouterr().out == (
+        f"flair_lesions scratch n=2 repeat=0  is finished already (run {first.run_id}); force=true runs it again\n"
+    )
+    forced = train(make("force=true"))
+    assert forced.status == "finished"
+    assert forced.run_id != first.run_id
+
+
+def test_a_failed_run_says_why_and_goes_on_in_the_same_mlflow_run(
+    make: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make("repeat=1")
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "segment", lambda *_, **__: 1 / 0)
+        failed = train(config)
+    assert (failed.status, failed.checkpoint) == ("failed", None)
+    assert _run(failed, config).info.status == "FAILED"
+    assert "ZeroDivisionError: division by zero" in (failed.folder / "error.txt").read_text()
+    assert "flair_lesions scratch n=2 repeat=1  FAILED\nTraceback " in capsys.readouterr().out
+    again = train(config)
+    assert (again.status, again.run_id) == ("finished", failed.run_id)
+    out = capsys.readouterr().out
+    assert f"  was failed before and goes on (run {failed.run_id})\n" in out
+    assert "  step " not in out, "all steps were done before"
+    assert _run(again, config).info.status == "FINISHED"
+
+
+def test_a_run_cut_off_before_it_had_anything_is_whole_in_the_end(
+    make: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make("seed=1")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise SystemExit(143)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lesionseg.tracking.runs.Run.log_params", stop)
+        with pytest.raises(SystemExit):
+            train(config)
+    result = train(config)
+    run = _run(result, config)
+    assert run.data.params["train_size"] == "2"
+    artifacts = {entry.path for entry in store_of(config.tracking, config.paths).client.list_artifacts(result.run_id)}
+    assert artifacts >= {"config.yaml", "split.json", "transfer_report.json", "cases.csv", "lesions.csv"}
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_a_stopped_run_is_killed(make: Configure, monkeypatch: pytest.MonkeyPatch, signal: type) -> None:
+    config = make(f"seed={2 if signal is SystemExit else 3}")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise signal
+
+    monkeypatch.setattr(train_module, "fit", stop)
+    with pytest.raises(signal):
+        train(config)
+    store = store_of(config.tracking, config.paths)
+    (run, *_) = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time DESC"])
+    assert run.info.status == "KILLED"
+
+
+def test_a_run_has_its_threads(make: Configure) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    train(make())
+    assert torch.get_num_threads() == 1
+
+
+def test_predictions_are_kept_only_if_asked(make: Configure) -> None:
+    kept, dropped = train(make()), train(make("metrics.save_predictions=false"))
+    assert len(list((kept.folder / "predictions").iterdir())) == 3
+    assert not (dropped.folder / "predictions").exists()
+
+
+def test_the_test_metrics_tell_studies_without_lesions_apart() -> None:
+    nan = float("nan")
+    some = {"n_reference": 2, "lesion_sensitivity": 0.5, "lesion_ppv": 1.0, "lesion_f1": 2 / 3, "dice": 0.4}
+    none = {"n_reference": 0, "lesion_sensitivity": nan, "lesion_ppv": nan, "lesion_f1": nan, "dice": nan}
+    none |= {"false_positives": 3, "false_positive_volume_ml": 0.1}
+    metrics = {
+        "test/lesion_sensitivity": 0.5,
+        "test/lesion_ppv": 1.0,
+        "test/lesion_f1": 2 / 3,
+        "test/dice": 0.4,
+        "test/n_studies": 1,
+        "test/n_without_lesions": 0,
+    }
+    assert metrics_of(average([some])) == pytest.approx(metrics)
+    metrics |= {"test/n_without_lesions": 1, "test/false_positives_without_lesions": 3}
+    assert metrics_of(average([some, none])) == pytest.approx(metrics)
