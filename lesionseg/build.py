@@ -49,9 +49,7 @@ def target_faults(spec: Mapping[str, Any]) -> list[str]:
     faults += [
         f"{parameter.name}: {spec['_target_']} needs this argument"
         for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.name in known
-        and parameter.name not in arguments
+        if parameter.default is parameter.empty and parameter.name in known and parameter.name not in arguments
     ]
     return faults
 

@@ -218,9 +218,7 @@ def _other(request: "Request") -> int:
 
     jobs = compose_jobs(request)
     if len(jobs) > 1:
-        raise InputError(
-            f"lesionseg {request.command} takes one configuration; sweeps are for lesionseg train"
-        )
+        raise InputError(f"lesionseg {request.command} takes one configuration; sweeps are for lesionseg train")
     config: Any = jobs[0].config
     if request.command == "check":
         from lesionseg.runs.check import check

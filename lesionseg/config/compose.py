@@ -167,9 +167,7 @@ def _readable(error: BaseException) -> str:
     """Hydra's message on one line, without its hints on environment variables and object types."""
     text = str(error.__cause__ or error) if "Could not override" not in str(error) else str(error)
     lines = [line.strip() for line in text.splitlines()]
-    lines = [
-        line for line in lines if line and not line.startswith(("full_key:", "object_type=", "Set the env"))
-    ]
+    lines = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "Set the env"))]
     found = " ".join(lines).partition(" Config search path:")[0]
     above = re.search(r"Could not override '([^'@]+)'", found)
     if above:

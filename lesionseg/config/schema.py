@@ -18,9 +18,7 @@ class _Section(BaseModel):
 def _file_name(value: str) -> str:
     """Names become folders and MLflow tags."""
     if not value or not all(letter.isalnum() or letter in "-_.+" for letter in value) or value[0] == ".":
-        raise ValueError(
-            "a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.'"
-        )
+        raise ValueError("a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.'")
     return value
 
 
@@ -113,9 +111,7 @@ class TaskSection(_Section):
     def _distinct(cls, inputs: list[str]) -> list[str]:
         twice = sorted({name for name in inputs if inputs.count(name) > 1})
         if twice:
-            raise ValueError(
-                f"channels are matched by name, and {', '.join(map(repr, twice))} stands there twice"
-            )
+            raise ValueError(f"channels are matched by name, and {', '.join(map(repr, twice))} stands there twice")
         return inputs
 
     @property
@@ -231,9 +227,7 @@ class SplitSection(_Section):
         count = type(value) is int and value > 0
         share = type(value) is float and 0 < value < 1
         if not (count or share):
-            raise ValueError(
-                "write a share of the subjects (between 0 and 1) or how many they are (1, 2, ...)"
-            )
+            raise ValueError("write a share of the subjects (between 0 and 1) or how many they are (1, 2, ...)")
         return value
 
 

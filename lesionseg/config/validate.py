@@ -77,9 +77,7 @@ def _fault(detail: Any, schema: type[BaseModel]) -> str:
     key = ".".join(where) or "configuration"
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where[-1], _keys(schema, where[:-1]), n=1)
-        hint = (
-            f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_keys(schema, where[:-1]))}"
-        )
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_keys(schema, where[:-1]))}"
         return f"{key}: unknown key{hint}"
     if detail["type"] == "missing":
         return f"{key}: is missing"
@@ -100,11 +98,7 @@ def _keys(schema: type[BaseModel], path: list[str]) -> list[str]:
 def _targets(values: Any, path: str = "") -> list[str]:
     """Faults of every ``_target_`` below, each with its key."""
     if isinstance(values, dict):
-        found = [
-            fault
-            for key, value in values.items()
-            for fault in _targets(value, f"{path}.{key}" if path else key)
-        ]
+        found = [fault for key, value in values.items() for fault in _targets(value, f"{path}.{key}" if path else key)]
         if isinstance(values.get("_target_"), str):
             found += [f"{path}: {fault}" for fault in target_faults(values)]
         return found

@@ -39,9 +39,7 @@ def audit_table(rows: "Sequence[StudyAudit]") -> str:
     table = [list(_HEADERS), *(_cells(row) for row in rows)]
     used = [number for number in range(len(_HEADERS)) if any(cells[number] for cells in table[1:])]
     table = [[cells[number] for number in used] for cells in table]
-    widths = [
-        max(len(line) for cells in table for line in cells[number].split("\n")) for number in range(len(used))
-    ]
+    widths = [max(len(line) for cells in table for line in cells[number].split("\n")) for number in range(len(used))]
     room = WIDTH - sum(widths[1:]) - _GAP * (len(used) - 1)
     lines = [[_shortened(cells[0], max(room, _SHORTEST_NAME)), *cells[1:]] for cells in table]
     return tabulate(

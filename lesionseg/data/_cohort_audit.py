@@ -7,9 +7,7 @@ from lesionseg.data.channels import Source
 from lesionseg.data.study import Cohort, Study
 
 
-def lacks(
-    study: Study, prior: Study | None, sources: Sequence[Source], target: str | None
-) -> tuple[str, ...]:
+def lacks(study: Study, prior: Study | None, sources: Sequence[Source], target: str | None) -> tuple[str, ...]:
     """What a task needs and a study has not, in words; empty if it can be used."""
     needs: list[str] = [
         f"no contrast '{source.contrast}'"
@@ -60,9 +58,7 @@ def nothing_usable(cohort: Cohort, sources: Sequence[Source], target: str | None
     if any(source.prior for source in sources) and len(cohort.subjects) == len(studies):
         reasons.append("no subject has two sessions, so that no study has one before it")
     if target is not None and target not in targets:
-        reasons.append(
-            f"no study has a mask for the target '{target}' (targets found: {', '.join(targets) or 'none'})"
-        )
+        reasons.append(f"no study has a mask for the target '{target}' (targets found: {', '.join(targets) or 'none'})")
     if not reasons:
         reasons.append("each needed image and mask is there for some study, but for none all of them are")
     return (

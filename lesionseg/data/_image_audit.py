@@ -79,14 +79,11 @@ def _faults(scan: Scan, audit: ImageAudit) -> tuple[str, ...]:
     faults = []
     if not finite.all():
         faults.append(
-            f"{int((~finite).sum())} voxels are NaN or infinite; set them to the background and save the "
-            "image again"
+            f"{int((~finite).sum())} voxels are NaN or infinite; set them to the background and save the image again"
         )
     values = scan.voxels[finite]
     if values.size and values.min() == values.max():
-        faults.append(
-            f"every voxel is {values.flat[0]:g}; the image is empty: export it again from its source"
-        )
+        faults.append(f"every voxel is {values.flat[0]:g}; the image is empty: export it again from its source")
     elif values.size:
         volume = float(audit.brain_share * np.prod(audit.shape) * np.prod(audit.spacing))
         if volume < SMALLEST_BRAIN_MM3:

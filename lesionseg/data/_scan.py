@@ -52,9 +52,7 @@ def read_scan(path: Path) -> Scan:
             are not real numbers, or its affine gives them no place or size.
     """
     if not path.is_file():
-        raise UnreadableScanError(
-            "there is no such file; correct the dataset's patterns or put the file there"
-        )
+        raise UnreadableScanError("there is no such file; correct the dataset's patterns or put the file there")
     try:
         if path.suffix == ".gz":
             _read_to_the_end(path)
@@ -69,8 +67,7 @@ def read_scan(path: Path) -> Scan:
     affine = np.asarray(image.affine, dtype=np.float64)
     if not _has_size(affine):
         raise UnreadableScanError(
-            f"its affine {affine[:3].tolist()} gives the voxels no size in mm; convert the scan again from "
-            "its source"
+            f"its affine {affine[:3].tolist()} gives the voxels no size in mm; convert the scan again from its source"
         )
     x, y, z = voxels.shape
     return Scan(path, voxels, Grid((x, y, z), affine))

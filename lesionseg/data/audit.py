@@ -129,9 +129,7 @@ def audit(
     )
 
 
-def audit_study(
-    study: Study, prior: Study | None, sources: Sequence[Source], target: str | None
-) -> StudyAudit:
+def audit_study(study: Study, prior: Study | None, sources: Sequence[Source], target: str | None) -> StudyAudit:
     """Read what a task needs of one study and say what is wrong with it.
 
     Images need no common grid, for they are resampled later, but their fields of view must overlap; the mask
@@ -168,9 +166,7 @@ def audit_study(
         where = f"{study.name}, mask {target} ({study.masks[target].path})"
         faults += [f"{where}: {fault}" for fault in mask_faults]
         if mask is not None and not mask.lesion_count and not mask_faults:
-            notes.append(
-                f"{where}: no lesion; its sensitivity will be undefined and its false positives counted"
-            )
+            notes.append(f"{where}: no lesion; its sensitivity will be undefined and its false positives counted")
     return StudyAudit(
         study.name,
         study.subject,

@@ -26,9 +26,7 @@ class Augmentation:
 
         The CPU's global random state stays as it was; a GPU's does not, since TorchIO seeds that as well.
         """
-        subject = tio.Subject(
-            image=tio.ScalarImage(tensor=patch["image"]), mask=tio.LabelMap(tensor=patch["mask"])
-        )
+        subject = tio.Subject(image=tio.ScalarImage(tensor=patch["image"]), mask=tio.LabelMap(tensor=patch["mask"]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             changed = self.transform(subject)

@@ -40,8 +40,7 @@ class Grid:
         if np.allclose(self.spacing, spacing, rtol=1e-3):
             return self
         x, y, z = (
-            max(1, round(size * old / new))
-            for size, old, new in zip(self.shape, self.spacing, spacing, strict=True)
+            max(1, round(size * old / new)) for size, old, new in zip(self.shape, self.spacing, spacing, strict=True)
         )
         affine = self.affine.copy()
         affine[:3, :3] = self.affine[:3, :3] / self.spacing * spacing

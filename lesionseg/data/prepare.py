@@ -75,9 +75,7 @@ def _paste(probability: Array, grid: Grid, native: Grid) -> Array:
     """As ``to_native``; without interpolation where the working grid is the native one, turned and cropped."""
     canonical = native.canonical()
     start = np.linalg.solve(canonical.affine, grid.affine[:, 3])[:3]
-    x, y, z = (
-        slice(int(at), int(at) + size) for at, size in zip(np.round(start), probability.shape, strict=True)
-    )
+    x, y, z = (slice(int(at), int(at) + size) for at, size in zip(np.round(start), probability.shape, strict=True))
     box = (x, y, z)
     inside = all(side.start >= 0 and side.stop <= size for side, size in zip(box, canonical.shape, strict=True))
     if not (inside and canonical.crop(box).same_as(grid)):

@@ -61,9 +61,7 @@ def select_studies(
     return tuple(found for own in chosen.values() for found in own[part])
 
 
-def task_study(
-    cohort: Cohort, study: Study, channels: Sequence[Channel], target: str | None
-) -> TaskStudy | None:
+def task_study(cohort: Cohort, study: Study, channels: Sequence[Channel], target: str | None) -> TaskStudy | None:
     """One study with its files; None if it lacks an image, the session before or the mask."""
     prior = cohort.prior_of(study)
     sources = []

@@ -89,9 +89,7 @@ def make_split(
             "split.test and split.validation lower"
         )
     order = sorted(pool, key=lambda subject: _rank(seed, f"repeat {repeat}", subject))
-    return Split(
-        tuple(sorted(tested)), tuple(sorted(validated)), tuple(order[:train_size]), tuple(sorted(pool))
-    )
+    return Split(tuple(sorted(tested)), tuple(sorted(validated)), tuple(order[:train_size]), tuple(sorted(pool)))
 
 
 def fixed_parts(named: Mapping[str, Sequence[str]], subjects: Iterable[str], origin: str) -> dict[str, str]:
@@ -113,9 +111,7 @@ def fixed_parts(named: Mapping[str, Sequence[str]], subjects: Iterable[str], ori
                 faults.append(f"{origin}: subject {subject!r} is in {parts[subject]} and in {part}")
             parts[subject] = part
     if not parts:
-        faults.append(
-            f"{origin}: names no test or validation subject; it needs lists 'test:' and 'validation:'"
-        )
+        faults.append(f"{origin}: names no test or validation subject; it needs lists 'test:' and 'validation:'")
     if faults:
         raise InputError(faults)
     return parts

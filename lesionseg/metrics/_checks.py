@@ -32,9 +32,7 @@ def check_affine(affine: NDArray[Any]) -> None:
 def check_probability(probability: NDArray[Any], shape: tuple[int, ...]) -> None:
     """Raise ValueError unless the map has the masks' shape and lies within 0 … 1."""
     if probability.shape != shape:
-        raise ValueError(
-            f"The probability map must have the masks' shape {shape}, found {probability.shape}."
-        )
+        raise ValueError(f"The probability map must have the masks' shape {shape}, found {probability.shape}.")
     if probability.size == 0:
         return
     low, high = float(probability.min()), float(probability.max())
@@ -42,8 +40,7 @@ def check_probability(probability: NDArray[Any], shape: tuple[int, ...]) -> None
         raise ValueError("The probability map must be finite, found NaN or infinite values.")
     if low < 0 or high > 1:
         raise ValueError(
-            f"Probabilities must lie within 0 … 1, found {low:g} … {high:g}; are these logits? "
-            "Apply a sigmoid."
+            f"Probabilities must lie within 0 … 1, found {low:g} … {high:g}; are these logits? Apply a sigmoid."
         )
 
 

@@ -105,9 +105,7 @@ def tabulate_match(
     touched_by = _partners(match.touching, match.reference_volumes.size)
     touches = _partners(match.touching[:, ::-1], match.prediction_volumes.size)
     return [
-        *_rows(
-            "reference", match.reference, match.reference_volumes, detected, touched_by, affine, probability
-        ),
+        *_rows("reference", match.reference, match.reference_volumes, detected, touched_by, affine, probability),
         *_rows("prediction", match.prediction, match.prediction_volumes, true, touches, affine, probability),
     ]
 

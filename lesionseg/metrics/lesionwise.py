@@ -73,9 +73,7 @@ def score_lesions(
         ValueError: if the masks are not binary, 3D and of one shape, or an option is impossible.
     """
     check_masks(reference, prediction)
-    match = match_lesions(
-        reference, prediction, spacing, connectivity=connectivity, min_volume_mm3=min_volume_mm3
-    )
+    match = match_lesions(reference, prediction, spacing, connectivity=connectivity, min_volume_mm3=min_volume_mm3)
     return score_match(match)
 
 

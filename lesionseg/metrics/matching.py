@@ -75,9 +75,7 @@ def match_lesions(
         sides.append((labels, component_volumes(labels, count, voxel)))
     (reference_labels, reference_volumes), (prediction_labels, prediction_volumes) = sides
     touching, shared = _overlaps(reference_labels, prediction_labels)
-    return LesionMatch(
-        reference_labels, prediction_labels, reference_volumes, prediction_volumes, touching, shared
-    )
+    return LesionMatch(reference_labels, prediction_labels, reference_volumes, prediction_volumes, touching, shared)
 
 
 def _overlaps(reference: Labels, prediction: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -86,9 +86,7 @@ def score_study(
     if probability is not None:
         check_probability(probability, reference.shape)
     spacing = affine_spacing(affine)
-    match = match_lesions(
-        reference, prediction, spacing, connectivity=connectivity, min_volume_mm3=min_volume_mm3
-    )
+    match = match_lesions(reference, prediction, spacing, connectivity=connectivity, min_volume_mm3=min_volume_mm3)
     scores = score_match(match)
     case = CaseScores(
         n_reference=scores.n_reference,

@@ -62,9 +62,7 @@ class UNet3D(nn.Module):
 class Encoder(nn.Module):
     """Halve the resolution level by level; returns the features of each, finest first."""
 
-    def __init__(
-        self, in_channels: int, widths: Sequence[int], block: Block, norm: Norm, convolutions: int
-    ) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], block: Block, norm: Norm, convolutions: int) -> None:
         super().__init__()
         inputs = [in_channels, *widths[:-1]]
         self.levels = nn.ModuleList(
@@ -90,9 +88,7 @@ class Decoder(nn.Module):
         self.upsamplings = nn.ModuleList(
             nn.ConvTranspose3d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs
         )
-        self.levels = nn.ModuleList(
-            ConvBlock(2 * fine, fine, block, norm, convolutions, stride=1) for fine, _ in pairs
-        )
+        self.levels = nn.ModuleList(ConvBlock(2 * fine, fine, block, norm, convolutions, stride=1) for fine, _ in pairs)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Features at the finest resolution."""
@@ -105,9 +101,7 @@ class Decoder(nn.Module):
 class ConvBlock(nn.Module):
     """3 × 3 × 3 convolutions, each with normalisation and leaky ReLU; the first may halve the resolution."""
 
-    def __init__(
-        self, before: int, width: int, block: Block, norm: Norm, convolutions: int, stride: int
-    ) -> None:
+    def __init__(self, before: int, width: int, block: Block, norm: Norm, convolutions: int, stride: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for index in range(convolutions):

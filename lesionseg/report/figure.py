@@ -100,9 +100,7 @@ def _draw_arm(axes: Axes, means: list[ArmMean], look: _Look, dodge: float) -> No
     arm, several = means[0].arm, any(row.n_repeats > 1 for row in means)
     repeats = sorted({repeat for row in means for repeat, _ in row.by_repeat}) if several else []
     for repeat in repeats:
-        points = [
-            (row.train_size * dodge, mean) for row in means for at, mean in row.by_repeat if at == repeat
-        ]
+        points = [(row.train_size * dodge, mean) for row in means for at, mean in row.by_repeat if at == repeat]
         (line,) = axes.plot(*zip(*points, strict=True), color=look.color, alpha=0.3, linewidth=0.9, zorder=2)
         line.set_gid(f"{arm} repeat {repeat}")
         line.set_marker("." if len(points) == 1 else "")

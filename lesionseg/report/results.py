@@ -127,9 +127,7 @@ class Results:
 def measure(cases: pd.DataFrame, arms: Sequence[str]) -> Results:
     """The numbers of a comparison; `compare` adds the sentences. Arguments and errors are those of `compare`."""
     if not 1 <= len(arms) <= 2 or len(set(arms)) != len(arms):
-        raise ValueError(
-            f"A comparison takes one arm or two different ones, found {', '.join(arms) or 'none'}."
-        )
+        raise ValueError(f"A comparison takes one arm or two different ones, found {', '.join(arms) or 'none'}.")
     kept = tidy_cases(cases, arms)
     present = tuple(arm for arm in arms if (kept["init"] == arm).any())
     sizes = tuple(int(size) for size in sorted(kept["train_size"].unique()))
@@ -170,9 +168,7 @@ def _arm_mean(cases: pd.DataFrame, arm: str, size: int, score: Score) -> ArmMean
     )
 
 
-def _size_difference(
-    cases: pd.DataFrame, arms: Sequence[str], size: int, score: Score
-) -> SizeDifference | None:
+def _size_difference(cases: pd.DataFrame, arms: Sequence[str], size: int, score: Score) -> SizeDifference | None:
     first, second = (patient_table(cases, arm, size, score) for arm in arms)
     if first.empty or second.empty:
         return None

@@ -1,6 +1,7 @@
 """A trained model and the studies it is applied to, as ``evaluate`` and ``predict`` want them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from lesionseg.config.schema import EvaluateConfig, PredictConfig
 from lesionseg.data.audit import audit
@@ -22,7 +23,8 @@ def load_source(config: EvaluateConfig | PredictConfig) -> SourceModel:
     Raises:
         InputError: there is none, or outputs cannot be written.
     """
-    check_writable(config.paths)
+    check_writable("paths.outputs", outputs(config.paths))
+    check_writable("output", Path(config.output).expanduser().resolve())
     named = config.checkpoint.startswith("runs:/")
     store = store_of(config.tracking, config.paths, create=False) if named else None
     return load_model(checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"))

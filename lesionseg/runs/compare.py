@@ -32,7 +32,8 @@ def compare(config: CompareConfig) -> int:
     Raises:
         InputError: no such sweep, or none of its runs is finished.
     """
-    check_writable(config.paths)
+    output = Path(config.output).expanduser().resolve()
+    check_writable("output", output)
     store = store_of(config.tracking, config.paths, create=False)
     children = sweep_children(store, config.sweep)
     if not children:
@@ -47,7 +48,6 @@ def compare(config: CompareConfig) -> int:
     unfinished = [_unfinished(child) for child in children if child.info.status != "FINISHED"]
     markdown = _in_markdown(config.sweep, comparison, unfinished)
     print(_on_terminal(comparison, unfinished))
-    output = Path(config.output).expanduser().resolve()
     _write(output, comparison, markdown)
     parent = Run(store, sweep_parent(store, config.sweep))
     for file in sorted(output.glob("comparison.*")):
@@ -95,9 +95,7 @@ def _cases(store: Store, runs: Sequence[Any]) -> pd.DataFrame:
             table["session"] = table["session"].fillna("")
             params = run.data.params
             tables.append(
-                table.assign(
-                    init=params["init"], train_size=int(params["train_size"]), repeat=int(params["repeat"])
-                )
+                table.assign(init=params["init"], train_size=int(params["train_size"]), repeat=int(params["repeat"]))
             )
     return pd.concat(tables, ignore_index=True)
 

@@ -1,7 +1,7 @@
 """How long a sweep will take, from a few steps on this machine."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import torch
@@ -43,6 +43,8 @@ def announce(sources: Sequence[TrainConfig], jobs: Sequence[TrainConfig]) -> Non
 
 def run_seconds(job: TrainConfig) -> float:
     """Seconds that one run takes: measured steps and one measured volume, times how many of each there are."""
+    if job.trainer.threads:
+        torch.set_num_threads(job.trainer.threads)
     plan = make_plan(job, load_cohort(job.dataset))
     cache, spacing, size = cache_of(job.paths), triple(job.task.spacing), triple(job.task.patch_size)
     train = cache.get_all(plan.part(plan.split.train[:2]), spacing)
@@ -59,22 +61,35 @@ def run_seconds(job: TrainConfig) -> float:
     bf16 = choose_precision(job.trainer.precision, job.trainer.accelerator) == "bf16-mixed"
     network: nn.Module = build(job.model.network, nn.Module)
     network = channels_last(network).to(device)
-    began = time.monotonic()
     images = [patches[index]["image"] for index in range(len(patches))]
-    cutting = (time.monotonic() - began) / _STEPS
     batch = torch.stack(images[: job.trainer.batch_size]).to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        network(batch).float().mean().backward()
-        began = time.monotonic()
+    volume = torch.from_numpy(train[0].channels(job.task.channels)).to(device)
+
+    def cut() -> None:
+        for index in range(len(patches)):
+            patches[index]
+
+    def learn() -> None:
         for _ in range(_STEPS):
             network(batch).float().mean().backward()
-        learning = (time.monotonic() - began) / _STEPS
-        began = time.monotonic()
-        image = torch.from_numpy(train[0].channels(job.task.channels)).to(device)
-        sliding_window(network.eval(), image, size, overlap=job.trainer.window_overlap)
-        segmenting = time.monotonic() - began
+
+    def segment() -> None:
+        sliding_window(network, volume, size, overlap=job.trainer.window_overlap)
+
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        cutting, learning = _second_time(cut) / _STEPS, _second_time(learn) / _STEPS
+        network.eval()
+        segmenting = _second_time(segment)
     workers = min(job.trainer.num_workers, max(1, (torch.get_num_threads() or 1)))
     step = learning + cutting if workers == 0 else max(learning + 0.5 * cutting, cutting / workers)
     validations = -(-job.trainer.steps // job.trainer.validate_every)
     volumes = validations * len(plan.part(plan.split.validation)) + 2 * len(plan.part(plan.split.test))
     return _START + job.trainer.steps * step + volumes * segmenting
+
+
+def _second_time(work: Callable[[], None]) -> float:
+    """Seconds that something takes once it has been done before."""
+    work()
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began

@@ -97,9 +97,7 @@ def run_seed(config: TrainConfig) -> int:
     return int(hashlib.sha256(f"{config.seed}/{config.repeat}".encode()).hexdigest()[:8], 16) % 2**31
 
 
-def config_hash(
-    config: TrainConfig, split: Split, studies: Sequence[CachedStudy], weights_digest: str
-) -> str:
+def config_hash(config: TrainConfig, split: Split, studies: Sequence[CachedStudy], weights_digest: str) -> str:
     """What makes a run this run and no other: configuration, split, data and initial weights; hexadecimal.
 
     Left out is what cannot change the result (where things lie, who counts and how), and what stands for

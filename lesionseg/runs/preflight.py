@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -35,7 +36,7 @@ def preflight(jobs: Sequence[TrainConfig]) -> None:
     """
     faults: list[str] = []
     first = jobs[0]
-    _collect(faults, check_writable, first.paths)
+    _collect(faults, check_writable, "paths.outputs", outputs(first.paths))
     if not (faults and first.tracking.uri.startswith("sqlite:")):  # it lies there, and has the same fault
         _collect(faults, check_reachable, first.tracking.uri)
     datasets = {_text(job.dataset): job.dataset for job in jobs}
@@ -61,20 +62,19 @@ def preflight(jobs: Sequence[TrainConfig]) -> None:
     _fill_cache(first.paths, list(studies.values()))
 
 
-def check_writable(paths: PathsSection) -> None:
-    """See that the outputs folder can be made and written to.
+def check_writable(key: str, folder: Path) -> None:
+    """See that a folder, which a configuration key names, can be made and written to.
 
     Raises:
         InputError: it cannot.
     """
-    folder = outputs(paths)
     place = folder
     while not place.exists():
         place = place.parent
     if not place.is_dir():
-        raise InputError(f"paths.outputs={folder}: {place} is a file; choose another folder")
+        raise InputError(f"{key}={folder}: {place} is a file; choose another folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"paths.outputs={folder}: {place} cannot be written to; choose another folder")
+        raise InputError(f"{key}={folder}: {place} cannot be written to; choose another folder")
 
 
 def _audit(job: TrainConfig, cohort: Cohort) -> None:

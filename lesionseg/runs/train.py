@@ -129,6 +129,8 @@ def _accompany(run: Run, this: _Run) -> TrainResult:
     run.end("FINISHED")
     (this.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)  # only now: it would go on from there
     _say(f"{this.title}  test {_in_words(averages)}")
+    if not this.config.sweep:
+        _say(f"Its files are in {this.folder}, and in MLflow as run {run.run_id}.")
     return TrainResult("finished", run.run_id, this.folder, checkpoint)
 
 

@@ -40,6 +40,5 @@ def chart_page(experiment_id: str, sweep: str | None) -> str:
     wanted = f"&searchFilter={quote(f'tags.`{SWEEP_TAG}` = {sweep!r}')}" if sweep else ""
     return (
         f"#/experiments/{experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
-        "&orderByKey=metrics.%60test%2Flesion_f1%60&orderByAsc=false"
-        + wanted
+        "&orderByKey=metrics.%60test%2Flesion_f1%60&orderByAsc=false" + wanted
     )

@@ -118,9 +118,7 @@ def sweep_children(store: Store, sweep: str) -> list[Any]:
     found: list[Any] = []
     token: str | None = None
     while True:
-        page = store.client.search_runs(
-            [store.experiment_id], filter_string=query, max_results=1000, page_token=token
-        )
+        page = store.client.search_runs([store.experiment_id], filter_string=query, max_results=1000, page_token=token)
         found += page
         token = page.token
         if not token:

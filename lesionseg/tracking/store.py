@@ -35,9 +35,7 @@ class Store:
     lock: Path
 
 
-def open_store(
-    uri: str, experiment: str, artifacts: str | None, lock: Path, *, create: bool = True
-) -> Store:
+def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, create: bool = True) -> Store:
     """Open a store, creating database and experiment under a lock: MLflow itself does not survive several
     processes that do so at once.
 

@@ -84,7 +84,6 @@ class PatchDataModule(pl.LightningDataModule):
         """The validation studies, one after the other."""
         return DataLoader(self.validation, batch_size=None, collate_fn=_itself)  # type: ignore[arg-type]
 
-
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Patches go to the device; a study stays on disk, and its windows are brought there one by one."""
         if isinstance(batch, CachedStudy):

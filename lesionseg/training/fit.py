@@ -47,7 +47,8 @@ def fit(
     """Train to the end of the budget, going on from ``folder/last.ckpt`` if there is one.
 
     Returns:
-        The checkpoint with the highest ``monitor`` on validation, ``folder/best.ckpt``: weights and model card.
+        The checkpoint with the highest ``monitor`` on validation, ``folder/best.ckpt``: weights and model card. Where
+        that was never above zero, the last one.
     """
     best = ModelCheckpoint(
         dirpath=folder,
@@ -58,9 +59,7 @@ def fit(
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
-    last = ModelCheckpoint(
-        dirpath=folder, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True
-    )
+    last = ModelCheckpoint(dirpath=folder, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True)
     _quiet()
     with warnings.catch_warnings():
         _ignore_known_warnings()
@@ -80,9 +79,10 @@ def fit(
             default_root_dir=folder,
         )
         resumed = folder / f"{LAST}.ckpt"
-        trainer.fit(
-            module, datamodule=data, ckpt_path=resumed if resumed.exists() else None, weights_only=True
-        )
+        trainer.fit(module, datamodule=data, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
+        if not (best.best_model_score is not None and float(best.best_model_score) > 0):
+            trainer.save_checkpoint(folder / f"{BEST}.ckpt", weights_only=True)
+            say(f"{title}  {monitor} never rose above zero: the last weights are kept, none being the best")
     return folder / f"{BEST}.ckpt"
 
 

@@ -107,9 +107,7 @@ class SegmentationModule(pl.LightningModule):
         """Segment and score one study on the working grid."""
         channels = [parse_channel(name) for name in self.card.inputs]
         image = torch.from_numpy(batch.channels(channels)).to(self.device)
-        probability = sliding_window(
-            self.network, image, self.card.patch_size, overlap=self.window_overlap
-        ).cpu()
+        probability = sliding_window(self.network, image, self.card.patch_size, overlap=self.window_overlap).cpu()
         scores = score_study(
             batch.mask,
             (probability >= self.card.threshold).numpy(),

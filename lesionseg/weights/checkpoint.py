@@ -100,7 +100,7 @@ def load_model(path: Path) -> SourceModel:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly anything for a file that is not its own
         raise InputError(
-            f"checkpoint {path}: is no checkpoint that can be read ({_first_line(error)}); "
+            f"checkpoint {path}: is no checkpoint that can be read ({_reason(error)}); "
             "give the best.ckpt of a run of lesionseg"
         ) from error
     if not isinstance(content, dict) or METADATA_KEY not in content or "state_dict" not in content:
@@ -115,9 +115,7 @@ def load_model(path: Path) -> SourceModel:
             f"checkpoint {path}: was written by another version of lesionseg ({error}); train it again"
         ) from error
     weights = {
-        name.removeprefix(_PREFIX): value
-        for name, value in content["state_dict"].items()
-        if name.startswith(_PREFIX)
+        name.removeprefix(_PREFIX): value for name, value in content["state_dict"].items() if name.startswith(_PREFIX)
     }
     if not weights:
         raise InputError(
@@ -137,5 +135,8 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "weights_only" in text or "Weights only" in text:
+        return "it is none of PyTorch's files, or holds code, which is never run"
+    return (text.splitlines() or [type(error).__name__])[0][:200]

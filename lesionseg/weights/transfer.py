@@ -83,8 +83,7 @@ class TransferReport:
 def from_scratch(network: nn.Module, inputs: Sequence[str]) -> TransferReport:
     """The report of a network that takes nothing over."""
     fresh = tuple(
-        ParameterFate(name, "fresh", value.numel(), 0, "from scratch")
-        for name, value in network.state_dict().items()
+        ParameterFate(name, "fresh", value.numel(), 0, "from scratch") for name, value in network.state_dict().items()
     )
     return TransferReport("", "", "", (), tuple(inputs), fresh, ())
 

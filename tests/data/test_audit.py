@@ -43,9 +43,7 @@ def _image_faults(path: Path) -> tuple[str, ...]:
 
 def _mask_audit(image: Path, mask: Path, label: int | None = None) -> tuple[StudyAudit, tuple[str, ...]]:
     """The audit of a study with a mask, and its faults without what names study and file."""
-    row = audit_study(
-        Study("1", "", {"flair": image}, {"lesion": MaskFile(mask, label)}), None, [FLAIR], "lesion"
-    )
+    row = audit_study(Study("1", "", {"flair": image}, {"lesion": MaskFile(mask, label)}), None, [FLAIR], "lesion")
     where = f"sub-1, mask lesion ({mask}): "
     assert all(fault.startswith(where) for fault in row.faults)
     return row, tuple(fault.removeprefix(where) for fault in row.faults)
@@ -95,9 +93,7 @@ def test_a_file_cut_off_is_found(share: float, ending: str, tmp_path: Path, writ
     assert fault.endswith("it is truncated, damaged or no NIfTI: copy or convert it again from its source")
 
 
-def test_a_file_without_its_last_bytes_or_with_one_changed_is_found(
-    tmp_path: Path, write_scan: Write
-) -> None:
+def test_a_file_without_its_last_bytes_or_with_one_changed_is_found(tmp_path: Path, write_scan: Write) -> None:
     path = write_scan(tmp_path / "a.nii.gz")
     content = path.read_bytes()
     path.write_bytes(content[:-4])  # every voxel is there, the checksum is not complete
@@ -123,9 +119,7 @@ def test_an_image_that_is_not_3d(tmp_path: Path, write_scan: Write) -> None:
     assert _image_faults(write_scan(tmp_path / "4d.nii", np.ones((8, 8, 8, 2)))) == (
         f"it is 4D, of shape (8, 8, 8, 2), {mend}",
     )
-    assert _image_faults(write_scan(tmp_path / "2d.nii", np.ones((8, 8)))) == (
-        f"it is 2D, of shape (8, 8), {mend}",
-    )
+    assert _image_faults(write_scan(tmp_path / "2d.nii", np.ones((8, 8)))) == (f"it is 2D, of shape (8, 8), {mend}",)
 
 
 def test_voxels_that_are_no_grey_values(tmp_path: Path, write_scan: Write) -> None:
@@ -152,9 +146,7 @@ def test_voxels_that_are_no_numbers(tmp_path: Path, write_scan: Write) -> None:
     voxels[5, 5, 5:7] = np.nan
     voxels[0, 0, 0] = np.inf
     path = write_scan(tmp_path / "a.nii", voxels)
-    assert _image_faults(path) == (
-        "3 voxels are NaN or infinite; set them to the background and save the image again",
-    )
+    assert _image_faults(path) == ("3 voxels are NaN or infinite; set them to the background and save the image again",)
     (image,) = audit_study(Study("1", "", {"flair": path}), None, [FLAIR], None).images
     assert image.maximum == 100 + 12**3 - 1
     all_nan = write_scan(tmp_path / "b.nii", np.full((20, 20, 20), np.nan, dtype=np.float32))
@@ -247,9 +239,7 @@ def test_a_mask_may_share_the_grid_of_any_image_of_its_session(
         (list(range(9)), "0, 1, 2, 3, 4, ... (9 values)"),
     ],
 )
-def test_a_mask_of_several_values(
-    values: list[float], listed: str, tmp_path: Path, write_scan: Write
-) -> None:
+def test_a_mask_of_several_values(values: list[float], listed: str, tmp_path: Path, write_scan: Write) -> None:
     voxels = np.zeros((20, 20, 20), dtype=np.float32)
     voxels[0, 0, : len(values)] = values
     _, faults = _mask_audit(write_scan(tmp_path / "a.nii"), write_scan(tmp_path / "m.nii", voxels))
@@ -266,9 +256,7 @@ def test_a_mask_without_background(tmp_path: Path, write_scan: Write) -> None:
 
 
 def test_any_one_value_is_binary(tmp_path: Path, write_scan: Write, write_mask: Write) -> None:
-    row, faults = _mask_audit(
-        write_scan(tmp_path / "a.nii"), write_mask(tmp_path / "m.nii", (5, 5, 5), value=255)
-    )
+    row, faults = _mask_audit(write_scan(tmp_path / "a.nii"), write_mask(tmp_path / "m.nii", (5, 5, 5), value=255))
     assert faults == ()
     assert row.mask is not None
     assert row.mask.lesion_count == 1
@@ -344,9 +332,7 @@ def _two_sessions(root: Path, write_scan: Write, write_mask: Write) -> Cohort:
 
     def study(subject: str, session: str, *masks: str, **more: Any) -> Study:
         name = f"{subject}{session}"
-        drawn = {
-            mask: MaskFile(write_mask(root / f"{name}_{mask}.nii", (5, 5, 5), (9, 9, 9))) for mask in masks
-        }
+        drawn = {mask: MaskFile(write_mask(root / f"{name}_{mask}.nii", (5, 5, 5), (9, 9, 9))) for mask in masks}
         return Study(subject, session, {"flair": write_scan(root / f"{name}.nii.gz")}, drawn, **more)
 
     return Cohort(
@@ -393,9 +379,7 @@ def test_a_prior_without_the_contrast(tmp_path: Path, write_scan: Write) -> None
     )
 
 
-def test_a_study_that_lacks_something_is_at_fault_when_asked_for_by_itself(
-    tmp_path: Path, write_scan: Write
-) -> None:
+def test_a_study_that_lacks_something_is_at_fault_when_asked_for_by_itself(tmp_path: Path, write_scan: Write) -> None:
     study = Study("1", "", {"t1": write_scan(tmp_path / "a.nii")})
     assert audit_study(study, None, [FLAIR, PRIOR], "lesion").faults == (
         "sub-1: no contrast 'flair'",
@@ -433,9 +417,7 @@ def test_a_cohort_no_study_of_which_can_be_used(
 
 def test_a_cohort_of_single_sessions_and_an_empty_one(tmp_path: Path, write_scan: Write) -> None:
     image = write_scan(tmp_path / "a.nii")
-    (fault,) = _audit(
-        Cohort("toy", tmp_path, (Study("1", "1", {"flair": image}),)), "prior.flair", target=None
-    ).faults
+    (fault,) = _audit(Cohort("toy", tmp_path, (Study("1", "1", {"flair": image}),)), "prior.flair", target=None).faults
     assert "no subject has two sessions, so that no study has one before it. Choose another task" in fault
     assert _audit(Cohort("toy", tmp_path, ()), "flair").faults == (
         f"toy: no study in {tmp_path}; check the dataset's root and its list of subjects",
@@ -476,17 +458,13 @@ def test_a_copy_of_a_scan_under_another_name_is_found(tmp_path: Path, write_scan
 def test_progress_counts_the_studies_read(tmp_path: Path, write_scan: Write, write_mask: Write) -> None:
     calls: list[tuple[int, int]] = []
     cohort = _two_sessions(tmp_path, write_scan, write_mask)
-    audit(
-        cohort, [parse_channel("flair")], "lesion", progress=lambda done, total: calls.append((done, total))
-    )
+    audit(cohort, [parse_channel("flair")], "lesion", progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_json_has_none_for_what_is_undefined(tmp_path: Path, write_scan: Write, write_mask: Write) -> None:
     mask = MaskFile(write_mask(tmp_path / "m.nii"))
-    cohort = Cohort(
-        "toy", tmp_path, (Study("1", "", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": mask}),)
-    )
+    cohort = Cohort("toy", tmp_path, (Study("1", "", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": mask}),))
     content = json.loads(json.dumps(_audit(cohort, "flair").to_json(), allow_nan=False))
     assert (content["cohort"], content["sources"], content["target"]) == ("toy", ["flair"], "lesion")
     assert content["root"] == str(tmp_path)
@@ -521,9 +499,7 @@ def test_the_table_has_a_row_for_each_study_and_fits_the_screen(
     assert lines[4].split() == ["sub-a_ses-1", "20×20×20", "1×1×1", "RAS", "22", "100…999", "2", "0.02", "8.0", "8.0"]
     assert len(lines) == 3 + 1 + 3 + 1
 
-    long = Study(
-        "x" * 120, "1", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": MaskFile(tmp_path / "gone.nii")}
-    )
+    long = Study("x" * 120, "1", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": MaskFile(tmp_path / "gone.nii")})
     table = _audit(Cohort("toy", tmp_path, (long,)), "flair").table()
     assert max(map(len, table.splitlines())) == 110
     assert "…xxx" in table
@@ -547,10 +523,7 @@ def test_counts_agree_with_those_the_semireal_cohort_tells() -> None:
     )
     assert (len(cohort.subjects), len(cohort.studies)) == (28, 42)
     with (root / "sessions.tsv").open() as file:
-        told = {
-            f"{row['participant_id']}_{row['session_id']}": row
-            for row in csv.DictReader(file, delimiter="\t")
-        }
+        told = {f"{row['participant_id']}_{row['session_id']}": row for row in csv.DictReader(file, delimiter="\t")}
     few = Cohort("ms", root, tuple(study for study in cohort.studies if study.subject in ("02", "05", "29")))
     result = _audit(few, "flair")
     assert result.faults == ()

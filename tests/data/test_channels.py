@@ -18,9 +18,7 @@ def test_a_channel_is_read_and_written_alike(text: str, channel: Channel) -> Non
     assert parse_channel(str(channel)) == channel
 
 
-@pytest.mark.parametrize(
-    "text", ["", "t1-t2", "a - b - c", "prior.", "next.flair", "flair -", "1t", "prior.prior.t1"]
-)
+@pytest.mark.parametrize("text", ["", "t1-t2", "a - b - c", "prior.", "next.flair", "flair -", "1t", "prior.prior.t1"])
 def test_what_is_no_channel_is_refused_with_the_forms_that_are(text: str) -> None:
     with pytest.raises(ValueError, match="is no input channel: write a contrast") as caught:
         parse_channel(text)

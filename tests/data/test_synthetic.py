@@ -47,8 +47,7 @@ class Files:
 def make(root: Path, subjects: int, pathology: Pathology = "ms", seed: int = 4, **others: Any) -> None:
     make_cohort(
         root,
-        **{"subjects": subjects, "seed": seed, "pathology": pathology, "shape": SHAPE, "spacing": SPACING}
-        | others,
+        **{"subjects": subjects, "seed": seed, "pathology": pathology, "shape": SHAPE, "spacing": SPACING} | others,
     )
 
 
@@ -95,9 +94,7 @@ def test_layout_types_and_background(root: Path, cohort: list[Files]) -> None:
     assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
     assert (image.get_data_dtype(), mask.get_data_dtype()) == (np.int16, np.uint8)
     brain = cohort[2].image(1) > 0
-    assert all(
-        np.array_equal(cohort[2].image(n, contrast) > 0, brain) for n in (1, 2) for contrast in contrasts
-    )
+    assert all(np.array_equal(cohort[2].image(n, contrast) > 0, brain) for n in (1, 2) for contrast in contrasts)
     assert 0.35 < brain.mean() < 0.6
     assert not brain[0].any()
     assert not brain[..., -1].any()
@@ -153,9 +150,7 @@ def test_killed_while_writing_leaves_no_half_subject(tmp_path: Path, monkeypatch
 
 def test_other_settings_are_never_mixed_into_a_cohort(root: Path) -> None:
     before = digests(root)
-    with pytest.raises(
-        InputError, match=r"already holds another dataset.*'seed': 4.*'seed': 5.*delete the folder"
-    ):
+    with pytest.raises(InputError, match=r"already holds another dataset.*'seed': 4.*'seed': 5.*delete the folder"):
         make(root, SUBJECTS, seed=5)
     assert digests(root) == before
 

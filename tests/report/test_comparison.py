@@ -97,8 +97,7 @@ def test_studies_without_reference_lesion_are_apart():
         [
             grid(VALUES),
             pd.DataFrame(
-                row(arm, 5, repeat, "sub-9", nan, **empty)
-                | {"false_positives": count, "false_positive_volume_ml": 0.5}
+                row(arm, 5, repeat, "sub-9", nan, **empty) | {"false_positives": count, "false_positive_volume_ml": 0.5}
                 for arm, counts in (("scratch", (4, 2)), ("pretrained", (1, 0)))
                 for repeat, count in enumerate(counts)
             ),
@@ -109,9 +108,7 @@ def test_studies_without_reference_lesion_are_apart():
     for score in SCORES:
         assert results.mean("scratch", 5, score).mean == pytest.approx((0.3 + 0.4 + 0.4) / 3)
         assert results.mean("scratch", 5, score).n_undefined == 1
-        assert (
-            results.difference(5, score).note == compare(grid(VALUES), ARMS).results.difference(5, score).note
-        )
+        assert results.difference(5, score).note == compare(grid(VALUES), ARMS).results.difference(5, score).note
     scratch, pretrained = results.without_lesions
     assert (scratch.arm, scratch.n_studies, scratch.false_positives, scratch.marked) == (
         "scratch",
@@ -141,9 +138,7 @@ def test_a_run_that_never_finished_is_named_and_the_rest_is_compared():
 def test_a_study_that_a_run_lacks_is_named_and_its_patient_left_out_of_the_difference():
     cases = grid(VALUES).query("not (init == 'pretrained' and repeat == 1 and subject == 'sub-2')")
     comparison = compare(cases, ARMS)
-    assert comparison.missing == (
-        "pretrained, train_size 5, repeat 1 lacks 1 of 3 test studies: sub-2 ses-1",
-    )
+    assert comparison.missing == ("pretrained, train_size 5, repeat 1 lacks 1 of 3 test studies: sub-2 ses-1",)
     found = comparison.results.difference(5, "dice")
     assert found.n_patients == 2
     assert "1 of 3 patients lack a repeat" in found.note
@@ -181,9 +176,7 @@ def test_the_order_of_rows_does_not_matter():
 
 
 def test_a_cohort_without_sessions_and_numbers_read_as_text_will_do():
-    cases = grid(VALUES).assign(
-        session=nan, train_size="5", repeat=lambda table: table["repeat"].astype(float)
-    )
+    cases = grid(VALUES).assign(session=nan, train_size="5", repeat=lambda table: table["repeat"].astype(float))
     assert compare(cases, ARMS).results.mean("scratch", 5, "dice").n_patients == 3
 
 
@@ -208,9 +201,7 @@ def test_the_answer_in_words():
 def test_the_answer_says_where_the_arms_cannot_be_told_apart():
     same = compare(grid(dict.fromkeys(ARMS, VALUES["scratch"])), ARMS)
     assert same.answer[0].count("(difference 0 points, 95 % interval 0 to 0, p = 1.000)") == 1
-    assert (
-        same.answer[1] == "Every one of these intervals includes zero: these runs do not tell the arms apart."
-    )
+    assert same.answer[1] == "Every one of these intervals includes zero: these runs do not tell the arms apart."
     assert "An interval that includes zero does not say that the arms are equal." in same.caveats
     assert len(same.answer) == 2
 
@@ -242,18 +233,14 @@ def test_the_caveats_say_what_the_numbers_rest_on():
 
 def test_an_arm_that_finds_nothing_is_named_first():
     comparison = compare(grid(VALUES | {"scratch": [[0.0, 0.01, 0.0]] * 2}), ARMS)
-    assert comparison.caveats[0].startswith(
-        "scratch finds nothing with 5 training studies (sensitivity 0.00)"
-    )
+    assert comparison.caveats[0].startswith("scratch finds nothing with 5 training studies (sensitivity 0.00)")
     assert not any("finds nothing" in caveat for caveat in compare(grid(VALUES), ARMS).caveats)
 
 
 def test_runs_scored_against_different_references_are_noticed():
     cases = grid(VALUES)
     cases.loc[0, "n_reference"] = 5
-    assert any(
-        "differs between runs in 1 of 3 test studies" in caveat for caveat in compare(cases, ARMS).caveats
-    )
+    assert any("differs between runs in 1 of 3 test studies" in caveat for caveat in compare(cases, ARMS).caveats)
 
 
 @pytest.mark.parametrize(

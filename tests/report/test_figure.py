@@ -58,9 +58,7 @@ def test_what_is_drawn_is_what_was_measured():
             drawn = lines[f"{arm} mean"]
             np.testing.assert_allclose(drawn.get_ydata(orig=False), np.add(means, shift))
             np.testing.assert_allclose(drawn.get_xdata(orig=False), SIZES, rtol=0.05)
-            np.testing.assert_allclose(
-                lines[f"{arm} repeat 2"].get_ydata(orig=False), np.add(means, shift + 0.01)
-            )
+            np.testing.assert_allclose(lines[f"{arm} repeat 2"].get_ydata(orig=False), np.add(means, shift + 0.01))
         ends = [segment[:, 1] for bars in axes.collections for segment in bars.get_segments()]
         np.testing.assert_allclose([high - low for low, high in ends], 0.06)
 
@@ -84,9 +82,7 @@ def test_names_and_error_bars_do_not_cover_each_other():
         first, second = (text.get_window_extent() for text in axes.texts)
         assert not first.overlaps(second)
         assert max(first.x1, second.x1) <= figure.bbox.x1
-        starts = [
-            line.get_xdata(orig=False)[0] for gid, line in lines_of(axes).items() if gid.endswith("mean")
-        ]
+        starts = [line.get_xdata(orig=False)[0] for gid, line in lines_of(axes).items() if gid.endswith("mean")]
         assert starts[0] != starts[1]
 
 

@@ -34,9 +34,7 @@ RESULTS = Results(
         ArmMean("pretrained", 5, SENSITIVITY, 0.551, nan, 12, 1, REPEATS),
     ),
     differences=(
-        SizeDifference(
-            5, SENSITIVITY, PairedDifference(0.057, 0.02, 9.5, 2.85, 0.0004, -0.001, 0.1, 12, 2, "Why.")
-        ),
+        SizeDifference(5, SENSITIVITY, PairedDifference(0.057, 0.02, 9.5, 2.85, 0.0004, -0.001, 0.1, 12, 2, "Why.")),
     ),
     without_lesions=(WithoutLesions("scratch", 5, 1, 2.5, 0.1234, 1.0),),
     missing=(),

@@ -46,9 +46,7 @@ def test_fit_data_ends_with_0_and_its_numbers(tmp_path: Path, capsys: pytest.Cap
     assert [path.name for path in output.parent.iterdir()] == ["check.json"]
 
 
-def test_a_fault_ends_with_2_and_is_told_and_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_ends_with_2_and_is_told_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cohort = Cohort("toy", tmp_path, (_study(tmp_path, "1", 1), _study(tmp_path, "2", 1)))
     (tmp_path / "2_mask.nii.gz").unlink()
     output = tmp_path / "check.json"
@@ -64,14 +62,10 @@ def test_a_fault_ends_with_2_and_is_told_and_written(
     assert json.loads(output.read_text())["faults"] == [fault]
 
 
-def test_a_cohort_of_no_use_ends_with_2_and_no_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cohort_of_no_use_ends_with_2_and_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cohort = Cohort("toy", tmp_path, (_study(tmp_path, "1", None),))
     assert check(cohort, CHANNELS, "lesion", output=None) == 2
     printed = capsys.readouterr().out
     assert printed.startswith("Left out:\n  1. no mask for the target 'lesion' (1): sub-1\n")
     assert "no study has a mask for the target 'lesion' (targets found: none)" in printed
-    assert printed.endswith(
-        "toy: 0 studies of 0 subjects, 0 lesions, median volume undefined, 1 left out, 1 fault\n"
-    )
+    assert printed.endswith("toy: 0 studies of 0 subjects, 0 lesions, median volume undefined, 1 left out, 1 fault\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lesionseg.config.schema import PathsSection, TrainConfig
+from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
 from lesionseg.runs import preflight as preflight_module
 from lesionseg.runs.estimate import announce
@@ -66,15 +66,15 @@ def test_a_loss_must_be_one_number(configure: Configure) -> None:
 
 
 def test_an_outputs_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_writable(PathsSection(outputs=str(tmp_path / "new" / "er")))
+    check_writable("paths.outputs", tmp_path / "new" / "er")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(InputError) as caught:
-        check_writable(PathsSection(outputs=str(tmp_path / "file" / "below")))
+        check_writable("paths.outputs", tmp_path / "file" / "below")
     assert str(caught.value) == (
         f"paths.outputs={tmp_path}/file/below: {tmp_path}/file is a file; choose another folder"
     )
     monkeypatch.setattr("os.access", lambda path, mode: False)  # whoever runs this may be root
     with pytest.raises(InputError) as caught:
-        check_writable(PathsSection(outputs=str(tmp_path / "new")))
+        check_writable("paths.outputs", tmp_path / "new")
     assert str(caught.value) == f"paths.outputs={tmp_path}/new: {tmp_path} cannot be written to; choose another folder"

@@ -83,14 +83,10 @@ def test_a_repeat_that_never_ran_costs_no_patient():
     assert "1 of 3 repeats have no difference" in found.note
 
 
-@pytest.mark.parametrize(
-    "table", [np.empty((0, 3)), np.full((4, 2), nan), [[0.5, 0.6, 0.7]], np.empty((3, 0))]
-)
+@pytest.mark.parametrize("table", [np.empty((0, 3)), np.full((4, 2), nan), [[0.5, 0.6, 0.7]], np.empty((3, 0))])
 def test_too_few_patients_is_nan_with_a_note(table):
     found = crossed_difference(table)
-    assert all(
-        isnan(value) for value in (found.standard_error, found.df, found.t, found.p, found.low, found.high)
-    )
+    assert all(isnan(value) for value in (found.standard_error, found.df, found.t, found.p, found.low, found.high))
     assert "Fewer than two patients" in found.note
     assert found.n_patients < 2
 
@@ -125,9 +121,7 @@ FINITE = st.floats(-1, 1, allow_subnormal=False).map(lambda value: round(value, 
 @given(arrays(np.float64, st.tuples(st.integers(2, 6), st.integers(1, 4)), elements=FINITE), st.randoms())
 def test_changing_arms_changes_the_sign_and_order_does_not_matter(table, random):
     found, other = crossed_difference(table), crossed_difference(-table)
-    np.testing.assert_allclose(
-        [found.mean, found.t, found.low], [-other.mean, -other.t, -other.high], atol=1e-9
-    )
+    np.testing.assert_allclose([found.mean, found.t, found.low], [-other.mean, -other.t, -other.high], atol=1e-9)
     np.testing.assert_allclose([found.p, found.standard_error], [other.p, other.standard_error])
     rows, columns = list(range(table.shape[0])), list(range(table.shape[1]))
     random.shuffle(rows)
@@ -155,10 +149,7 @@ def test_under_the_null_about_one_in_twenty_is_significant(patient, training, re
 def test_a_true_difference_is_found():
     random = np.random.default_rng(1)
     table = (
-        0.5
-        + 0.3 * random.normal(size=(15, 1))
-        + 0.1 * random.normal(size=(1, 3))
-        + 0.2 * random.normal(size=(15, 3))
+        0.5 + 0.3 * random.normal(size=(15, 1)) + 0.1 * random.normal(size=(1, 3)) + 0.2 * random.normal(size=(15, 3))
     )
     found = crossed_difference(table)
     assert found.p < 0.01

@@ -27,9 +27,7 @@ def assemble(name: str, root: Path, studies: Iterable[Study], faults: Sequence[s
             one name, sessions without an order, an image used twice, a subject in two splits, an unknown
             split.
     """
-    ordered = sorted(
-        studies, key=lambda s: (natural_key(s.subject), s.subject, natural_key(s.session), s.session)
-    )
+    ordered = sorted(studies, key=lambda s: (natural_key(s.subject), s.subject, natural_key(s.session), s.session))
     found = [*faults, *_label_faults(ordered), *_order_faults(ordered), *_image_faults(ordered)]
     found += _split_faults(ordered)
     if found:
@@ -92,10 +90,7 @@ def _split_faults(studies: Sequence[Study]) -> Iterator[str]:
             splits[study.subject].add(study.split)
     for subject, found in splits.items():
         for split in sorted(found - set(SPLITS)):
-            yield (
-                f"sub-{subject}: split {split!r} is unknown; write one of {', '.join(SPLITS)}, or leave it "
-                "empty"
-            )
+            yield (f"sub-{subject}: split {split!r} is unknown; write one of {', '.join(SPLITS)}, or leave it empty")
         if len(found) > 1:
             yield (
                 f"sub-{subject} is in the splits {' and '.join(sorted(found))}; all sessions of a subject "

@@ -29,8 +29,7 @@ def read_participants(root: Path) -> Mapping[str, Participant]:
     table = read_table(path)
     if "participant_id" not in table.columns:
         raise InputError(
-            f"{path} has no column participant_id (found: {', '.join(table.columns)}); add it, or remove the "
-            "file"
+            f"{path} has no column participant_id (found: {', '.join(table.columns)}); add it, or remove the file"
         )
     participants: dict[str, Participant] = {}
     faults: list[str] = []

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 BIDS_LABEL = r"[A-Za-z0-9]+"
 ANYTHING = r".+?"
 
-_TOKEN = re.compile(
-    r"\{(?P<field>[^{}]*)\}|(?P<nifti>\.nii\*$)|(?P<mark>\*+|[\[\]{}])|(?P<text>[^\[\]{}*.]+|\.)"
-)
+_TOKEN = re.compile(r"\{(?P<field>[^{}]*)\}|(?P<nifti>\.nii\*$)|(?P<mark>\*+|[\[\]{}])|(?P<text>[^\[\]{}*.]+|\.)")
 _FIELDS = ("subject", "session")
 
 
@@ -96,9 +94,7 @@ def _regex_of_mark(mark: str, optional: bool) -> str:
     if mark == "]" and optional:
         return ")?"
     reasons = {"[": "a '[' stands inside another", "]": "a ']' has no '[' before it"}
-    raise ValueError(
-        reasons.get(mark, f"{mark!r} is not understood ('*' stays within one folder or file name)")
-    )
+    raise ValueError(reasons.get(mark, f"{mark!r} is not understood ('*' stays within one folder or file name)"))
 
 
 def _values(fit: re.Match[str], field: str) -> list[str]:

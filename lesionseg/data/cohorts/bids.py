@@ -55,9 +55,7 @@ def read_bids(
     faults += mask_faults
     studies = dict.fromkeys(labels for found in found_images.values() for labels in found)
     if not studies:
-        raise InputError(
-            [*(f"{name}: {fault}" for fault in faults), _nothing_found(name, root, files, images)]
-        )
+        raise InputError([*(f"{name}: {fault}" for fault in faults), _nothing_found(name, root, files, images)])
     faults += _masks_without_image(root, found_masks, studies)
     participants: Mapping[str, Participant] = {}
     try:
@@ -65,9 +63,7 @@ def read_bids(
     except InputError as error:
         faults += error.faults
     _warn_of_subjects_without_image(files, studies)
-    return assemble(
-        name, root, (_study(root, who, found_images, found_masks, participants) for who in studies), faults
-    )
+    return assemble(name, root, (_study(root, who, found_images, found_masks, participants) for who in studies), faults)
 
 
 def _parse_all(
@@ -121,9 +117,7 @@ def _find(root: Path, files: Sequence[str], patterns_of: Patterns) -> tuple[Foun
     return found, faults
 
 
-def _fitting(
-    files: Sequence[str], pattern: Pattern
-) -> tuple[Mapping[Labels, Sequence[str]], Mapping[str, str]]:
+def _fitting(files: Sequence[str], pattern: Pattern) -> tuple[Mapping[Labels, Sequence[str]], Mapping[str, str]]:
     """Every file a pattern fits, by study, and what is wrong with those whose labels disagree."""
     fitting: dict[Labels, list[str]] = defaultdict(list)
     contradictions: dict[str, str] = {}
@@ -176,9 +170,7 @@ def _warn_of_subjects_without_image(files: Sequence[str], studies: Mapping[Label
         )
 
 
-def _study(
-    root: Path, who: Labels, images: Found, masks: Found, participants: Mapping[str, Participant]
-) -> Study:
+def _study(root: Path, who: Labels, images: Found, masks: Found, participants: Mapping[str, Participant]) -> Study:
     participant = participants.get(who.subject, Participant(None, None))
     return Study(
         who.subject,

@@ -133,7 +133,5 @@ def _row_faults(study: Study, columns: _Columns) -> list[str]:
         if not path.is_file()
     ]
     if study.masks and not study.images:
-        faults.append(
-            f"{study.name} has a mask ({', '.join(study.masks)}) but no image; add the image's path"
-        )
+        faults.append(f"{study.name} has a mask ({', '.join(study.masks)}) but no image; add the image's path")
     return faults

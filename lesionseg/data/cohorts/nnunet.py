@@ -115,18 +115,14 @@ def _channels(description: Description, images: Mapping[str, str]) -> dict[str, 
     """Contrast to the number of its channel, for the channels the dataset has."""
     numbers = {channel.casefold(): number for channel, number in description.channels.items()}
     return {
-        contrast: numbers[channel.casefold()]
-        for contrast, channel in images.items()
-        if channel.casefold() in numbers
+        contrast: numbers[channel.casefold()] for contrast, channel in images.items() if channel.casefold() in numbers
     }
 
 
 def _label_names(description: Description, masks: Mapping[str, str]) -> dict[str, str]:
     """Target to its label as ``dataset.json`` spells it, for the labels the dataset has."""
     spelled = {label.casefold(): label for label in description.labels}
-    return {
-        target: spelled[label.casefold()] for target, label in masks.items() if label.casefold() in spelled
-    }
+    return {target: spelled[label.casefold()] for target, label in masks.items() if label.casefold() in spelled}
 
 
 def _values(description: Description, masks: Mapping[str, str]) -> dict[str, int]:
@@ -149,11 +145,7 @@ def _image_files(root: Path, description: Description) -> dict[str, dict[int, Pa
 def _label_files(root: Path, description: Description) -> dict[str, Path]:
     """Case to its mask."""
     ending = description.ending
-    return {
-        path.name.removesuffix(ending): path
-        for path in _files(root / "labelsTr")
-        if path.name.endswith(ending)
-    }
+    return {path.name.removesuffix(ending): path for path in _files(root / "labelsTr") if path.name.endswith(ending)}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -21,12 +21,9 @@ def select_subjects(cohort: Cohort, subjects: Collection[str] | None) -> Cohort:
     known = ", ".join(cohort.subjects[:10]) + (", ..." if len(cohort.subjects) > 10 else "")
     if unknown:
         raise InputError(
-            f"{cohort.name}: subject {subject!r} of the list 'subjects' is not in the cohort; its subjects: "
-            f"{known}"
+            f"{cohort.name}: subject {subject!r} of the list 'subjects' is not in the cohort; its subjects: {known}"
             for subject in unknown
         )
     if not wanted:
-        raise InputError(
-            f"{cohort.name}: the list 'subjects' is empty; name some of {known}, or write null for all"
-        )
+        raise InputError(f"{cohort.name}: the list 'subjects' is empty; name some of {known}, or write null for all")
     return replace(cohort, studies=tuple(study for study in cohort.studies if study.subject in wanted))

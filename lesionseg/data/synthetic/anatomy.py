@@ -39,9 +39,7 @@ def draw_anatomy(rng: np.random.Generator, grid: Grid) -> Anatomy:
 
     pial = np.minimum(_sulci(rng, grid, depth, size), _fissure(x, y, z, size))
     side, dilation = np.abs(x), rng.lognormal(0, 0.2)
-    lateral = _ellipsoid(
-        (side - 0.12 + 0.13 * y, y, z - 0.12 + 0.5 * y**2), (0.055 * dilation, 0.42, 0.11), size
-    )
+    lateral = _ellipsoid((side - 0.12 + 0.13 * y, y, z - 0.12 + 0.5 * y**2), (0.055 * dilation, 0.42, 0.11), size)
     third = _ellipsoid((x, y + 0.03, z + 0.08), (0.025 * dilation, 0.16, 0.12), size)
     thalamus = _ellipsoid((side - 0.15, y + 0.14, z + 0.08), (0.10, 0.17, 0.13), size)
     striatum = _ellipsoid((side - 0.34 + 0.2 * y, y - 0.12, z + 0.04), (0.08, 0.26, 0.19), size)

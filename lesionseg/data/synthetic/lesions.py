@@ -36,9 +36,7 @@ class LesionKind:
     irregularity_mm: float
 
 
-MS = LesionKind(
-    {"periventricular": 0.45, "juxtacortical": 0.2, "deep": 0.35}, 7.0, 1.8, (4.0, 6000.0), (1.1, 2.1), 2.0
-)
+MS = LesionKind({"periventricular": 0.45, "juxtacortical": 0.2, "deep": 0.35}, 7.0, 1.8, (4.0, 6000.0), (1.1, 2.1), 2.0)
 INFARCT = LesionKind({"cortical": 0.6, "deep": 0.4}, 2500.0, 1.2, (300.0, 20000.0), (1.3, 2.6), 5.0)
 
 
@@ -87,10 +85,7 @@ def place_lesions(
         for _ in range(_TRIES):
             lesion = _draw_lesion(rng, grid, zones, kind, largest, session)
             found = _lay(lesion, grid, anatomy.csf, roughness)
-            if (
-                found
-                and not (taken[found.where] & ndimage.binary_dilation(found.mask, _ALL_NEIGHBOURS)).any()
-            ):
+            if found and not (taken[found.where] & ndimage.binary_dilation(found.mask, _ALL_NEIGHBOURS)).any():
                 taken[found.where] |= found.mask
                 placed.append(found)
                 break

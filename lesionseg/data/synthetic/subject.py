@@ -109,14 +109,10 @@ def _lesion_contrasts(lesions: Sequence[PlacedLesion], contrast: Contrast, sessi
     if contrast == "FLAIR":
         return [one.lesion.flair for one in lesions]
     post = contrast == "ce-gadolinium_T1w"
-    return [
-        one.lesion.flair if post and session in one.lesion.enhancing else one.lesion.t1 for one in lesions
-    ]
+    return [one.lesion.flair if post and session in one.lesion.enhancing else one.lesion.t1 for one in lesions]
 
 
-def _masks(
-    grid: Grid, lesions: Sequence[PlacedLesion], pathology: Pathology, session: int
-) -> dict[str, Mask]:
+def _masks(grid: Grid, lesions: Sequence[PlacedLesion], pathology: Pathology, session: int) -> dict[str, Mask]:
     """The session's masks by label; all of them also where one is empty."""
     masks = {"lesion": lesion_mask(grid, lesions)}
     if pathology == "ms":

@@ -83,9 +83,7 @@ def test_a_star_stays_within_one_folder_and_a_dot_is_a_dot() -> None:
         ("{subject.nii", "'{' is not understood ('*' stays within one folder or file name)"),
     ],
 )
-def test_a_pattern_that_cannot_be_read_is_a_fault(
-    pattern: str, reason: str, tmp_path: Path, faults_of: Faults
-) -> None:
+def test_a_pattern_that_cannot_be_read_is_a_fault(pattern: str, reason: str, tmp_path: Path, faults_of: Faults) -> None:
     expected = f"toy: masks.lesion: the pattern {pattern!r} cannot be read: {reason}"
     assert faults_of(_read, tmp_path, masks={"lesion": [pattern]}) == (expected,)
 
@@ -150,9 +148,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 
 def test_site_and_split_come_from_the_participants(tmp_path: Path) -> None:
     _touch(tmp_path, *(f"sub-{n}/ses-{s}/anat/sub-{n}_ses-{s}_FLAIR.nii" for n in "123" for s in "12"))
-    (tmp_path / "participants.tsv").write_text(
-        "participant_id\tsite\tsplit\nsub-1\tA\ttest\nsub-2\tn/a\tn/a\n"
-    )
+    (tmp_path / "participants.tsv").write_text("participant_id\tsite\tsplit\nsub-1\tA\ttest\nsub-2\tn/a\tn/a\n")
     assert [(study.name, study.site, study.split) for study in _read(tmp_path).studies] == [
         ("sub-1_ses-1", "A", "test"),
         ("sub-1_ses-2", "A", "test"),
@@ -225,9 +221,7 @@ def test_two_raters_for_one_mask_are_a_fault(tmp_path: Path, faults_of: Faults) 
 
 def test_one_image_cannot_be_two_contrasts(tmp_path: Path, faults_of: Faults) -> None:
     _touch(tmp_path, "sub-1/anat/sub-1_ce-gadolinium_T1w.nii")
-    (fault,) = faults_of(
-        _read, tmp_path, images={"t1": [f"{STUDY}*_T1w.nii"], "t1_post": [f"{STUDY}_ce-*_T1w.nii"]}
-    )
+    (fault,) = faults_of(_read, tmp_path, images={"t1": [f"{STUDY}*_T1w.nii"], "t1_post": [f"{STUDY}_ce-*_T1w.nii"]})
     assert fault == (
         f"toy: {tmp_path}/sub-1/anat/sub-1_ce-gadolinium_T1w.nii is used twice, as sub-1, t1 and as sub-1, "
         "t1_post; one image is one contrast of one study: make the pattern, column or channel of one of them "
@@ -242,9 +236,7 @@ def test_sessions_without_an_order_are_a_fault(tmp_path: Path, faults_of: Faults
     )
 
 
-def test_a_root_without_study_says_what_was_looked_for_and_what_is_there(
-    tmp_path: Path, faults_of: Faults
-) -> None:
+def test_a_root_without_study_says_what_was_looked_for_and_what_is_there(tmp_path: Path, faults_of: Faults) -> None:
     _touch(tmp_path, "patient1/flair.nii.gz", "README")
     assert faults_of(_read, tmp_path, images={"flair": IMAGES["flair"]}) == (
         f"toy: no study found in {tmp_path}. Looked for flair: {STUDY}_FLAIR.nii*. Files there (2), for "
@@ -259,9 +251,7 @@ def test_an_empty_root_a_missing_root_a_file(tmp_path: Path, faults_of: Faults) 
     assert "Files there (0), for example: nothing at all." in empty
     mend = "set the dataset's root to the BIDS folder"
     assert faults_of(_read, tmp_path / "gone") == (f"toy: the root {tmp_path}/gone does not exist; {mend}",)
-    assert faults_of(_read, tmp_path / "file") == (
-        f"toy: the root {tmp_path}/file is a file, not a folder; {mend}",
-    )
+    assert faults_of(_read, tmp_path / "file") == (f"toy: the root {tmp_path}/file is a file, not a folder; {mend}",)
 
 
 def test_no_image_pattern_is_a_fault(tmp_path: Path, faults_of: Faults) -> None:
@@ -270,9 +260,7 @@ def test_no_image_pattern_is_a_fault(tmp_path: Path, faults_of: Faults) -> None:
     assert faults_of(_read, tmp_path, images={"flair": []}) == (expected,)
 
 
-def test_a_subject_in_whom_nothing_fits_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_subject_in_whom_nothing_fits_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _touch(tmp_path, "sub-1/anat/sub-1_FLAIR.nii", "sub-2/anat/sub-2_flair.nii")
     with caplog.at_level(logging.WARNING):
         _read(tmp_path)

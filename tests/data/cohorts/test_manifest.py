@@ -132,9 +132,7 @@ def test_studies_of_one_name_are_a_fault(tmp_path: Path, faults_of: Faults) -> N
         ("subject,flair\n , \n", ("toy: {table} has no row below its header; add one for each study",)),
     ],
 )
-def test_a_table_of_something_else(
-    text: str, faults: tuple[str, ...], tmp_path: Path, faults_of: Faults
-) -> None:
+def test_a_table_of_something_else(text: str, faults: tuple[str, ...], tmp_path: Path, faults_of: Faults) -> None:
     table = _table(tmp_path, text)
     assert faults_of(_read, table) == tuple(fault.format(table=table) for fault in faults)
 

@@ -30,11 +30,7 @@ def _dataset(
         (root / folder).mkdir(parents=True)
         for name in names:
             (root / folder / f"{name}{ending}").touch()
-    text = (
-        description
-        if isinstance(description, str)
-        else json.dumps({"numTraining": len(labels), **description})
-    )
+    text = description if isinstance(description, str) else json.dumps({"numTraining": len(labels), **description})
     (root / "dataset.json").write_text(text)
     return root
 
@@ -46,9 +42,7 @@ def _read(root: Path, **named: Any) -> Cohort:
 
 def test_channels_and_labels_are_found_by_name(tmp_path: Path) -> None:
     root = _dataset(tmp_path, ["MS_2_0000", "MS_2_0001", "MS_10_0000", "MS_10_0001"], ["MS_10", "MS_2"])
-    cohort = _read(
-        root, images={"t1": "t1", "flair": "FLAIR"}, masks={"hole": "Black_Hole", "lesion": "lesion"}
-    )
+    cohort = _read(root, images={"t1": "t1", "flair": "FLAIR"}, masks={"hole": "Black_Hole", "lesion": "lesion"})
     assert [study.name for study in cohort.studies] == ["sub-MS_2", "sub-MS_10"]
     assert cohort.studies[0].images == {
         "t1": root / "imagesTr/MS_2_0001.nii.gz",
@@ -83,9 +77,7 @@ def test_uncompressed_files_and_a_case_without_label(tmp_path: Path) -> None:
         ("MS_{subject}[_{session}]", [("001", "2"), ("001", "10"), ("002", "1")]),
     ],
 )
-def test_a_case_is_a_subject_or_a_session_of_one(
-    case: str, names: list[tuple[str, str]], tmp_path: Path
-) -> None:
+def test_a_case_is_a_subject_or_a_session_of_one(case: str, names: list[tuple[str, str]], tmp_path: Path) -> None:
     cases = ["MS_001_2", "MS_001_10", "MS_002_1"]
     cohort = _read(_dataset(tmp_path, [f"{name}_0000" for name in cases], cases), case=case)
     assert sorted((study.subject, study.session) for study in cohort.studies) == sorted(names)
@@ -100,9 +92,7 @@ def test_prefixes_of_bids_are_dropped(tmp_path: Path) -> None:
 
 def test_all_faults_are_told_at_once(tmp_path: Path, faults_of: Faults) -> None:
     description = {**V2, "numTraining": 5}
-    root = _dataset(
-        tmp_path, ["a_1_0000", "a_1_0001", "b_1_0000", "odd_0000", "odd_0001"], ["a_1", "c_1"], description
-    )
+    root = _dataset(tmp_path, ["a_1_0000", "a_1_0001", "b_1_0000", "odd_0000", "odd_0001"], ["a_1", "c_1"], description)
     images = {"flair": "FLAIR", "t1": "T1"}
     assert faults_of(_read, root, images=images, case="{subject}_{session}") == (
         f"toy: the label {root}/labelsTr/c_1.nii.gz has no image c_1_0000.nii.gz in imagesTr; add the image, "
@@ -165,9 +155,7 @@ def test_a_region_is_no_label(tmp_path: Path, faults_of: Faults) -> None:
         ),
     ],
 )
-def test_a_description_that_cannot_be_used(
-    description: Any, fault: str, tmp_path: Path, faults_of: Faults
-) -> None:
+def test_a_description_that_cannot_be_used(description: Any, fault: str, tmp_path: Path, faults_of: Faults) -> None:
     (found,) = faults_of(_read, _dataset(tmp_path, ["a_0000"], ["a"], description))
     assert found.startswith(f"toy: {tmp_path}/dataset.json")
     assert fault in found
