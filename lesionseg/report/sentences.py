@@ -13,9 +13,10 @@ _READ_OUT: tuple[Score, Score] = ("lesion_sensitivity", "lesion_ppv")
 
 
 def answer(results: Results) -> tuple[str, ...]:
-    """What the numbers say at the smallest and the largest size: at most three sentences."""
+    """What the numbers say at the smallest and the largest size, and where intervals exclude zero: at most three
+    sentences."""
     sizes = sorted({results.sizes[0], results.sizes[-1]})
-    return (*(_at_size(results, size) for size in sizes), _verdict(results, sizes))
+    return (*(_at_size(results, size) for size in sizes), _verdict(results))
 
 
 def caveats(results: Results) -> tuple[str, ...]:
@@ -77,28 +78,34 @@ def _points(value: float) -> str:
     return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0").replace("−0", "0")
 
 
-def _verdict(results: Results, sizes: Sequence[int]) -> str:
+def _verdict(results: Results) -> str:
     if len(results.arms) < 2:
         return "There is one arm, so that nothing is compared."
     tested = [
-        (f"{SCORE_NAMES[score]} at {size}", difference)
-        for size in sizes
+        (score, size, difference)
         for score in _READ_OUT
+        for size in results.sizes
         if (difference := results.difference(size, score)) is not None and not isnan(difference.p)
     ]
     first, second = results.arms
     ahead = {
-        second: [name for name, difference in tested if difference.low > 0],
-        first: [name for name, difference in tested if difference.high < 0],
+        second: [(score, str(size)) for score, size, difference in tested if difference.low > 0],
+        first: [(score, str(size)) for score, size, difference in tested if difference.high < 0],
     }
-    clear = [f"{arm} ahead in {_joined(names)}" for arm, names in ahead.items() if names]
+    clear = [f"{arm} ahead in {_where(found)}" for arm, found in ahead.items() if found]
     open_ = len(tested) - sum(map(len, ahead.values()))
     if not tested:
         return "None of these differences can be tested."
     if not clear:
-        return "Every one of these intervals includes zero: these runs do not tell the arms apart."
+        return "Every interval of sensitivity and PPV includes zero: these runs do not tell the arms apart."
     rest = "; the other intervals include zero" if open_ > 1 else "; the other interval includes zero"
     return f"The intervals that exclude zero put {' and '.join(clear)}{rest if open_ else ''}."
+
+
+def _where(found: Sequence[tuple[Score, str]]) -> str:
+    """``sensitivity at 2 and 5, and in PPV at 10``."""
+    by_score = {score: [size for other, size in found if other == score] for score, _ in found}
+    return ", and in ".join(f"{SCORE_NAMES[score]} at {_joined(sizes)}" for score, sizes in by_score.items())
 
 
 def _finds_nothing(results: Results) -> list[str]:

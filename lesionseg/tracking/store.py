@@ -15,6 +15,7 @@ from filelock import FileLock
 from lesionseg.errors import InputError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 _PATIENCE = 5.0  # seconds for a server to answer
 
 

@@ -193,15 +193,16 @@ def test_the_answer_in_words():
     )
     assert large.startswith("With 10 training studies")
     assert verdict == (
-        "The intervals that exclude zero put pretrained ahead in sensitivity at 2, PPV at 2, sensitivity at 10 and "
-        "PPV at 10."
+        "The intervals that exclude zero put pretrained ahead in sensitivity at 2, 5 and 10, and in PPV at 2, 5 and 10."
     )
 
 
 def test_the_answer_says_where_the_arms_cannot_be_told_apart():
     same = compare(grid(dict.fromkeys(ARMS, VALUES["scratch"])), ARMS)
     assert same.answer[0].count("(difference 0 points, 95 % interval 0 to 0, p = 1.000)") == 1
-    assert same.answer[1] == "Every one of these intervals includes zero: these runs do not tell the arms apart."
+    assert (
+        same.answer[1] == "Every interval of sensitivity and PPV includes zero: these runs do not tell the arms apart."
+    )
     assert "An interval that includes zero does not say that the arms are equal." in same.caveats
     assert len(same.answer) == 2
 
