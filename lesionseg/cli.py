@@ -103,10 +103,11 @@ def _train(request: "Request", arguments: list[str]) -> int:
     announce(list(sources.values()), configs)
     for source in sources.values():
         result = train(source, position="[source]")
-        if result.checkpoint is None:
+        if result.status == "failed":
             print("The source model could not be trained; nothing else was started.", file=sys.stderr)
             return 1
-        arguments = [*arguments, f"init.checkpoint={quoted(str(result.checkpoint))}"]
+        checkpoint = str(result.checkpoint or f"runs:/{result.run_id}")  # its folder may be gone since
+        arguments = [*arguments, f"init.checkpoint={quoted(checkpoint)}"]
     return _launch(arguments, configs)
 
 

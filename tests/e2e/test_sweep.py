@@ -1,6 +1,7 @@
 """The main job: two arms, two sizes, two repeats, from scans to the comparison."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -63,6 +64,7 @@ def sweep(
     )
     first = lesionseg(folder, *arguments)
     assert first.code == 0, first.out + first.err
+    shutil.rmtree(folder / "outputs" / "runs" / "flair_lesions")  # the source's own files; MLflow has its checkpoint
     again = inside(folder, *arguments)
     runs = runs_in(folder)
     children = {
