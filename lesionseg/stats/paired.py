@@ -10,7 +10,7 @@ from scipy.special import stdtr, stdtrit
 ONE_REPEAT = "One repeat: how much the result varies from training to training is unknown."
 TOO_FEW = "Fewer than two patients have every repeat: no standard error and no test."
 NO_SPREAD = "Every difference is the same: there is no spread to test against."
-NEGATIVE_COMPONENT = "A variance component was estimated below zero and is taken as zero, which widens the interval."
+NEGATIVE_COMPONENT = "A variance component was estimated below zero and is taken as zero."
 
 
 @dataclass(frozen=True)
