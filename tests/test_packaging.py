@@ -78,5 +78,5 @@ def test_imports_point_one_way(environment: dict[str, str], tmp_path: Path) -> N
         text=True,
         check=False,
     )
-    assert "Contracts: 1 kept, 0 broken." in done.stdout, done.stdout
+    assert " kept, 0 broken." in done.stdout, done.stdout
     assert done.returncode == 0

@@ -40,8 +40,9 @@ def test_a_finished_run_is_not_run_again_unless_forced(make: Configure, capsys: 
     assert first.checkpoint == first.folder / "checkpoints" / "best.ckpt"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "[1/2] flair_lesions scratch n=2 repeat=0  weights: all fresh (from scratch)"
-    assert lines[-1].startswith("[1/2] flair_lesions scratch n=2 repeat=0  test sensitivity ")
-    assert lines[-1].endswith(" (3 studies with lesions)")
+    assert lines[-2].startswith("[1/2] flair_lesions scratch n=2 repeat=0  test sensitivity ")
+    assert lines[-2].endswith(" (3 studies with lesions)")
+    assert lines[-1] == f"Its files are in {first.folder}, and in MLflow as run {first.run_id}."
 
     second = train(config)
     assert second == TrainResult("skipped", first.run_id, first.folder, first.checkpoint)

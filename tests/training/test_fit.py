@@ -131,20 +131,34 @@ def test_the_best_checkpoint_is_that_of_the_highest_score(
     assert _same(dict(load_model(best).weights), at_step[best_step])
 
 
-def test_an_undefined_score_is_worse_than_any_other(
-    make_module: Any, make_data: Any, train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("scores", "kept_step", "told"),
+    [([float("nan"), 0.2, float("nan")], 4, False), ([float("nan"), 0.0, 0.0], 6, True), ([float("nan")] * 3, 6, True)],
+    ids=["undefined is worse than any", "zero is none", "undefined throughout"],
+)
+def test_where_no_score_is_above_zero_the_last_weights_are_kept(
+    make_module: Any,
+    make_data: Any,
+    train: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: list[float],
+    kept_step: int,
+    told: bool,
 ) -> None:
     module = make_module(steps=6)
     at_step: dict[int, dict[str, torch.Tensor]] = {}
-    end = _score([float("nan"), 0.0, float("nan")])
+    end = _score(scores)
 
     def remember(this: Any) -> None:
         at_step[this.global_step] = _weights(this)
         end(this)
 
     monkeypatch.setattr(type(module), "on_validation_epoch_end", remember)
-    best, _ = train(module, make_data(steps=6), tmp_path)
-    assert _same(dict(load_model(best).weights), at_step[4])
+    best, records = train(module, make_data(steps=6), tmp_path, monitor="val/lesion_f1")
+    assert _same(dict(load_model(best).weights), at_step[kept_step])
+    line = "run  val/lesion_f1 never rose above zero: the last weights are kept, none being the best"
+    assert (line in records.lines) is told
 
 
 def test_the_best_checkpoint_is_weights_and_card_alone(
