@@ -126,14 +126,8 @@ def transfer(
         found = weights.get(name)
         if name in stems:
             fates.append(_load_stem(name, value, found, list(inputs), list(source_inputs)))
-        elif found is None:
-            fates.append(ParameterFate(name, "fresh", value.numel(), 0, "the source has none of that name"))
-        elif found.shape != value.shape:
-            reason = f"shape {tuple(value.shape)}, the source's is {tuple(found.shape)}"
-            fates.append(ParameterFate(name, "fresh", value.numel(), 0, reason))
         else:
-            value.copy_(found)
-            fates.append(ParameterFate(name, "loaded", value.numel(), value.numel()))
+            fates.append(_load(name, value, found))
     network.load_state_dict(state)
     notes = list(differences)
     if not stems and list(inputs) != list(source_inputs):
@@ -171,6 +165,16 @@ def _readers_of_the_image(network: nn.Module, image: Tensor) -> set[str]:
     for hook in hooks:
         hook.remove()
     return found
+
+
+def _load(name: str, value: Tensor, found: Tensor | None) -> ParameterFate:
+    if found is None:
+        return ParameterFate(name, "fresh", value.numel(), 0, "the source has none of that name")
+    if found.shape != value.shape:
+        reason = f"shape {tuple(value.shape)}, the source's is {tuple(found.shape)}"
+        return ParameterFate(name, "fresh", value.numel(), 0, reason)
+    value.copy_(found)
+    return ParameterFate(name, "loaded", value.numel(), value.numel())
 
 
 def _load_stem(
