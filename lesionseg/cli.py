@@ -152,6 +152,7 @@ def _launch(arguments: list[str], configs: "Sequence[TrainConfig]") -> int:
     outcomes: list[str] = []
 
     def task(composed: Any) -> str:
+        """One job, in whichever process the launcher runs it."""
         from hydra.core.hydra_config import HydraConfig
 
         from lesionseg.config.validate import validate
@@ -204,11 +205,11 @@ def _close(config: "TrainConfig") -> dict[str, int]:
 
 def _hydra(command: str, arguments: list[str], task: Any) -> None:
     import hydra
-    from omegaconf import OmegaConf
 
     from lesionseg.config.location import conf_dir
+    from lesionseg.config.validate import register_resolvers
 
-    OmegaConf.register_new_resolver("count", len, replace=True)
+    register_resolvers()
     sys.argv = [f"lesionseg {command}", *arguments]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
 

@@ -54,7 +54,6 @@ def compose_jobs(request: Request) -> list[Job]:
     Raises:
         InputError: all that is wrong with the overrides and with the composed configurations.
     """
-    _register_resolvers()
     with _hydra(request) as hydra:
         faults = _syntax_faults(request.overrides)
         if faults:
@@ -77,7 +76,6 @@ def compose_jobs(request: Request) -> list[Job]:
 
 def compose_one(request: Request) -> DictConfig:
     """The composed configuration of a request without a sweep, unjudged, its ``hydra`` part left out."""
-    _register_resolvers()
     with _hydra(request) as hydra:
         config = _compose(hydra, request, list(request.overrides))
         if isinstance(config, str):
@@ -240,7 +238,3 @@ def _without_hydra(config: DictConfig) -> DictConfig:
     OmegaConf.set_struct(config, False)
     config.pop("hydra", None)
     return config
-
-
-def _register_resolvers() -> None:
-    OmegaConf.register_new_resolver("count", len, replace=True)

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +19,7 @@ def validate(command: str, config: DictConfig) -> BaseModel:
     Raises:
         InputError: every fault, each with its key.
     """
+    register_resolvers()
     raw = OmegaConf.to_container(config)
     missing = sorted(key for key, value in _leaves(raw) if value == "???")
     faults = [f"{key}: has no value; give it as {key}=..." for key in missing]
@@ -107,6 +107,6 @@ def _targets(values: Any, path: str = "") -> list[str]:
     return []
 
 
-def absolute(path: str) -> Path:
-    """A path as the user meant it, from the folder the command was started in."""
-    return Path(path).expanduser().resolve()
+def register_resolvers() -> None:
+    """Teach OmegaConf what the shipped files interpolate with: ``${count:${task.inputs}}``."""
+    OmegaConf.register_new_resolver("count", len, replace=True)

@@ -71,6 +71,7 @@ def make_split(
     short: list[str] = []
 
     def part(name: str, amount: float | int) -> list[str]:
+        """Those fixed to a part or, if nobody is, the first of those who are free."""
         named = [subject for subject in ranked if fixed.get(subject) == name]
         if named:
             return named
