@@ -4,15 +4,22 @@ Hydra composes plain YAML; these models judge the composed result, so that every
 Unknown keys are faults, and no value is converted on the sly (``strict``).
 """
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lesionseg.build import build, target_faults
 from lesionseg.data.channels import Channel, parse_channel
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
+        """Sections that stand in the command's files and are not needed for what these values ask for."""
+        return ()
 
 
 def _file_name(value: str) -> str:
@@ -29,8 +36,10 @@ def _channel_text(value: str) -> str:
 Name = Annotated[str, AfterValidator(_file_name)]
 ChannelText = Annotated[str, AfterValidator(_channel_text)]
 Millimetres = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
 Voxels = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)]
 Target = Annotated[dict[str, Any], AfterValidator(lambda spec: _with_target(spec))]
+CriterionSpec = Annotated[dict[str, Any], AfterValidator(lambda spec: _criterion(spec))]
 FilesByName = dict[str, Any]  # what it must hold depends on the format
 
 
@@ -41,6 +50,15 @@ def _is_texts(value: Any) -> bool:
 def _with_target(spec: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec.get("_target_"), str):
         raise ValueError("needs a key '_target_': the dotted name of a class")
+    return spec
+
+
+def _criterion(spec: dict[str, Any]) -> dict[str, Any]:
+    """A criterion's own ranges; unknown and missing arguments are told for every ``_target_`` alike."""
+    from lesionseg.metrics import Criterion  # SciPy takes its time
+
+    if not target_faults(_with_target(spec)):
+        build(spec, Criterion)
     return spec
 
 
@@ -87,13 +105,6 @@ class DatasetSection(_Section):
         return self
 
 
-class MatchingSection(_Section):
-    """When a lesion counts as found."""
-
-    criterion: Literal["any_overlap"]
-    connectivity: Literal[6, 18, 26]
-
-
 class TaskSection(_Section):
     """What is to be found in which images."""
 
@@ -103,7 +114,7 @@ class TaskSection(_Section):
     spacing: Millimetres
     patch_size: Voxels
     sessions: Literal["first", "last", "all"]
-    matching: MatchingSection
+    matching: CriterionSpec
     min_lesion_volume: float = Field(ge=0)
 
     @field_validator("inputs")
@@ -189,13 +200,41 @@ class TrainerSection(_Section):
     log_every: int = Field(ge=1)
 
 
-class MetricsSection(_Section):
-    """How probability becomes a mask, and which checkpoint is the best."""
+class ScoringSection(_Section):
+    """How predictions are judged."""
 
     name: Name
-    threshold: float = Field(gt=0, lt=1)
+    criteria: dict[Name, CriterionSpec]
+    volume_edges: list[Annotated[float, Field(gt=0)]]
+    surface_tolerance: float = Field(gt=0)
+    false_positives: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+
+    @field_validator("volume_edges", "false_positives")
+    @classmethod
+    def _ascending(cls, values: list[float]) -> list[float]:
+        if any(first >= second for first, second in itertools.pairwise(values)):
+            raise ValueError("write them in ascending order, each once")
+        return values
+
+
+class MetricsSection(ScoringSection):
+    """How predictions are judged, how probability becomes a mask, and which checkpoint is the best."""
+
     monitor: Literal["val/lesion_f1", "val/lesion_sensitivity", "val/lesion_ppv", "val/dice"]
+    threshold: Probability
+    threshold_criterion: str | None
+    thresholds: list[Probability] = Field(min_length=1)
     save_predictions: bool
+
+    @model_validator(mode="after")
+    def _known_criterion(self) -> "MetricsSection":
+        known = ["task", *self.criteria]
+        if self.threshold_criterion is not None and self.threshold_criterion not in known:
+            raise ValueError(
+                f"threshold_criterion {self.threshold_criterion!r} is none of {', '.join(known)}; null keeps the "
+                "threshold"
+            )
+        return self
 
 
 class TrackingSection(_Section):
@@ -253,17 +292,64 @@ class TrainConfig(_Section):
     force: bool
 
 
-class EvaluateConfig(_Section):
-    """``lesionseg evaluate``: score a model on labelled studies."""
+class ScoreConfig(_Section):
+    """``lesionseg score``: anybody's masks against reference masks."""
 
-    checkpoint: str
-    dataset: DatasetSection
+    reference: str | None
+    prediction: str | None
+    pairs: str | None
+    metrics: ScoringSection
+    threshold: Probability | None
+    label: int | None = Field(ge=1)
+    min_volume: float = Field(ge=0)
+    output: str | None
+
+    @model_validator(mode="after")
+    def _files_are_named(self) -> "ScoreConfig":
+        folders = [name for name in ("reference", "prediction") if getattr(self, name) is not None]
+        if self.pairs is not None and folders:
+            raise ValueError(
+                f"pairs and {' and '.join(folders)}: the pairs name the files already; leave the others out"
+            )
+        if self.pairs is None and len(folders) < 2:
+            raise ValueError(
+                "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv"
+            )
+        return self
+
+
+class EvaluateConfig(_Section):
+    """``lesionseg evaluate``: score a model on labelled studies, or a sweep's stored predictions once more."""
+
+    checkpoint: str | None
+    sweep: Name | None
+    dataset: DatasetSection | None = None
+    metrics: ScoringSection
     trainer: TrainerSection
     tracking: TrackingSection
     paths: PathsSection
-    threshold: float | None = Field(gt=0, lt=1)
+    threshold: Probability | None
+    min_volume: float | None = Field(ge=0)
     subjects: list[str] | None
     output: str
+
+    @classmethod
+    def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
+        """A sweep knows its dataset, unless another one is named."""
+        unnamed = values.get("dataset", {}).get("root") == "???"
+        return ("dataset",) if values.get("sweep") and unnamed else ()
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "EvaluateConfig":
+        if (self.checkpoint is None) == (self.sweep is None):
+            raise ValueError(
+                "give checkpoint=<path or runs:/<run id>> to score a model on dataset=..., or sweep=<name> to score a "
+                "sweep's stored predictions once more"
+            )
+        unused = [key for key in ("threshold", "subjects") if getattr(self, key) is not None]
+        if self.sweep is not None and unused:
+            raise ValueError(f"{' and '.join(unused)}: a sweep's stored masks are scored as they are; leave it out")
+        return self
 
 
 class PredictConfig(_Section):
@@ -274,7 +360,7 @@ class PredictConfig(_Section):
     trainer: TrainerSection
     tracking: TrackingSection
     paths: PathsSection
-    threshold: float | None = Field(gt=0, lt=1)
+    threshold: Probability | None
     subjects: list[str] | None
     output: str
 
@@ -307,8 +393,9 @@ class UiConfig(_Section):
     sweep: Name | None
 
 
-SCHEMAS: dict[str, type[BaseModel]] = {
+SCHEMAS: dict[str, type[_Section]] = {
     "train": TrainConfig,
+    "score": ScoreConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "compare": CompareConfig,

@@ -20,21 +20,24 @@ def validate(command: str, config: DictConfig) -> BaseModel:
         InputError: every fault, each with its key.
     """
     register_resolvers()
-    raw = OmegaConf.to_container(config)
+    schema = SCHEMAS[command]
+    raw: Any = OmegaConf.to_container(config)
+    needless = schema.needless(raw)
+    raw = {key: value for key, value in raw.items() if key not in needless}
     missing = sorted(key for key, value in _leaves(raw) if value == "???")
     faults = [f"{key}: has no value; give it as {key}=..." for key in missing]
     dangling = _dangling(config, raw)
     faults += dangling
     values = OmegaConf.to_container(config, resolve=not (missing or dangling))
     assert isinstance(values, dict)
-    plain: dict[str, Any] = {str(key): value for key, value in values.items()}
+    plain: dict[str, Any] = {str(key): value for key, value in values.items() if key not in needless}
     judged: BaseModel | None = None
     try:
-        judged = SCHEMAS[command].model_validate(plain)
+        judged = schema.model_validate(plain)
     except ValidationError as error:
         faults += [
             fault
-            for fault in (_fault(detail, SCHEMAS[command]) for detail in error.errors())
+            for fault in (_fault(detail, schema) for detail in error.errors())
             if fault.partition(":")[0] not in missing and not _unresolved(fault)
         ]
     faults += _targets(plain)

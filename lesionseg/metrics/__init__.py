@@ -1,44 +1,83 @@
 """Lesionwise and voxelwise scores of one study, and their averages; imports numpy, scipy and cc3d alone."""
 
-from lesionseg.metrics.aggregate import Average, Averages, FalseAlarms, average
+from lesionseg.metrics.aggregate import (
+    Average,
+    Averages,
+    CriterionAverages,
+    FalseAlarms,
+    average,
+    average_criterion,
+    average_values,
+)
+from lesionseg.metrics.cells import cc_dice, lesion_dice
 from lesionseg.metrics.components import (
     Connectivity,
     component_sizes,
     component_volumes,
-    drop_small,
     label_components,
     remove_small,
     voxel_volume,
 )
+from lesionseg.metrics.criteria import Anima, AnyOverlap, BestIoU, Criterion, OneToOneIoU, Verdicts
+from lesionseg.metrics.froc import Froc, LesionCounts, LesionCurve, froc_area, lesion_curve, pool_curves, sensitivity_at
 from lesionseg.metrics.geometry import affine_spacing
 from lesionseg.metrics.lesion_table import LesionRow, lesion_table
-from lesionseg.metrics.lesionwise import LesionScores, score_lesions
-from lesionseg.metrics.matching import LesionMatch, match_lesions
-from lesionseg.metrics.overlap import dice, volume_ml
-from lesionseg.metrics.study import CaseScores, StudyScores, score_study
+from lesionseg.metrics.lesionwise import LesionScores, score_criteria, score_lesions
+from lesionseg.metrics.overlaps import MaskPair, Overlaps
+from lesionseg.metrics.strata import Stratum, stratify
+from lesionseg.metrics.study import CaseScores, StudyScores, detection_row, score_study
+from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
+from lesionseg.metrics.threshold import ThresholdChoice, choose_threshold
+from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
 
 __all__ = [
+    "Anima",
+    "AnyOverlap",
     "Average",
     "Averages",
+    "BestIoU",
     "CaseScores",
     "Connectivity",
+    "Criterion",
+    "CriterionAverages",
     "FalseAlarms",
-    "LesionMatch",
+    "Froc",
+    "LesionCounts",
+    "LesionCurve",
     "LesionRow",
     "LesionScores",
+    "MaskPair",
+    "OneToOneIoU",
+    "Overlaps",
+    "Stratum",
     "StudyScores",
+    "SurfaceScores",
+    "ThresholdChoice",
+    "Verdicts",
+    "VoxelScores",
     "affine_spacing",
     "average",
+    "average_criterion",
+    "average_values",
+    "cc_dice",
+    "choose_threshold",
     "component_sizes",
     "component_volumes",
+    "detection_row",
     "dice",
-    "drop_small",
+    "froc_area",
     "label_components",
+    "lesion_curve",
+    "lesion_dice",
     "lesion_table",
-    "match_lesions",
+    "pool_curves",
     "remove_small",
+    "score_criteria",
     "score_lesions",
     "score_study",
-    "volume_ml",
+    "score_surfaces",
+    "score_voxels",
+    "sensitivity_at",
+    "stratify",
     "voxel_volume",
 ]

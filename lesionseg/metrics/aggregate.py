@@ -55,6 +55,36 @@ class Averages:
     without_lesions: FalseAlarms
 
 
+@dataclass(frozen=True)
+class CriterionAverages:
+    """Lesionwise scores under one criterion over the studies with reference lesions that count under it.
+
+    The same words of caution hold as for `Averages`.
+    """
+
+    sensitivity: Average
+    ppv: Average
+    f1: Average
+    f1_counts: Average
+    segmentation_quality: Average
+    without_lesions: FalseAlarms
+
+
+def average_criterion(rows: Sequence[Mapping[str, Any]]) -> CriterionAverages:
+    """Average studies under one criterion.
+
+    Args:
+        rows: one per study, with the fields of `LesionScores` as columns.
+
+    Raises:
+        KeyError: if a row lacks a column.
+    """
+    names = ("sensitivity", "ppv", "f1", "f1_counts", "segmentation_quality")
+    there = [row for row in rows if row["n_reference"] > 0]
+    averages = {name: average_values([row[name] for row in there]) for name in names}
+    return CriterionAverages(**averages, without_lesions=_false_alarms(rows))
+
+
 def average(cases: Sequence[Mapping[str, Any]]) -> Averages:
     """Average the rows of test studies.
 
@@ -68,23 +98,24 @@ def average(cases: Sequence[Mapping[str, Any]]) -> Averages:
     Raises:
         KeyError: if a row lacks a column.
     """
-    with_lesions = [case for case in cases if case["n_reference"] > 0]
-    without = [case for case in cases if not case["n_reference"] > 0]
-    return Averages(
-        lesion_sensitivity=_average([case["lesion_sensitivity"] for case in with_lesions]),
-        lesion_ppv=_average([case["lesion_ppv"] for case in with_lesions]),
-        lesion_f1=_average([case["lesion_f1"] for case in with_lesions]),
-        dice=_average([case["dice"] for case in with_lesions]),
-        without_lesions=FalseAlarms(
-            n_studies=len(without),
-            n_with_false_positives=sum(case["false_positives"] > 0 for case in without),
-            mean_false_positives=_mean([case["false_positives"] for case in without]),
-            mean_false_positive_volume_ml=_mean([case["false_positive_volume_ml"] for case in without]),
-        ),
+    names = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
+    there = [case for case in cases if case["n_reference"] > 0]
+    averages = {name: average_values([case[name] for case in there]) for name in names}
+    return Averages(**averages, without_lesions=_false_alarms(cases))
+
+
+def _false_alarms(rows: Sequence[Mapping[str, Any]]) -> FalseAlarms:
+    without = [row for row in rows if not row["n_reference"] > 0]
+    return FalseAlarms(
+        n_studies=len(without),
+        n_with_false_positives=sum(row["false_positives"] > 0 for row in without),
+        mean_false_positives=_mean([row["false_positives"] for row in without]),
+        mean_false_positive_volume_ml=_mean([row["false_positive_volume_ml"] for row in without]),
     )
 
 
-def _average(values: Sequence[float]) -> Average:
+def average_values(values: Sequence[float]) -> Average:
+    """Mean and standard error of one score over studies; NaN is left out, and counted."""
     defined = [float(value) for value in values if not isnan(value)]
     n = len(defined)
     mean = _mean(defined)

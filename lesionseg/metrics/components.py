@@ -37,11 +37,11 @@ def label_components(mask: Mask, connectivity: Connectivity = 26) -> tuple[Label
         return np.zeros(mask.shape, dtype=np.int32), 0
     # cc3d labels equal values together, so only a 0/1 image gives the components of "not background".
     # It reads C and Fortran order alike; any other layout (a flip, a stride) has to be copied first.
-    lesion = (mask != 0).astype(np.uint8)
+    lesion = (mask if mask.dtype == np.bool_ else mask != 0).view(np.uint8)
     if not (lesion.flags.c_contiguous or lesion.flags.f_contiguous):
         lesion = np.ascontiguousarray(lesion)
-    labels, count = cc3d.connected_components(lesion, connectivity=connectivity, return_N=True)
-    return labels.astype(np.int32, copy=False), int(count)
+    labels, count = cc3d.connected_components(lesion, connectivity=connectivity, return_N=True, out_dtype=np.uint32)
+    return labels.view(np.int32), int(count)
 
 
 def component_sizes(labels: Labels, count: int) -> NDArray[np.int64]:
@@ -71,32 +71,36 @@ def voxel_volume(spacing: tuple[float, float, float]) -> float:
     return float(prod(spacing))
 
 
-def drop_small(labels: Labels, count: int, min_volume_mm3: float, voxel_volume: float) -> tuple[Labels, int]:
-    """Turn lesions strictly smaller than the minimum into background and number the others anew, in order.
+def stays(
+    sizes: NDArray[np.int64], min_volume_mm3: float, voxel_volume: float, *, exclusive: bool = False
+) -> NDArray[np.bool_]:
+    """Whether each lesion is large enough to count, shape (count,).
 
-    A lesion of exactly the minimum stays; sizes within a billionth of it count as equal to it, because
-    spacings such as 0.1 mm have no exact binary form. A minimum of 0 keeps everything.
+    A lesion of exactly the minimum stays; volumes within a billionth of it count as equal to it, because spacings
+    such as 0.1 mm have no exact binary form. A minimum of 0 keeps everything.
 
     Args:
-        labels: shape (I, J, K), as from `label_components`.
-        count: how many lesions there are.
+        sizes: voxels of each lesion, shape (count,).
         min_volume_mm3: smallest lesion that counts, in mm³.
         voxel_volume: volume of one voxel in mm³.
-
-    Returns:
-        The labels that stay, 1 … count, and their count.
+        exclusive: a lesion of exactly the minimum goes, too.
 
     Raises:
         ValueError: if the minimum is negative or not finite.
     """
     if not (isfinite(min_volume_mm3) and min_volume_mm3 >= 0):
         raise ValueError(f"The smallest lesion must be 0 mm³ or more, found {min_volume_mm3}.")
-    stays = component_volumes(labels, count, voxel_volume) >= min_volume_mm3 * (1 - 1e-9)
-    if stays.all():
-        return labels, count
-    renumbered = np.zeros(count + 1, dtype=np.int32)
-    renumbered[1:][stays] = np.arange(1, stays.sum() + 1, dtype=np.int32)
-    return renumbered[labels], int(stays.sum())
+    volumes = sizes * voxel_volume
+    return np.asarray(volumes > min_volume_mm3 * (1 + 1e-9) if exclusive else volumes >= min_volume_mm3 * (1 - 1e-9))
+
+
+def keep_labels(labels: Labels, keep: NDArray[np.bool_]) -> tuple[Labels, int]:
+    """The labels for which `keep`, shape (count,), is true, numbered 1 … n in order, and n; the others become 0."""
+    if keep.all():
+        return labels, keep.size
+    renumbered = np.zeros(keep.size + 1, dtype=np.int32)
+    renumbered[1:][keep] = np.arange(1, keep.sum() + 1, dtype=np.int32)
+    return renumbered[labels], int(keep.sum())
 
 
 def remove_small(
@@ -117,5 +121,5 @@ def remove_small(
         ValueError: if the mask is not 3D, or the minimum, spacing or connectivity is impossible.
     """
     labels, count = label_components(mask, connectivity)
-    kept, _ = drop_small(labels, count, min_volume_mm3, voxel_volume(spacing))
-    return kept > 0
+    keep = stays(component_sizes(labels, count), min_volume_mm3, voxel_volume(spacing))
+    return keep_labels(labels, keep)[0] > 0

@@ -1,14 +1,17 @@
-"""Sensitivity, PPV and F1 counted in lesions; any shared voxel is a match."""
+"""Sensitivity, PPV and F1 counted in lesions, under one criterion or several at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lesionseg.metrics._checks import check_masks
-from lesionseg.metrics.components import Connectivity
-from lesionseg.metrics.matching import LesionMatch, match_lesions
+from lesionseg.metrics.components import Labels, keep_labels
+from lesionseg.metrics.criteria import AnyOverlap, Criterion, Verdicts
+from lesionseg.metrics.overlaps import Flags, MaskPair, Overlaps
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,20 @@ class LesionScores:
     Attributes:
         n_reference: reference lesions.
         n_prediction: predicted lesions.
-        detected_reference: reference lesions that a predicted one touches.
-        true_prediction: predicted lesions that touch a reference one.
+        detected_reference: reference lesions that the criterion calls detected.
+        true_prediction: predicted lesions that it calls true.
         sensitivity: detected_reference / n_reference.
         ppv: true_prediction / n_prediction.
         f1: harmonic mean of sensitivity and PPV, 0 where both are 0 (WMH challenge,
-            doi 10.1109/TMI.2019.2905770).
-        f1_counts: TP / (TP + (FP + FN) / 2) with TP and FN counted over reference lesions and FP over
-            predicted ones (ISLES, doi 10.1038/s41597-022-01875-5). It differs from `f1` where lesions are
-            split or merged.
-        false_positives: predicted lesions that touch no reference lesion.
+            doi 10.1109/TMI.2019.2905770, and Anima).
+        f1_counts: TP / (TP + (FP + FN) / 2) with FN counted over reference lesions, FP over predicted ones, and TP
+            over reference lesions for any overlap (ISLES, doi 10.1038/s41597-022-01875-5) and Anima's rule, over
+            predicted ones for the best IoU (Shifts, arXiv 2206.15407). It differs from `f1` where one lesion
+            meets several.
+        false_positives: predicted lesions that are not true.
         false_positive_volume_ml: their volume together, in ml.
+        segmentation_quality: mean IoU of the pairs where lesions are matched one to one, 0 where no pair is found;
+            NaN without reference lesion, and under the other criteria.
     """
 
     n_reference: int
@@ -50,59 +56,135 @@ class LesionScores:
     f1_counts: float
     false_positives: int
     false_positive_volume_ml: float
+    segmentation_quality: float = nan
+
+    @property
+    def recognition_quality(self) -> float:
+        """F1 of lesions matched one to one (Kirillov et al. 2019); equal to `f1_counts`."""
+        return self.f1_counts
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedLesions:
+    """The lesions that count under a criterion, and what it says of them.
+
+    Attributes:
+        criterion: the rule.
+        overlaps: the table of those that count.
+        verdicts: on each of them.
+        reference_counts: for each reference lesion of the labelling, whether it counts.
+        prediction_counts: likewise for each predicted one.
+    """
+
+    criterion: Criterion
+    overlaps: Overlaps
+    verdicts: Verdicts
+    reference_counts: Flags
+    prediction_counts: Flags
+
+    def labels(self, pair: MaskPair) -> tuple[Labels, int, Labels, int]:
+        """Labels and count of the reference lesions that count, labels and count of the predicted ones."""
+        reference, _, prediction, _ = pair.labels(self.criterion.connectivity)
+        return (
+            *keep_labels(reference, self.reference_counts),
+            *keep_labels(prediction, self.prediction_counts),
+        )
+
+    def scores(self) -> LesionScores:
+        """Counts and ratios."""
+        detected, true = self.verdicts.reference_detected, self.verdicts.prediction_true
+        n_reference, n_prediction = detected.size, true.size
+        found, right = int(detected.sum()), int(true.sum())
+        missed, false = n_reference - found, n_prediction - right
+        sensitivity = found / n_reference if n_reference else nan
+        ppv = right / n_prediction if n_prediction else (0.0 if n_reference else nan)
+        positives = found if self.criterion.true_positives == "reference" else right
+        total = positives + (false + missed) / 2
+        return LesionScores(
+            n_reference=n_reference,
+            n_prediction=n_prediction,
+            detected_reference=found,
+            true_prediction=right,
+            sensitivity=sensitivity,
+            ppv=ppv,
+            f1=_harmonic_mean(sensitivity, ppv),
+            f1_counts=positives / total if n_reference else nan,
+            false_positives=false,
+            false_positive_volume_ml=int(self.overlaps.prediction_sizes[~true].sum())
+            * self.overlaps.voxel_volume
+            / 1000,
+            segmentation_quality=self._segmentation_quality(),
+        )
+
+    def _segmentation_quality(self) -> float:
+        matched = self.verdicts.matched
+        if matched is None or not self.verdicts.reference_detected.size:
+            return nan
+        return float(np.mean(self.overlaps.iou[matched])) if matched.size else 0.0
+
+
+def judge_lesions(pair: MaskPair, criterion: Criterion, min_volume_mm3: float = 0.0) -> JudgedLesions:
+    """Judge masks that are cut and labelled already.
+
+    Args:
+        pair: the two masks.
+        criterion: the rule.
+        min_volume_mm3: smallest lesion that counts, where the criterion does not say so itself.
+    """
+    smallest = min_volume_mm3 if criterion.min_volume_mm3 is None else criterion.min_volume_mm3
+    overlaps, *counts = pair.overlaps(criterion.connectivity).kept(smallest, exclusive=criterion.exclusive)
+    return JudgedLesions(criterion, overlaps, criterion.judge(overlaps), *counts)
 
 
 def score_lesions(
     reference: NDArray[Any],
     prediction: NDArray[Any],
     spacing: tuple[float, float, float],
+    criterion: Criterion | None = None,
     *,
-    connectivity: Connectivity = 26,
     min_volume_mm3: float = 0.0,
 ) -> LesionScores:
-    """Score a prediction lesion by lesion: one that shares a voxel with the other side is a match.
+    """Score a prediction lesion by lesion under one criterion; arguments and errors are those of `score_criteria`.
 
     Args:
         reference: mask of 0 and 1, shape (I, J, K).
         prediction: mask of 0 and 1, the same shape.
         spacing: edge lengths of a voxel in mm.
-        connectivity: which neighbouring voxels make one lesion.
-        min_volume_mm3: lesions strictly smaller are background on both sides before matching.
+        criterion: `AnyOverlap()`, 26-connected, if none is given.
+        min_volume_mm3: smallest lesion that counts, in mm³, where the criterion does not say so itself.
+    """
+    criteria = {"": criterion or AnyOverlap()}
+    return score_criteria(reference, prediction, spacing, criteria, min_volume_mm3=min_volume_mm3)[""]
+
+
+def score_criteria(
+    reference: NDArray[Any],
+    prediction: NDArray[Any],
+    spacing: tuple[float, float, float],
+    criteria: Mapping[str, Criterion],
+    *,
+    min_volume_mm3: float = 0.0,
+) -> dict[str, LesionScores]:
+    """Score a prediction lesion by lesion under several criteria; each mask is labelled once per connectivity.
+
+    Args:
+        reference: mask of 0 and 1, shape (I, J, K).
+        prediction: mask of 0 and 1, the same shape.
+        spacing: edge lengths of a voxel in mm.
+        criteria: rules by name.
+        min_volume_mm3: lesions strictly smaller are background on both sides before anything is judged, under the
+            criteria that have no minimum of their own. A predicted lesion that touches only a dropped reference
+            lesion is therefore false.
+
+    Returns:
+        Scores by name, in the order of `criteria`.
 
     Raises:
         ValueError: if the masks are not binary, 3D and of one shape, or an option is impossible.
     """
     check_masks(reference, prediction)
-    match = match_lesions(reference, prediction, spacing, connectivity=connectivity, min_volume_mm3=min_volume_mm3)
-    return score_match(match)
-
-
-def score_match(match: LesionMatch) -> LesionScores:
-    """The scores of lesions that are matched already."""
-    n_reference, n_prediction = match.reference_volumes.size, match.prediction_volumes.size
-    true = match.prediction_true
-    detected, n_true = int(match.reference_detected.sum()), int(true.sum())
-    sensitivity = detected / n_reference if n_reference else nan
-    ppv = _ppv(n_true, n_prediction, n_reference)
-    missed, false = n_reference - detected, n_prediction - n_true
-    return LesionScores(
-        n_reference=n_reference,
-        n_prediction=n_prediction,
-        detected_reference=detected,
-        true_prediction=n_true,
-        sensitivity=sensitivity,
-        ppv=ppv,
-        f1=_harmonic_mean(sensitivity, ppv),
-        f1_counts=detected / (detected + (false + missed) / 2) if n_reference else nan,
-        false_positives=false,
-        false_positive_volume_ml=float(match.prediction_volumes[~true].sum()) / 1000,
-    )
-
-
-def _ppv(true: int, n_prediction: int, n_reference: int) -> float:
-    if n_prediction:
-        return true / n_prediction
-    return 0.0 if n_reference else nan
+    pair = MaskPair.cut(reference, prediction, spacing)
+    return {name: judge_lesions(pair, criterion, min_volume_mm3).scores() for name, criterion in criteria.items()}
 
 
 def _harmonic_mean(sensitivity: float, ppv: float) -> float:

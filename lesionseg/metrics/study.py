@@ -1,34 +1,48 @@
 """Everything that is measured on one test study."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import nan
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lesionseg.metrics._checks import check_affine, check_masks, check_probability
-from lesionseg.metrics.components import Connectivity
+from lesionseg.metrics.cells import cell_dice
+from lesionseg.metrics.criteria import AnyOverlap, Criterion
 from lesionseg.metrics.geometry import affine_spacing
-from lesionseg.metrics.lesion_table import LesionRow, tabulate_match
-from lesionseg.metrics.lesionwise import score_match
-from lesionseg.metrics.matching import match_lesions
-from lesionseg.metrics.overlap import dice, volume_ml
+from lesionseg.metrics.lesion_table import LesionRow, tabulate_lesions
+from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, judge_lesions, score_lesions
+from lesionseg.metrics.overlaps import MaskPair
+from lesionseg.metrics.strata import Stratum, stratify
+from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
+from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
 
 
 @dataclass(frozen=True)
 class CaseScores:
     """One row of `cases.csv`; what is undefined is NaN, by the policy of `LesionScores`.
 
-    Counts and lesionwise scores rest on lesions of at least the smallest volume that counts. Dice and the two
-    volumes judge the masks as they are, small lesions included.
+    Counts, lesionwise scores and the two `cc_dice` rest on lesions of at least the smallest volume that counts. The
+    other scores judge the masks as they are, small lesions included.
 
     Attributes:
         n_reference, n_prediction: lesions on either side.
-        detected_reference: reference lesions that a predicted one touches.
-        true_prediction: predicted lesions that touch a reference one.
-        lesion_sensitivity, lesion_ppv, lesion_f1: 0 … 1 or NaN; F1 is their harmonic mean.
-        dice: 0 … 1, NaN where both masks are empty.
-        volume_reference_ml, volume_prediction_ml: ml.
-        false_positives: predicted lesions that touch no reference lesion.
+        detected_reference: reference lesions that the criterion calls detected.
+        true_prediction: predicted lesions that it calls true.
+        lesion_sensitivity, lesion_ppv, lesion_f1, lesion_f1_counts: 0 … 1 or NaN; see `LesionScores`.
+        dice, voxel_sensitivity, voxel_ppv: 0 … 1 or NaN; see `VoxelScores`.
+        cc_dice: mean over the reference lesions of the Dice in each one's cell (`lesion_dice`), 0 … 1; NaN without
+            any. The cells are measured in voxels, as CC-Metrics' program does, so that it can be held against published
+            values.
+        cc_dice_mm: the same with cells measured in mm, which differ where voxels are no cubes; its parts are the lesion
+            table's `dice`.
+        hd95_mm, assd_mm, nsd: see `SurfaceScores`.
+        volume_reference_ml, volume_prediction_ml, volume_difference_ml: ml; the difference is prediction minus
+            reference.
+        false_positives: predicted lesions that are not true.
         false_positive_volume_ml: their volume, ml.
     """
 
@@ -39,9 +53,18 @@ class CaseScores:
     lesion_sensitivity: float
     lesion_ppv: float
     lesion_f1: float
+    lesion_f1_counts: float
     dice: float
+    voxel_sensitivity: float
+    voxel_ppv: float
+    cc_dice: float
+    cc_dice_mm: float
+    hd95_mm: float
+    assd_mm: float
+    nsd: float
     volume_reference_ml: float
     volume_prediction_ml: float
+    volume_difference_ml: float
     false_positives: int
     false_positive_volume_ml: float
 
@@ -52,30 +75,72 @@ class CaseScores:
 
 @dataclass(frozen=True)
 class StudyScores:
-    """One study: its row of scores, and a row per lesion (reference first)."""
+    """One study.
+
+    Attributes:
+        case: its row of scores, under the first criterion.
+        lesions: a row per lesion (reference first), under the first criterion.
+        strata: sensitivity and PPV by lesion volume, under the first criterion.
+        criteria: lesionwise scores under each criterion, by name.
+    """
 
     case: CaseScores
     lesions: tuple[LesionRow, ...]
+    strata: tuple[Stratum, ...]
+    criteria: dict[str, LesionScores] = field(default_factory=dict)
+
+
+def detection_row(
+    reference: NDArray[Any],
+    prediction: NDArray[Any],
+    spacing: tuple[float, float, float],
+    criterion: Criterion | None = None,
+    *,
+    min_volume_mm3: float = 0.0,
+) -> dict[str, int | float]:
+    """The columns of `CaseScores` that count lesions, and Dice: all that `average` asks for, without surfaces and lesion
+    table. For a quick look, such as a validation during training. Arguments and errors are those of `score_lesions`.
+    """
+    scores = score_lesions(reference, prediction, spacing, criterion, min_volume_mm3=min_volume_mm3)
+    return {
+        "n_reference": scores.n_reference,
+        "n_prediction": scores.n_prediction,
+        "detected_reference": scores.detected_reference,
+        "true_prediction": scores.true_prediction,
+        "lesion_sensitivity": scores.sensitivity,
+        "lesion_ppv": scores.ppv,
+        "lesion_f1": scores.f1,
+        "dice": dice(reference, prediction),
+        "false_positives": scores.false_positives,
+        "false_positive_volume_ml": scores.false_positive_volume_ml,
+    }
 
 
 def score_study(
     reference: NDArray[Any],
     prediction: NDArray[Any],
     affine: NDArray[Any],
+    criterion: Criterion | None = None,
     *,
     probability: NDArray[Any] | None = None,
-    connectivity: Connectivity = 26,
     min_volume_mm3: float = 0.0,
+    criteria: Mapping[str, Criterion] | None = None,
+    volume_edges_mm3: Sequence[float] = (),
+    tolerance_mm: float = 1.0,
 ) -> StudyScores:
-    """Score one study; each mask is labelled once.
+    """Score one study; each mask is cut once, and labelled once for each connectivity that a criterion asks for.
 
     Args:
         reference: mask of 0 and 1, shape (I, J, K).
         prediction: mask of 0 and 1, the same shape.
         affine: voxel indices to world mm, shape (4, 4); the spacing is the norms of its columns.
+        criterion: the first criterion, which the lesion table and the strata rest on; `AnyOverlap()` if none is given.
         probability: 0 … 1, the same shape; fills the lesions' probabilities.
-        connectivity: which neighbouring voxels make one lesion.
-        min_volume_mm3: lesions strictly smaller are background on both sides before matching.
+        min_volume_mm3: lesions strictly smaller are background on both sides, under the criteria that have no
+            minimum of their own.
+        criteria: further criteria by name.
+        volume_edges_mm3: edges between the bins of the strata, as for `stratify`.
+        tolerance_mm: of the normalised surface Dice.
 
     Raises:
         ValueError: if the masks are not binary, 3D and of one shape, the affine is not 4 × 4, finite and
@@ -85,10 +150,38 @@ def score_study(
     check_affine(affine)
     if probability is not None:
         check_probability(probability, reference.shape)
-    spacing = affine_spacing(affine)
-    match = match_lesions(reference, prediction, spacing, connectivity=connectivity, min_volume_mm3=min_volume_mm3)
-    scores = score_match(match)
-    case = CaseScores(
+    pair = MaskPair.cut(reference, prediction, affine_spacing(affine))
+    judged = judge_lesions(pair, criterion or AnyOverlap(), min_volume_mm3)
+    lesions = tuple(tabulate_lesions(pair, judged, affine, probability))
+    voxel = judged.overlaps.voxel_volume
+    strata = stratify(
+        judged.overlaps.reference_sizes * voxel,
+        judged.verdicts.reference_detected,
+        judged.overlaps.prediction_sizes * voxel,
+        judged.verdicts.prediction_true,
+        volume_edges_mm3,
+    )
+    others = {name: judge_lesions(pair, other, min_volume_mm3).scores() for name, other in (criteria or {}).items()}
+    voxels = score_voxels(pair.reference, pair.prediction, pair.spacing)
+    surfaces = score_surfaces(pair.reference, pair.prediction, pair.spacing, tolerance_mm=tolerance_mm)
+    in_mm = [row.dice for row in lesions if row.side == "reference"]
+    cell_means = _cc_dice_in_voxels(pair, judged, in_mm), fmean(in_mm) if in_mm else nan
+    return StudyScores(_case(judged.scores(), voxels, surfaces, *cell_means), lesions, strata, others)
+
+
+def _cc_dice_in_voxels(pair: MaskPair, judged: JudgedLesions, in_mm: Sequence[float]) -> float:
+    if not in_mm:
+        return nan
+    if np.allclose(pair.spacing, pair.spacing[0], rtol=1e-6):  # cubes: the same cells
+        return fmean(in_mm)
+    reference, n_reference, prediction, _ = judged.labels(pair)
+    return float(cell_dice(reference, n_reference, prediction > 0, (1.0, 1.0, 1.0)).mean())
+
+
+def _case(
+    scores: LesionScores, voxels: VoxelScores, surfaces: SurfaceScores, cc_dice: float, cc_dice_mm: float
+) -> CaseScores:
+    return CaseScores(
         n_reference=scores.n_reference,
         n_prediction=scores.n_prediction,
         detected_reference=scores.detected_reference,
@@ -96,10 +189,18 @@ def score_study(
         lesion_sensitivity=scores.sensitivity,
         lesion_ppv=scores.ppv,
         lesion_f1=scores.f1,
-        dice=dice(reference, prediction),
-        volume_reference_ml=volume_ml(reference, spacing),
-        volume_prediction_ml=volume_ml(prediction, spacing),
+        lesion_f1_counts=scores.f1_counts,
+        dice=voxels.dice,
+        voxel_sensitivity=voxels.sensitivity,
+        voxel_ppv=voxels.ppv,
+        cc_dice=cc_dice,
+        cc_dice_mm=cc_dice_mm,
+        hd95_mm=surfaces.hd95_mm,
+        assd_mm=surfaces.assd_mm,
+        nsd=surfaces.nsd,
+        volume_reference_ml=voxels.volume_reference_ml,
+        volume_prediction_ml=voxels.volume_prediction_ml,
+        volume_difference_ml=voxels.volume_difference_ml,
         false_positives=scores.false_positives,
         false_positive_volume_ml=scores.false_positive_volume_ml,
     )
-    return StudyScores(case, tuple(tabulate_match(match, affine, probability)))

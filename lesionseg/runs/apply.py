@@ -12,8 +12,8 @@ from lesionseg.errors import InputError
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.initialise import checkpoint_path
 from lesionseg.runs.plan import cache_of, outputs, store_of, triple
-from lesionseg.runs.preflight import check_writable
 from lesionseg.runs.progress import bar
+from lesionseg.runs.writable import check_writable
 from lesionseg.weights import ModelCard, SourceModel, load_model
 
 
@@ -23,11 +23,20 @@ def load_source(config: EvaluateConfig | PredictConfig) -> SourceModel:
     Raises:
         InputError: there is none, or outputs cannot be written.
     """
+    assert config.checkpoint is not None, "the schema asks for it"
     check_writable("paths.outputs", outputs(config.paths))
     check_writable("output", Path(config.output).expanduser().resolve())
     named = config.checkpoint.startswith("runs:/")
     store = store_of(config.tracking, config.paths, create=False) if named else None
-    return load_model(checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"))
+    source = load_model(checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"))
+    try:
+        source.card.criterion  # noqa: B018
+    except ValueError as error:
+        raise InputError(
+            f"checkpoint {source.origin}: its criterion {source.card.matching} cannot be made again ({error}); install "
+            "what it was trained with"
+        ) from error
+    return source
 
 
 def labelled_or_not(
@@ -43,6 +52,7 @@ def labelled_or_not(
     Raises:
         InputError: faulty scans, or no study at all.
     """
+    assert config.dataset is not None, "the schema asks for it"
     cohort = load_cohort(config.dataset, config.subjects)
     channels = [parse_channel(name) for name in card.inputs]
     target = card.target if labelled else None

@@ -83,6 +83,7 @@ def run_seconds(job: TrainConfig) -> float:
     workers = min(job.trainer.num_workers, max(1, (torch.get_num_threads() or 1)))
     step = learning + cutting if workers == 0 else max(learning + 0.5 * cutting, cutting / workers)
     validations = -(-job.trainer.steps // job.trainer.validate_every)
+    validations += job.metrics.threshold_criterion is not None  # the threshold is chosen in one more
     volumes = validations * len(plan.part(plan.split.validation)) + 2 * len(plan.part(plan.split.test))
     return _START + job.trainer.steps * step + volumes * segmenting
 

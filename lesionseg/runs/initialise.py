@@ -36,7 +36,7 @@ def model_card(config: TrainConfig, train_subjects: list[str]) -> ModelCard:
         patch_size=task.patch_size,
         normalisation=NORMALISATION,
         threshold=config.metrics.threshold,
-        connectivity=task.matching.connectivity,
+        matching=task.matching,
         min_lesion_volume=task.min_lesion_volume,
         dataset=config.dataset.name,
         train_subjects=train_subjects,

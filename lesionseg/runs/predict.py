@@ -41,13 +41,13 @@ def predict(config: PredictConfig) -> int:
             np.zeros_like(segmentation.mask),
             segmentation.mask,
             native.affine,
+            source.card.criterion,
             probability=segmentation.probability,
-            connectivity=source.card.connectivity,  # type: ignore[arg-type]
             min_volume_mm3=source.card.min_lesion_volume,
         )
         columns = [lesion.as_row() for lesion in lesions]
         for row in columns:  # nothing to hold them against
-            for key in ("side", "verdict", "touches"):
+            for key in ("side", "verdict", "dice", "touches"):
                 row.pop(key)
         write_csv(output / f"{name}_lesions.csv", columns)
         write_volume(output / f"{name}_mask.nii.gz", segmentation.mask, native)

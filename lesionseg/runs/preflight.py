@@ -1,8 +1,6 @@
 """Everything that can be wrong with a sweep, said before its first run starts."""
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +19,7 @@ from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.initialise import check_network, initialise, model_card, source_model
 from lesionseg.runs.plan import cache_of, make_plan, outputs, run_seed, store_of, triple
 from lesionseg.runs.progress import bar
+from lesionseg.runs.writable import check_writable
 from lesionseg.tracking import check_reachable
 from lesionseg.training import Machine, check_machine
 
@@ -60,21 +59,6 @@ def preflight(jobs: Sequence[TrainConfig]) -> None:
         raise InputError(list(dict.fromkeys(faults)))
     store_of(first.tracking, first.paths)  # made now, since all else is well
     _fill_cache(first.paths, list(studies.values()))
-
-
-def check_writable(key: str, folder: Path) -> None:
-    """See that a folder, which a configuration key names, can be made and written to.
-
-    Raises:
-        InputError: it cannot.
-    """
-    place = folder
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(f"{key}={folder}: {place} is a file; choose another folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{key}={folder}: {place} cannot be written to; choose another folder")
 
 
 def _audit(job: TrainConfig, cohort: Cohort) -> None:

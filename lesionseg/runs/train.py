@@ -17,9 +17,10 @@ from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.files import write_json, written_whole
 from lesionseg.data.volumes import write_volume
-from lesionseg.metrics import Averages, average
+from lesionseg.metrics import Averages, LesionCurve, average
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.initialise import initialise, model_card, source_model
+from lesionseg.runs.measured import criterion_metrics, froc_metrics, test_metrics
 from lesionseg.runs.pictures import picture_cases
 from lesionseg.runs.plan import (
     Plan,
@@ -31,7 +32,16 @@ from lesionseg.runs.plan import (
     store_of,
     triple,
 )
-from lesionseg.runs.scoring import case_row, lesion_rows, score, segment, write_csv
+from lesionseg.runs.scoring import (
+    case_row,
+    criterion_rows,
+    curve_rows,
+    lesion_rows,
+    score,
+    segment,
+    write_csv,
+)
+from lesionseg.runs.threshold import set_threshold
 from lesionseg.tracking import (
     HASH_TAG,
     KIND_TAG,
@@ -113,6 +123,8 @@ def _accompany(run: Run, this: _Run) -> TrainResult:
     try:
         _describe(run, this)
         checkpoint = _fit(run, this)
+        _choose_threshold(run, this, checkpoint)
+        run.log_file(checkpoint, "checkpoints")
         averages = _test(run, this, checkpoint)
     except (KeyboardInterrupt, SystemExit):
         run.end("KILLED")
@@ -190,7 +202,7 @@ def _describe(run: Run, this: _Run) -> None:
 
 
 def _fit(run: Run, this: _Run) -> Path:
-    """Train to the end of the budget; returns the best checkpoint, logged as an artifact."""
+    """Train to the end of the budget; returns the best checkpoint."""
     config, trainer = this.config, this.config.trainer
     _say(f"{this.title}  {this.report.summary()}")
     module = SegmentationModule(
@@ -222,7 +234,7 @@ def _fit(run: Run, this: _Run) -> Path:
         num_workers=trainer.num_workers,
     )
     seed_everything(seed, verbose=False)
-    checkpoint = fit(
+    return fit(
         module,
         data,
         folder=this.folder / "checkpoints",
@@ -234,53 +246,57 @@ def _fit(run: Run, this: _Run) -> Path:
         say=_say,
         title=this.title,
     )
-    run.log_file(checkpoint, "checkpoints")
-    return checkpoint
+
+
+def _choose_threshold(run: Run, this: _Run, checkpoint: Path) -> None:
+    """Set the model's threshold by the validation studies, unless the configuration keeps it."""
+    if this.config.metrics.threshold_criterion is None:
+        return
+    record = this.folder / "threshold.json"
+    choice = set_threshold(this.config, checkpoint, this.studies["validation"], record)
+    run.log_file(record)
+    run.log_metrics({"val/threshold": choice.threshold}, step=this.config.trainer.steps)
+    _say(f"{this.title}  threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
 
 
 def _test(run: Run, this: _Run, checkpoint: Path) -> Averages:
     """Score the best checkpoint on the test studies, on the grids they were drawn on."""
     config = this.config
-    cases: list[dict[str, Any]] = []
-    lesions: list[dict[str, Any]] = []
+    model = load_model(checkpoint)
+    tables: dict[str, list[dict[str, Any]]] = {"cases": [], "lesions": [], "criteria": [], "froc": []}
+    curves: list[LesionCurve] = []
     predictions = segment(
-        load_model(checkpoint).network(),
-        this.card,
+        model.network(),
+        model.card,
         this.studies["test"],
-        threshold=this.card.threshold,
+        threshold=model.card.threshold,
         overlap=config.trainer.window_overlap,
         accelerator=config.trainer.accelerator,
         precision=config.trainer.precision,
     )
     for prediction in predictions:
-        scores = score(prediction, this.card)
-        cases.append(case_row(prediction.study, scores))
-        lesions += lesion_rows(prediction.study, scores)
+        scores, curve = score(prediction, model.card, config.metrics)
+        curves.append(curve)
+        tables["cases"].append(case_row(prediction.study, scores))
+        tables["lesions"] += lesion_rows(prediction.study, scores)
+        tables["criteria"] += criterion_rows(prediction.study, scores)
+        tables["froc"] += curve_rows(prediction.study, curve)
         if config.metrics.save_predictions:
             name = f"{prediction.study.name}_label-{this.card.target}_pred.nii.gz"
             file = this.folder / "predictions" / name
             write_volume(file, prediction.mask, prediction.study.native)
             run.log_file(file, "predictions")
-    run.log_file(write_csv(this.folder / "cases.csv", cases))
-    run.log_file(write_csv(this.folder / "lesions.csv", lesions))
+    for name, rows in tables.items():
+        run.log_file(write_csv(this.folder / f"{name}.csv", rows))
     if config.metrics.save_predictions:
         picture = this.folder / "figures" / "test_studies.png"
-        picture_cases(cases, this.studies["test"], this.folder / "predictions", this.card.target, picture)
+        picture_cases(tables["cases"], this.studies["test"], this.folder / "predictions", this.card.target, picture)
         run.log_file(picture, "figures")
-    averages = average(cases)
+    averages = average(tables["cases"])
     run.log_metrics(test_metrics(averages))
+    run.log_metrics(criterion_metrics(tables["criteria"]))
+    run.log_metrics(froc_metrics(curves, config.metrics))
     return averages
-
-
-def test_metrics(averages: Averages) -> dict[str, float]:
-    """Names and values of the metrics that MLflow gets at the end of a run."""
-    names = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
-    metrics = {f"test/{name}": getattr(averages, name).mean for name in names}
-    metrics["test/n_studies"] = averages.lesion_sensitivity.n
-    metrics["test/n_without_lesions"] = averages.without_lesions.n_studies
-    if averages.without_lesions.n_studies:
-        metrics["test/false_positives_without_lesions"] = averages.without_lesions.mean_false_positives
-    return metrics
 
 
 def _in_words(averages: Averages) -> str:

@@ -13,7 +13,7 @@ from lesionseg.data.cache import CachedStudy
 from lesionseg.data.channels import parse_channel
 from lesionseg.data.patches import Patch
 from lesionseg.inference import sliding_window
-from lesionseg.metrics import average, score_study
+from lesionseg.metrics import average, detection_row
 from lesionseg.models import channels_last
 from lesionseg.weights import METADATA_KEY, ModelCard
 
@@ -108,14 +108,15 @@ class SegmentationModule(pl.LightningModule):
         channels = [parse_channel(name) for name in self.card.inputs]
         image = torch.from_numpy(batch.channels(channels)).to(self.device)
         probability = sliding_window(self.network, image, self.card.patch_size, overlap=self.window_overlap).cpu()
-        scores = score_study(
-            batch.mask,
-            (probability >= self.card.threshold).numpy(),
-            batch.grid.affine,
-            connectivity=self.card.connectivity,  # type: ignore[arg-type]
-            min_volume_mm3=self.card.min_lesion_volume,
+        self.cases.append(
+            detection_row(
+                batch.mask,
+                (probability >= self.card.threshold).numpy(),
+                batch.grid.spacing,
+                self.card.criterion,
+                min_volume_mm3=self.card.min_lesion_volume,
+            )
         )
-        self.cases.append(scores.case.as_row())
 
     def on_validation_epoch_end(self) -> None:
         """Log the averages over the validation studies."""

@@ -1,6 +1,13 @@
 """Where a network's first weights come from, and what became of them."""
 
-from lesionseg.weights.checkpoint import METADATA_KEY, ModelCard, SourceModel, load_model, weights_digest
+from lesionseg.weights.checkpoint import (
+    METADATA_KEY,
+    ModelCard,
+    SourceModel,
+    load_model,
+    store_threshold,
+    weights_digest,
+)
 from lesionseg.weights.differences import differences
 from lesionseg.weights.transfer import ParameterFate, TransferReport, from_scratch, transfer
 
@@ -13,6 +20,7 @@ __all__ = [
     "differences",
     "from_scratch",
     "load_model",
+    "store_threshold",
     "transfer",
     "weights_digest",
 ]

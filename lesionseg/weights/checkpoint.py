@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lesionseg.build import build
 from lesionseg.errors import InputError
+from lesionseg.metrics import Criterion
 
 METADATA_KEY = "lesionseg"
 _PREFIX = "network."
@@ -29,7 +30,7 @@ class ModelCard:
         patch_size: voxels.
         normalisation: of the images.
         threshold: on the probability.
-        connectivity: of lesions, 6, 18 or 26.
+        matching: description of the criterion that it was judged by, ``_target_`` and arguments.
         min_lesion_volume: mm³; smaller components count as background.
         dataset: the name of the dataset it learned from.
         train_subjects: whom it learned from, and validated on.
@@ -44,11 +45,21 @@ class ModelCard:
     patch_size: list[int]
     normalisation: str
     threshold: float
-    connectivity: int
+    matching: dict[str, Any]
     min_lesion_volume: float
     dataset: str
     train_subjects: list[str]
     init: str
+
+    @property
+    def criterion(self) -> Criterion:
+        """When a lesion counts as found.
+
+        Raises:
+            ValueError: its class is not installed here, or is no criterion.
+        """
+        criterion: Criterion = build(self.matching, Criterion)
+        return criterion
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in the checkpoint."""
@@ -123,6 +134,20 @@ def load_model(path: Path) -> SourceModel:
             "give the best.ckpt of a run of lesionseg"
         )
     return SourceModel(card, weights, weights_digest(weights), str(path))
+
+
+def store_threshold(path: Path, threshold: float) -> None:
+    """Write the threshold that was chosen for a model into its checkpoint's card; the file is replaced as a whole.
+
+    Args:
+        path: a checkpoint that lesionseg wrote.
+        threshold: on the probability, 0 … 1.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content[METADATA_KEY]["threshold"] = threshold
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    partial.replace(path)
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

@@ -19,6 +19,7 @@ NEEDED = {
     "init=pretrained": ("init.checkpoint=best.ckpt",),
     "tracking=server": ("tracking.uri=http://localhost:5000",),
     "evaluate": ("dataset.root=scans", "checkpoint=best.ckpt"),
+    "score": ("reference=masks", "prediction=predicted"),
     "predict": ("dataset.root=scans", "checkpoint=best.ckpt"),
     "check": ("dataset.root=scans",),
     "compare": ("sweep=first",),
@@ -270,7 +271,9 @@ def test_files_in_a_folder_of_ones_own_count(tmp_path: Path) -> None:
     (tmp_path / "task" / "mine.yaml").write_text("name: mine\ninputs: [t2]\ntarget: plaque\n")
     config = _config("task=mine", config_dir=tmp_path)
     assert (config.task.inputs, config.task.target) == (["t2"], "plaque")
-    assert config.task.matching.connectivity == 26, "what it does not say is as in task/_defaults"
+    assert config.task.matching == {"_target_": "lesionseg.metrics.AnyOverlap"}, (
+        "what it does not say is as in task/_defaults"
+    )
     (tmp_path / "task" / "mine.yaml").write_text("name: mine\ninputs: [t2]\n")
     assert _faults("task=mine", config_dir=tmp_path) == ("task.target: has no value; give it as task.target=...",)
 

@@ -237,10 +237,14 @@ def test_a_trained_model_scores_as_it_did_in_its_run(
     assert list(again["n_reference"]) == list(sessions["n_reference"])
     assert list(again["dice"]) == pytest.approx(list(sessions["dice"]), abs=1e-6)
     record = json.loads(Path("scored/scores.json").read_text())
-    assert record["threshold"] == 0.5
+    assert record["threshold"] == json.loads((artifacts(run) / "threshold.json").read_text())["threshold"]
     assert set(record) >= {"checkpoint", "weights", "test/dice"}
     out = capsys.readouterr().out
-    assert "A lesion counts from 3.0 mm³ (26-connected) and is found where one voxel overlaps; threshold 0.5." in out
-    for path in (Path("scored") / name for name in ("cases.csv", "lesions.csv", "scores.json")):
+    assert (
+        "A lesion counts from 3.0 mm³ (26-connected) and is found where one voxel of it overlaps the other side" in out
+    )
+    for path in (
+        Path("scored") / name for name in ("cases.csv", "lesions.csv", "criteria.csv", "froc.csv", "scores.json")
+    ):
         path.unlink()
     Path("scored").rmdir()

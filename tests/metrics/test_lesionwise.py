@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from lesionseg.metrics import dice, match_lesions, score_lesions, volume_ml
+from lesionseg.metrics import Anima, AnyOverlap, BestIoU, dice, score_criteria, score_lesions
 
 MM = (1.0, 1.0, 1.0)
 SHAPE = (5, 4, 6)
@@ -81,12 +81,6 @@ def test_a_prediction_on_a_dropped_reference_lesion_is_false():
     assert isnan(scores.sensitivity)
 
 
-def test_every_overlap_and_its_voxels_are_noted():
-    match = match_lesions(line(1, 1, 1, 0, 1), line(1, 0, 1, 1, 1), MM)
-    np.testing.assert_array_equal(match.touching, [[1, 1], [1, 2], [2, 2]])
-    np.testing.assert_array_equal(match.shared_voxels, [1, 1, 1])
-
-
 @pytest.mark.parametrize(
     ("reference", "prediction", "message"),
     [
@@ -126,7 +120,7 @@ def brute_force(reference, prediction, rank):
 @settings(max_examples=80, deadline=None)
 @given(PAIRS, st.sampled_from([(6, 1), (18, 2), (26, 3)]))
 def test_scores_are_those_of_brute_force(masks, connectivity):
-    scores = score_lesions(*masks, MM, connectivity=connectivity[0])
+    scores = score_lesions(*masks, MM, AnyOverlap(connectivity=connectivity[0]))
     n_reference, n_prediction, detected, true, false_voxels = brute_force(*masks, connectivity[1])
     assert (scores.n_reference, scores.n_prediction) == (n_reference, n_prediction)
     assert (scores.detected_reference, scores.true_prediction) == (detected, true)
@@ -147,10 +141,10 @@ def test_a_mask_against_itself_is_perfect(masks):
 def test_flips_and_axis_order_do_not_matter(masks, flipped, axes, connectivity):
     spacing = (1.0, 2.0, 3.0)
     turned = [np.flip(mask, sorted(flipped)).transpose(axes) for mask in masks]
-    options = {"connectivity": connectivity, "min_volume_mm3": 7.0}
+    criterion = AnyOverlap(connectivity=connectivity)
     same(
-        score_lesions(*masks, spacing, **options),
-        score_lesions(*turned, tuple(spacing[axis] for axis in axes), **options),
+        score_lesions(*masks, spacing, criterion, min_volume_mm3=7.0),
+        score_lesions(*turned, tuple(spacing[axis] for axis in axes), criterion, min_volume_mm3=7.0),
     )
     np.testing.assert_equal(dice(*turned), dice(*masks))
 
@@ -176,25 +170,18 @@ def test_changing_sides_swaps_sensitivity_and_ppv(masks):
         assert there.f1 == pytest.approx(back.f1)
 
 
-@settings(max_examples=30, deadline=None)
-@given(PAIRS)
-def test_the_numbers_of_lesions_carry_no_meaning(masks):
-    """Lesions met in another order (the volume turned) get other labels and the same pairs of volumes."""
-    match = match_lesions(*masks, MM)
-    turned = match_lesions(*[mask[::-1, ::-1, ::-1] for mask in masks], MM)
-
-    def described(found):
-        sizes = (
-            found.reference_volumes[found.touching[:, 0] - 1],
-            found.prediction_volumes[found.touching[:, 1] - 1],
-        )
-        return sorted(zip(*[side.tolist() for side in sizes], found.shared_voxels.tolist(), strict=True))
-
-    assert described(match) == described(turned)
-
-
-def test_dice_and_volume_by_hand():
-    assert dice(line(1, 1, 0, 0), line(0, 1, 1, 1)) == 2 * 1 / (2 + 3)
-    assert dice(line(1, 0), line(0, 0)) == 0
-    assert isnan(dice(line(0, 0), line(0, 0)))
-    assert volume_ml(line(1, 1, 0), (0.5, 0.5, 3.0)) == pytest.approx(0.0015)
+def test_several_criteria_at_once_are_each_by_itself():
+    random = np.random.default_rng(5)
+    reference, prediction = random.random((2, 12, 12, 12)) < 0.15
+    criteria = {
+        "corner": AnyOverlap(),
+        "face": AnyOverlap(connectivity=6),
+        "anima": Anima(),
+        "iou": BestIoU(min_iou=0.2),
+        "own minimum": AnyOverlap(min_volume_mm3=5.0),
+    }
+    together = score_criteria(reference, prediction, (1.0, 1.0, 2.0), criteria, min_volume_mm3=3.0)
+    assert list(together) == list(criteria)
+    for name, criterion in criteria.items():
+        same(together[name], score_lesions(reference, prediction, (1.0, 1.0, 2.0), criterion, min_volume_mm3=3.0))
+    assert together["own minimum"].n_reference < together["corner"].n_reference, "its own minimum goes first"

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionseg.metrics import dice, lesion_table, score_lesions, score_study
+from lesionseg.metrics import (
+    Anima,
+    AnyOverlap,
+    average,
+    detection_row,
+    dice,
+    lesion_dice,
+    lesion_table,
+    score_criteria,
+    score_lesions,
+    score_study,
+    score_surfaces,
+)
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 0, 3, -20], [0, 1, 0, 5], [0, 0, 0, 1]])
 
@@ -49,7 +61,7 @@ def test_a_row_for_a_file_is_flat():
     row = lesion_table(*drawn(), AFFINE)[0].as_row()
     assert list(row) == [
         *("side", "label", "verdict", "volume_mm3", "i", "j", "k", "x_mm", "y_mm", "z_mm"),
-        *("extent_i", "extent_j", "extent_k", "mean_probability", "max_probability", "touches"),
+        *("extent_i", "extent_j", "extent_k", "mean_probability", "max_probability", "dice", "touches"),
     ]
     assert row["touches"] == "1 2"
     assert all(isinstance(value, str | int | float) for value in row.values())
@@ -64,7 +76,7 @@ def test_the_table_is_scipys_lesion_by_lesion(connectivity):
     random = np.random.default_rng(3)
     reference, prediction = (random.random((2, 12, 11, 10)) < 0.15).astype(np.uint8)
     probability = random.random(reference.shape)
-    rows = lesion_table(reference, prediction, AFFINE, probability=probability, connectivity=connectivity)
+    rows = lesion_table(reference, prediction, AFFINE, AnyOverlap(connectivity=connectivity), probability=probability)
     structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
     for side, mask in (("reference", reference), ("prediction", prediction)):
         labels, count = ndimage.label(mask, structure)
@@ -95,13 +107,15 @@ def test_the_table_is_scipys_lesion_by_lesion(connectivity):
 
 def test_a_study_is_its_parts_put_together():
     reference, prediction = drawn()
-    study = score_study(reference, prediction, AFFINE, connectivity=6, min_volume_mm3=7.0)
-    scores = score_lesions(reference, prediction, (2.0, 1.0, 3.0), connectivity=6, min_volume_mm3=7.0)
+    study = score_study(reference, prediction, AFFINE, AnyOverlap(connectivity=6), min_volume_mm3=7.0)
+    scores = score_lesions(reference, prediction, (2.0, 1.0, 3.0), AnyOverlap(connectivity=6), min_volume_mm3=7.0)
     case = study.case
     assert list(case.as_row()) == [
         *("n_reference", "n_prediction", "detected_reference", "true_prediction"),
-        *("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"),
-        *("volume_reference_ml", "volume_prediction_ml", "false_positives", "false_positive_volume_ml"),
+        *("lesion_sensitivity", "lesion_ppv", "lesion_f1", "lesion_f1_counts"),
+        *("dice", "voxel_sensitivity", "voxel_ppv", "cc_dice", "cc_dice_mm", "hd95_mm", "assd_mm", "nsd"),
+        *("volume_reference_ml", "volume_prediction_ml", "volume_difference_ml"),
+        *("false_positives", "false_positive_volume_ml"),
     ]
     assert (case.n_reference, case.n_prediction) == (1, 2), "single voxels of 6 mm³ do not count"
     assert (case.lesion_sensitivity, case.lesion_ppv, case.lesion_f1) == (
@@ -113,8 +127,37 @@ def test_a_study_is_its_parts_put_together():
     assert case.volume_reference_ml == pytest.approx(7 * 6 / 1000)
     assert case.volume_prediction_ml == pytest.approx(5 * 6 / 1000)
     assert (case.false_positives, case.false_positive_volume_ml) == (0, 0.0)
-    table = lesion_table(reference, prediction, AFFINE, connectivity=6, min_volume_mm3=7.0)
+    table = lesion_table(reference, prediction, AFFINE, AnyOverlap(connectivity=6), min_volume_mm3=7.0)
     np.testing.assert_equal([row.as_row() for row in study.lesions], [row.as_row() for row in table])
+
+
+def test_surfaces_cells_and_criteria_are_those_of_their_own_functions():
+    reference, prediction = drawn()
+    spacing = (2.0, 1.0, 3.0)
+    criteria = {"anima": Anima(), "face": AnyOverlap(connectivity=6)}
+    study = score_study(reference, prediction, AFFINE, criteria=criteria, volume_edges_mm3=[10], tolerance_mm=2.0)
+    surfaces = score_surfaces(reference, prediction, spacing, tolerance_mm=2.0)
+    assert (study.case.hd95_mm, study.case.assd_mm, study.case.nsd) == (
+        surfaces.hd95_mm,
+        surfaces.assd_mm,
+        surfaces.nsd,
+    )
+    in_mm, in_voxels = (lesion_dice(reference, prediction, edges) for edges in (spacing, (1.0, 1.0, 1.0)))
+    assert [row.dice for row in study.lesions if row.side == "reference"] == pytest.approx(in_mm.tolist())
+    assert study.case.cc_dice_mm == pytest.approx(in_mm.mean())
+    assert study.case.cc_dice == pytest.approx(in_voxels.mean()), "as the published program measures it"
+    assert isnan(next(row.dice for row in study.lesions if row.side == "prediction"))
+    assert study.criteria == score_criteria(reference, prediction, spacing, criteria)
+    below, above = study.strata
+    assert (below.n_reference, above.n_reference, below.n_prediction, above.n_prediction) == (1, 1, 1, 2)
+
+
+def test_a_quick_look_has_the_same_columns_and_averages():
+    reference, prediction = drawn()
+    row = detection_row(reference, prediction, (2.0, 1.0, 3.0), min_volume_mm3=7.0)
+    whole = score_study(reference, prediction, AFFINE, min_volume_mm3=7.0).case.as_row()
+    assert row == {name: whole[name] for name in row}
+    np.testing.assert_equal(average([row]), average([whole]))
 
 
 def test_the_lesions_of_a_study_add_up_to_its_case():

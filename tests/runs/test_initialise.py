@@ -8,6 +8,7 @@ import torch
 
 from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
+from lesionseg.metrics import AnyOverlap
 from lesionseg.runs.initialise import check_network, checkpoint_path, initialise, model_card, source_model
 from lesionseg.tracking import open_store, start_run
 from lesionseg.weights import METADATA_KEY, SourceModel, load_model
@@ -33,7 +34,7 @@ def _initialised(config: TrainConfig, seed: int, source: SourceModel | None = No
 def test_the_card_says_what_the_run_knows(configure: Configure) -> None:
     card = model_card(configure("task=new_lesions", "metrics.threshold=0.3"), ["01", "02"])
     assert (card.task, card.inputs, card.target) == ("new_lesions", ["flair", "prior.flair"], "new_lesion")
-    assert (card.threshold, card.connectivity, card.min_lesion_volume) == (0.3, 26, 3.0)
+    assert (card.threshold, card.criterion, card.min_lesion_volume) == (0.3, AnyOverlap(), 3.0)
     assert (card.dataset, card.init, card.train_subjects) == ("bids", "scratch", ["01", "02"])
     assert card.network["in_channels"] == 2
     assert json.loads(json.dumps(card.to_dict())) == card.to_dict()

@@ -10,7 +10,8 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
 from lesionseg.runs import preflight as preflight_module
 from lesionseg.runs.estimate import announce
-from lesionseg.runs.preflight import check_writable, preflight
+from lesionseg.runs.preflight import preflight
+from lesionseg.runs.writable import check_writable
 
 Configure = Callable[..., TrainConfig]
 

@@ -53,7 +53,7 @@ def card() -> ModelCard:
         patch_size=[16, 16, 16],
         normalisation="zscore_brain",
         threshold=0.5,
-        connectivity=26,
+        matching={"_target_": "lesionseg.metrics.AnyOverlap"},
         min_lesion_volume=3.0,
         dataset="tiny",
         train_subjects=["01"],

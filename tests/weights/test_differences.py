@@ -8,7 +8,12 @@ def test_the_same_task_elsewhere_has_none_but_the_dataset(card) -> None:
 
 
 def test_what_does_not_matter_is_no_difference(card) -> None:
-    other = card(train_subjects=["09"], init="pretrained", connectivity=6, min_lesion_volume=1.0)
+    other = card(
+        train_subjects=["09"],
+        init="pretrained",
+        matching={"_target_": "lesionseg.metrics.Anima"},
+        min_lesion_volume=1.0,
+    )
     assert differences(card(), other) == []
 
 

@@ -1,0 +1,237 @@
+"""Dice in each lesion's cell: golden, by hand, by brute force, by properties."""
+
+import json
+from itertools import product
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from lesionseg.metrics.cells import cc_dice, cell_dice, lesion_dice
+from lesionseg.metrics.components import label_components
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+HERE = (GOLDEN / "expected.json").is_file()
+CASES = json.loads((GOLDEN / "expected.json").read_text())["cases"] if HERE else {}
+golden = pytest.mark.skipif(not HERE, reason="the golden cases (../shared/golden) are not beside this checkout")
+EMPTY_REFERENCE = {"01_both_empty", "02_empty_ref"}
+
+MM = (1.0, 1.0, 1.0)
+SHAPE = (5, 4, 6)
+REFERENCES = arrays(np.bool_, SHAPE, elements=st.sampled_from([False] * 9 + [True]))
+PREDICTIONS = arrays(np.bool_, SHAPE, elements=st.sampled_from([False, False, True]))
+PAIRS = st.tuples(REFERENCES, PREDICTIONS)
+SPACINGS = st.sampled_from([(1, 1, 1), (1, 1, 6), (2, 3, 5)])
+CONNECTIVITIES = st.sampled_from([6, 18, 26])
+
+
+def line(picture: str) -> np.ndarray:
+    return np.array([mark == "#" for mark in picture]).reshape(1, 1, -1)
+
+
+def whole_dice(reference, prediction):
+    return 2 * (reference & prediction).sum() / (reference.sum() + prediction.sum())
+
+
+def load(case):
+    with np.load(GOLDEN / CASES[case]["file"]) as stored:
+        return stored["ref"], stored["pred"], tuple(stored["spacing"].tolist())
+
+
+@golden
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_golden(case):
+    reference, prediction, _ = load(case)
+    score = cc_dice(reference, prediction, MM)  # the published program measures in voxels
+    expected = CASES[case]["cc_metrics"]["ccdice_patient"]
+    if case in EMPTY_REFERENCE:
+        assert isnan(score), f"ours: undefined without reference lesion; theirs: {expected}"
+    else:
+        assert score == pytest.approx(expected, abs=1e-9)
+
+
+@golden
+def test_the_published_choices_that_ours_departs_from():
+    """Said here so that a change on either side is noticed."""
+    assert CASES["01_both_empty"]["cc_metrics"]["ccdice_patient"] == 1.0
+    assert CASES["02_empty_ref"]["cc_metrics"]["ccdice_patient"] == 0.0
+    reference, prediction, spacing = load("24_random3")
+    assert spacing == (0.5, 0.5, 3.0)
+    in_voxels = CASES["24_random3"]["cc_metrics"]["ccdice_patient"]
+    assert cc_dice(reference, prediction, spacing) == pytest.approx(in_voxels - 0.008967, abs=1e-6)
+
+
+def test_a_false_voxel_counts_against_the_nearest_lesion_alone():
+    reference, prediction = line("##.....#"), line("###..#..")
+    scores = lesion_dice(reference, prediction, MM)
+    np.testing.assert_allclose(scores, [2 * 2 / (2 + 3), 2 * 0 / (1 + 1)])
+    assert cc_dice(reference, prediction, MM) == pytest.approx(0.4)
+
+
+def test_a_small_lesion_counts_as_much_as_a_large_one():
+    reference, prediction = line("#" * 20 + "...#"), line("#" * 20 + "....")
+    assert cc_dice(reference, prediction, MM) == 0.5
+    assert whole_dice(reference, prediction) == pytest.approx(40 / 41)
+
+
+def test_nothing_to_measure():
+    assert lesion_dice(line(".."), line(".."), MM).shape == (0,)
+    assert lesion_dice(line(".."), line(".#"), MM).shape == (0,)
+    assert isnan(cc_dice(line(".."), line(".."), MM))
+    assert isnan(cc_dice(line(".."), line(".#"), MM))
+    nothing = np.zeros((0, 4, 5), dtype=bool)
+    assert isnan(cc_dice(nothing, nothing, MM))
+    np.testing.assert_array_equal(lesion_dice(line("#.#"), line("..."), MM), [0, 0])
+    assert cc_dice(line("#.#"), line("..."), MM) == 0
+
+
+def test_connectivity_says_what_a_lesion_is():
+    reference = np.array([[[1, 0, 0], [0, 1, 0]]])
+    prediction = np.array([[[1, 0, 0], [0, 0, 0]]])
+    np.testing.assert_allclose(lesion_dice(reference, prediction, MM), [2 / 3])
+    np.testing.assert_allclose(lesion_dice(reference, prediction, MM, connectivity=6), [1, 0])
+
+
+def test_nearer_is_meant_in_mm():
+    # Columns are 3 mm apart, rows 0.5 mm: "o" is predicted, 2 voxels or 6 mm from the first lesion and 3 voxels
+    # or 1.5 mm from the second.
+    picture = ["#.o", "...", "...", "..#"]
+    grid = np.array([list(row) for row in picture])[:, np.newaxis, :]
+    reference, prediction = grid == "#", grid != "."
+    np.testing.assert_allclose(lesion_dice(reference, prediction, (0.5, 1.0, 3.0)), [1, 2 / 3])
+    np.testing.assert_allclose(lesion_dice(reference, prediction, MM), [2 / 3, 1])
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_tie_goes_to_the_lower_index_along_any_axis(axis):
+    reference, prediction = np.moveaxis(line("#.#"), 2, axis), np.moveaxis(line("###"), 2, axis)
+    np.testing.assert_allclose(lesion_dice(reference, prediction, MM), [2 / 3, 1])
+
+
+def test_a_tie_is_decided_along_the_last_axis_first():
+    # "o" is 2 voxels from both; the left one is lesion 2 in raster order and takes it.
+    grid = np.array([list(row) for row in ["..#", "...", "#.o"]])[:, np.newaxis, :]
+    np.testing.assert_allclose(lesion_dice(grid == "#", grid != ".", MM), [1, 2 / 3])
+
+
+def test_a_tie_between_lengths_without_exact_binary_form():
+    assert 3 * 0.1 - 1 * 0.1 > 5 * 0.1 - 3 * 0.1, "in floating point the second lesion is nearer"
+    scores = lesion_dice(line("##...#"), line("##.#.#"), (1.0, 1.0, 0.1))
+    np.testing.assert_allclose(scores, [2 * 2 / (2 + 3), 1])
+
+
+def test_a_tie_between_thirty_lesions():
+    """More than are looked up at once: six voxels straight and 24 aslant lie 3 voxels from the middle."""
+    steps = np.array([step for step in product(range(-3, 4), repeat=3) if np.dot(step, step) == 9])
+    steps = np.random.default_rng(0).permutation(steps)
+    labels = np.zeros((7, 7, 7), dtype=np.int32)
+    labels[tuple((steps + 3).T)] = np.arange(1, 31)
+    prediction = np.zeros((7, 7, 7), dtype=bool)
+    prediction[3, 3, 3] = True
+    prediction |= labels > 0
+    expected = np.ones(30)
+    expected[labels[3, 3, 0] - 1] = 2 / 3
+    np.testing.assert_allclose(cell_dice(labels, 30, prediction, MM), expected)
+
+
+def brute(reference, prediction, spacing, connectivity=26):
+    """Every predicted voxel against every reference voxel, in whole numbers; and whether two lesions ever tied."""
+    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    labels, count = ndimage.label(reference, structure)
+    owned, shared, tied = np.zeros(count), np.zeros(count), False
+    for voxel in map(tuple, np.argwhere(prediction) if count else []):
+        away = sorted(
+            (sum((edge * (a - b)) ** 2 for edge, a, b in zip(spacing, voxel, site, strict=True)), site[::-1])
+            for site in map(tuple, np.argwhere(reference).tolist())
+        )
+        owners = [int(labels[site[::-1]]) for distance, site in away if distance == away[0][0]]
+        tied |= len(set(owners)) > 1
+        owned[owners[0] - 1] += 1
+        shared[owners[0] - 1] += away[0][0] == 0
+    return 2 * shared / (np.bincount(labels.ravel(), minlength=count + 1)[1:] + owned), tied
+
+
+@settings(max_examples=100, deadline=None)
+@given(PAIRS, SPACINGS, CONNECTIVITIES, st.sampled_from([1.0, 0.1]))
+def test_against_all_pairs(pair, spacing, connectivity, unit):
+    expected, _ = brute(*pair, spacing, connectivity)
+    scores = lesion_dice(*pair, tuple(unit * edge for edge in spacing), connectivity=connectivity)
+    np.testing.assert_allclose(scores, expected, rtol=1e-12)
+
+
+@given(REFERENCES, SPACINGS, CONNECTIVITIES)
+def test_a_mask_agrees_with_itself(mask, spacing, connectivity):
+    assert (lesion_dice(mask, mask, spacing, connectivity=connectivity) == 1).all()
+
+
+@given(PREDICTIONS)
+def test_the_cell_of_a_lone_lesion_is_all(prediction):
+    reference = np.zeros(SHAPE, dtype=bool)
+    reference[1:3, 1:3, 1:3] = True
+    assert cc_dice(reference, prediction, MM) == pytest.approx(whole_dice(reference, prediction), abs=1e-12)
+
+
+@settings(deadline=None)
+@given(PAIRS, SPACINGS, st.sets(st.integers(0, 2)), st.permutations(range(3)))
+def test_flips_and_the_order_of_axes_change_nothing_where_no_voxel_is_tied(pair, spacing, axes, order):
+    expected, tied = brute(*pair, spacing)
+    assume(not tied)
+    turned = [np.flip(mask, tuple(axes)).transpose(order) for mask in pair]
+    scores = lesion_dice(*turned, tuple(spacing[axis] for axis in order))
+    np.testing.assert_allclose(np.sort(scores), np.sort(expected), rtol=1e-12)
+
+
+@given(PAIRS, SPACINGS, st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 3))
+def test_padding_changes_nothing(pair, spacing, widths):
+    padded = [np.pad(mask, widths) for mask in pair]
+    np.testing.assert_array_equal(lesion_dice(*padded, spacing), lesion_dice(*pair, spacing))
+
+
+@given(PAIRS, SPACINGS)
+def test_memory_order_and_dtype_change_nothing(pair, spacing):
+    expected = lesion_dice(*pair, spacing)
+    fortran = [np.asfortranarray(mask, dtype=np.float32) for mask in pair]
+    strided = [np.repeat(mask, 2, axis=2)[:, :, ::2].astype(np.uint8, order="K") for mask in pair]
+    np.testing.assert_array_equal(lesion_dice(*fortran, spacing), expected)
+    np.testing.assert_array_equal(lesion_dice(fortran[0], pair[1], spacing), expected)
+    np.testing.assert_array_equal(lesion_dice(*strided, spacing), expected)
+
+
+@given(PAIRS, SPACINGS, st.sampled_from([0.1, 0.5, 3.0]))
+def test_only_the_shape_of_a_voxel_matters(pair, spacing, factor):
+    scaled = tuple(factor * edge for edge in spacing)
+    np.testing.assert_array_equal(lesion_dice(*pair, scaled), lesion_dice(*pair, spacing))
+
+
+@given(PAIRS, SPACINGS, st.randoms(use_true_random=False))
+def test_numbering_the_lesions_anew_changes_nothing_but_the_order(pair, spacing, random):
+    reference, prediction = pair
+    labels, count = label_components(reference)
+    order = list(range(count))
+    random.shuffle(order)
+    renumbered = np.array([0, *(number + 1 for number in order)], dtype=np.int32)[labels]
+    scores = cell_dice(labels, count, prediction, spacing)
+    np.testing.assert_array_equal(cell_dice(renumbered, count, prediction, spacing)[order], scores)
+    np.testing.assert_array_equal(cell_dice(np.asfortranarray(labels), count, prediction, spacing), scores)
+
+
+def test_impossible_masks_and_options():
+    with pytest.raises(
+        ValueError, match=r"^Reference and prediction must share one grid, found shapes \(1, 1, 1\) and"
+    ):
+        lesion_dice(line("#"), line("##"), MM)
+    with pytest.raises(ValueError, match=r"^The reference must be a mask of 0 and 1, found the values 2\.$"):
+        cc_dice(np.full((1, 1, 1), 2), line("#"), MM)
+    with pytest.raises(ValueError, match=r"^Connectivity must be 6, 18 or 26, found 8\.$"):
+        lesion_dice(line("#"), line("#"), MM, connectivity=8)
+    with pytest.raises(ValueError, match=r"^Spacing must be three positive lengths in mm, found \(1\.0, 1\.0\)\.$"):
+        lesion_dice(line("#"), line("#"), (1.0, 1.0))
+    with pytest.raises(
+        ValueError, match=r"^Spacing must be three positive lengths in mm, found \(1\.0, -1\.0, 1\.0\)\.$"
+    ):
+        cell_dice(np.zeros((1, 1, 1), dtype=np.int32), 0, line("#"), (1.0, -1.0, 1.0))
