@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "train one configuration, or a sweep of them with --multirun",
-    "evaluate": "score a trained model on labelled studies",
+    "evaluate": "score a trained model on labelled studies, or a sweep's predictions under other criteria",
+    "score": "score anybody's masks against reference masks; needs no model",
     "compare": "what the second arm of a sweep gains over the first",
     "predict": "segment studies with a trained model",
     "check": "list what a dataset holds for a task, and every fault",
@@ -228,7 +229,15 @@ def _other(request: "Request") -> int:
 
         output = Path(config.output) if config.output else None
         return check(load_cohort(config.dataset), config.task.channels, config.task.target, output=output)
+    if request.command == "score":
+        from lesionseg.runs.score import score
+
+        return score(config)
     if request.command == "evaluate":
+        if config.sweep is not None:
+            from lesionseg.runs.rescore import rescore
+
+            return rescore(config)
         from lesionseg.runs.evaluate import evaluate
 
         return evaluate(config)
@@ -270,7 +279,7 @@ def _help(command: str) -> str:
     text = (conf / f"{command}.yaml").read_text(encoding="utf-8").rstrip()
     groups = []
     for folder in sorted(path for path in conf.iterdir() if path.is_dir()):
-        if f"- {folder.name}: " in text:
+        if f"- {folder.name}: " in text and f"- {folder.name}: _" not in text:
             names = sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("_"))
             groups.append(f"  {folder.name}={' | '.join(names)}")
     return "\n".join(

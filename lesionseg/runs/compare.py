@@ -19,8 +19,9 @@ from lesionseg.report import (
 )
 from lesionseg.report import compare as compare_cases
 from lesionseg.runs.plan import store_of
-from lesionseg.runs.preflight import check_writable
-from lesionseg.tracking import HASH_TAG, Run, Store, fetch_artifact, sweep_children, sweep_parent
+from lesionseg.runs.sweep import finished_runs
+from lesionseg.runs.writable import check_writable
+from lesionseg.tracking import Run, Store, fetch_artifact, sweep_parent
 
 
 def compare(config: CompareConfig) -> int:
@@ -30,22 +31,14 @@ def compare(config: CompareConfig) -> int:
         0.
 
     Raises:
-        InputError: no such sweep, or none of its runs is finished.
+        InputError: no such sweep, or none of its runs is finished; see `finished_runs`.
     """
     output = Path(config.output).expanduser().resolve()
     check_writable("output", output)
     store = store_of(config.tracking, config.paths, create=False)
-    children = sweep_children(store, config.sweep)
-    if not children:
-        raise InputError(f"sweep={config.sweep}: there is no run of that name in {store.uri}; see lesionseg ui")
-    finished = [child for child in children if child.info.status == "FINISHED"]
-    tasks = sorted({child.data.params["task"] for child in finished})
-    if len(tasks) > 1:
-        raise InputError(f"sweep={config.sweep}: holds several tasks ({', '.join(tasks)}); give each its own sweep")
-    if not finished:
-        raise InputError(f"sweep={config.sweep}: none of its {len(children)} runs is finished; start it again first")
-    comparison = compare_cases(_cases(store, _one_per_cell(config.sweep, finished)), config.arms)
-    unfinished = [_unfinished(child) for child in children if child.info.status != "FINISHED"]
+    runs = finished_runs(store, config.sweep)
+    unfinished = runs.unfinished
+    comparison = compare_cases(_cases(store, runs.finished), config.arms)
     markdown = _in_markdown(config.sweep, comparison, unfinished)
     print(_on_terminal(comparison, unfinished))
     _write(output, comparison, markdown)
@@ -55,32 +48,6 @@ def compare(config: CompareConfig) -> int:
     parent.set_tag("mlflow.note.content", markdown)
     print(f"\nWritten to {output} and to the sweep's parent run in MLflow (lesionseg ui sweep={config.sweep})")
     return 0
-
-
-def _one_per_cell(sweep: str, runs: Sequence[Any]) -> list[Any]:
-    """Of runs with the same configuration, repeated by force, the latest.
-
-    Raises:
-        InputError: several configurations share arm, size and repeat.
-    """
-    cells: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for run in runs:
-        params = run.data.params
-        cell = (params["init"], params["train_size"], params["repeat"])
-        cells.setdefault(cell, {})[run.data.tags[HASH_TAG]] = run
-    faults = []
-    for cell, found in cells.items():
-        if len(found) > 1:
-            keys = {key for run in found.values() for key in run.data.params}
-            differing = sorted(key for key in keys if len({run.data.params.get(key) for run in found.values()}) > 1)
-            faults.append(
-                f"sweep={sweep}: holds {len(found)} different finished runs of init={cell[0]}, train_size={cell[1]}, "
-                f"repeat={cell[2]} (they differ in {', '.join(differing) or 'their config.yaml'}); give each "
-                "configuration a sweep of its own, or delete the runs that do not belong"
-            )
-    if faults:
-        raise InputError(faults)
-    return [run for found in cells.values() for run in found.values()]
 
 
 def _cases(store: Store, runs: Sequence[Any]) -> pd.DataFrame:
@@ -98,10 +65,6 @@ def _cases(store: Store, runs: Sequence[Any]) -> pd.DataFrame:
                 table.assign(init=params["init"], train_size=int(params["train_size"]), repeat=int(params["repeat"]))
             )
     return pd.concat(tables, ignore_index=True)
-
-
-def _unfinished(run: Any) -> str:
-    return f"{run.info.run_name} is {run.info.status.lower()} and not in the table"
 
 
 def _on_terminal(comparison: Comparison, unfinished: Sequence[str]) -> str:

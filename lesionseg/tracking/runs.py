@@ -156,3 +156,12 @@ def fetch_artifact(store: Store, run_id: str, name: str, folder: Path) -> Path |
         downloaded = Path(store.client.download_artifacts(run_id, name, partial))
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         return downloaded.replace(folder / name)
+
+
+def fetch_folder(store: Store, run_id: str, name: str, folder: Path) -> list[Path]:
+    """The files of an artifact folder as ``folder/name/...`` on this machine; empty if the run has none."""
+    if not store.client.list_artifacts(run_id, name):
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    found = Path(store.client.download_artifacts(run_id, name, str(folder)))
+    return sorted(file for file in found.rglob("*") if file.is_file())

@@ -1,0 +1,109 @@
+"""Hold anybody's masks against reference masks. The story of ``lesionseg score``."""
+
+from pathlib import Path
+
+from lesionseg import __version__
+from lesionseg.build import build
+from lesionseg.config.schema import ScoreConfig
+from lesionseg.data.files import write_json
+from lesionseg.data.judged_pair import read_pair
+from lesionseg.data.pairing import FilePair, pair_files, read_pairs
+from lesionseg.errors import InputError
+from lesionseg.metrics import Criterion, LesionCurve, StudyScores, lesion_curve, pool_curves, score_study
+from lesionseg.report.scored import ScoredCases
+from lesionseg.runs.progress import bar
+from lesionseg.runs.writable import check_writable
+
+
+def score(config: ScoreConfig) -> int:
+    """Pair the files, score every case, print the tables and write the JSON file.
+
+    Returns:
+        0.
+
+    Raises:
+        InputError: all that is wrong with names and files; nothing is written then.
+    """
+    output = Path(config.output).expanduser().resolve() if config.output else None
+    if output is not None:
+        if output.is_dir():
+            raise InputError(f"output={config.output}: is a folder; name a file, such as scores.json")
+        check_writable("output", output.parent)
+    pairs = _pairs(config)
+    if not config.metrics.criteria:
+        raise InputError("metrics.criteria: is empty; keep one of the published ones, or add your own")
+    criteria = {name: build(spec, Criterion) for name, spec in config.metrics.criteria.items()}
+    scored = _score_all(config, pairs, criteria)
+    print(scored.to_text())
+    if output is not None:
+        write_json(output, scored.to_json())
+        print(f"\nWritten to {output}")
+    return 0
+
+
+def _pairs(config: ScoreConfig) -> list[FilePair]:
+    if config.pairs is not None:
+        return read_pairs(Path(config.pairs).expanduser())
+    assert config.reference is not None, "the schema asks for both"
+    assert config.prediction is not None, "the schema asks for both"
+    return pair_files(config.reference, config.prediction)
+
+
+def _score_all(config: ScoreConfig, pairs: list[FilePair], criteria: dict[str, Criterion]) -> ScoredCases:
+    """Score until a file is found wanting; from then on look for further faults alone."""
+    metrics = config.metrics
+    first = next(iter(criteria.values()))
+    smallest = config.min_volume if first.min_volume_mm3 is None else first.min_volume_mm3
+    faults: list[str] = []
+    spacings: dict[str, tuple[float, float, float]] = {}
+    studies: dict[str, StudyScores] = {}
+    curves: list[LesionCurve] = []
+    with bar("Scoring", "case", len(pairs)) as shown:
+        for pair in pairs:
+            try:
+                case = read_pair(pair, threshold=config.threshold, label=config.label)
+            except InputError as error:
+                faults += error.faults
+            if not faults:
+                spacings[case.name] = case.grid.spacing
+                studies[case.name] = score_study(
+                    case.reference,
+                    case.prediction,
+                    case.grid.affine,
+                    first,
+                    probability=case.probability,
+                    min_volume_mm3=config.min_volume,
+                    criteria=criteria,
+                    volume_edges_mm3=metrics.volume_edges,
+                    tolerance_mm=metrics.surface_tolerance,
+                )
+                if case.probability is not None:
+                    curves.append(
+                        lesion_curve(
+                            case.reference,
+                            case.probability,
+                            case.grid.spacing,
+                            connectivity=first.connectivity,
+                            min_volume_mm3=smallest,
+                        )
+                    )
+            shown.update()
+    if faults:
+        raise InputError(faults)
+    options = {
+        "threshold": config.threshold,
+        "label": config.label,
+        "min_volume_mm3": config.min_volume,
+        "surface_tolerance_mm": metrics.surface_tolerance,
+        "lesionseg": __version__,
+    }
+    return ScoredCases(
+        criteria,
+        spacings,
+        studies,
+        pool_curves(curves) if curves else None,
+        metrics.volume_edges,
+        metrics.false_positives,
+        metrics.surface_tolerance,
+        options,
+    )
