@@ -19,8 +19,9 @@ from lesionseg.metrics.components import (
     voxel_volume,
 )
 from lesionseg.metrics.criteria import Anima, AnyOverlap, BestIoU, Criterion, OneToOneIoU, Verdicts
-from lesionseg.metrics.froc import Froc, LesionCounts, LesionCurve, froc_area, lesion_curve, pool_curves, sensitivity_at
+from lesionseg.metrics.froc import Froc, froc_area, pool_curves, sensitivity_at
 from lesionseg.metrics.geometry import affine_spacing
+from lesionseg.metrics.lesion_curve import LesionCounts, LesionCurve, lesion_curve
 from lesionseg.metrics.lesion_table import LesionRow, lesion_table
 from lesionseg.metrics.lesionwise import LesionScores, score_criteria, score_lesions
 from lesionseg.metrics.overlaps import MaskPair, Overlaps

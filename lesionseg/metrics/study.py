@@ -98,8 +98,9 @@ def detection_row(
     *,
     min_volume_mm3: float = 0.0,
 ) -> dict[str, int | float]:
-    """The columns of `CaseScores` that count lesions, and Dice: all that `average` asks for, without surfaces and lesion
-    table. For a quick look, such as a validation during training. Arguments and errors are those of `score_lesions`.
+    """The columns of `CaseScores` that count lesions, and Dice: all that `average` asks for, without surfaces.
+
+    For a quick look, such as a validation during training. Arguments and errors are those of `score_lesions`.
     """
     scores = score_lesions(reference, prediction, spacing, criterion, min_volume_mm3=min_volume_mm3)
     return {

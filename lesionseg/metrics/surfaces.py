@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from math import isfinite, nan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lesionseg.metrics._checks import check_masks
 from lesionseg.metrics._crop import lesion_box
 from lesionseg.metrics.components import voxel_volume
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,13 @@ def voxels(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)
 
 
-def nearest_neighbours(sites: NDArray[np.float64]) -> cKDTree:
+def nearest_neighbours(sites: NDArray[np.float64]) -> "cKDTree":
     """A search tree over points of shape (N, 3), built for one round of questions.
 
     Raster-ordered voxels split well in the middle and boxes need no shrinking: half the time of scipy's default.
     """
+    from scipy.spatial import cKDTree  # takes half a second to come, and not all scores need it
+
     return cKDTree(sites, leafsize=32, balanced_tree=False, compact_nodes=False)
 
 
