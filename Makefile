@@ -3,13 +3,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 OUTPUTS ?= outputs
+BENCH   := experiments/benchmarks/metrics
+VENV_BENCH   ?= .venv-bench
+READY_BENCH  := $(VENV_BENCH)/.installed
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install sweep ui test lint clean
+.PHONY: help install sweep ui test lint bench-metrics clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(READY)  ## a virtual environment with everything, in .venv
 
@@ -35,5 +38,13 @@ lint: $(READY)  ## style, import directions and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-clean:  ## remove the environment and build files; outputs stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+bench-metrics: $(READY_BENCH)  ## the metrics' speed beside panoptica's, MONAI's and CCMetrics', in .venv-bench
+	PYTHONPATH=. $(VENV_BENCH)/bin/python $(BENCH)/run.py
+
+$(READY_BENCH): $(BENCH)/requirements.txt
+	$(PYTHON) -m venv $(VENV_BENCH)
+	$(VENV_BENCH)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+clean:  ## remove the environments and build files; outputs stay
+	rm -rf $(VENV) $(VENV_BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -226,6 +226,10 @@ class MetricsSection(ScoringSection):
     thresholds: list[Probability] = Field(min_length=1)
     save_predictions: bool
 
+    def threshold_rule(self, matching: dict[str, Any]) -> dict[str, Any]:
+        """The description of the criterion that the threshold is chosen by; `matching` is the task's own."""
+        return self.criteria.get(self.threshold_criterion or "task", matching)
+
     @model_validator(mode="after")
     def _known_criterion(self) -> "MetricsSection":
         known = ["task", *self.criteria]

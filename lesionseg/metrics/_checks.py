@@ -50,7 +50,7 @@ def _check_binary(mask: NDArray[Any], name: str) -> None:
     if np.issubdtype(mask.dtype, np.inexact) and not np.isfinite(mask).all():
         raise ValueError(f"The {name} must be finite, found NaN or infinite values.")
     whole = mask.dtype.kind in "iu" and mask.size > 0
-    if whole and mask.min() >= 0 and mask.max() <= 1:  # two quick looks instead of three new arrays
+    if whole and mask.max() <= 1 and (mask.dtype.kind == "u" or mask.min() >= 0):  # quick looks, no new arrays
         return
     if not ((mask == 0) | (mask == 1)).all():
         values = np.unique(mask)

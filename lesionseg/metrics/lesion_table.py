@@ -94,7 +94,7 @@ def lesion_table(
     check_affine(affine)
     if probability is not None:
         check_probability(probability, reference.shape)
-    pair = MaskPair.cut(reference, prediction, affine_spacing(affine))
+    pair = MaskPair.of(reference, prediction, affine_spacing(affine))
     return tabulate_lesions(pair, judge_lesions(pair, criterion or AnyOverlap(), min_volume_mm3), affine, probability)
 
 

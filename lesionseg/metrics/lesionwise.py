@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionseg.metrics._checks import check_masks
+from lesionseg.metrics._sparse import SparseMask
 from lesionseg.metrics.components import Labels, keep_labels
 from lesionseg.metrics.criteria import AnyOverlap, Criterion, Verdicts
 from lesionseg.metrics.overlaps import Flags, MaskPair, Overlaps
@@ -83,12 +84,16 @@ class JudgedLesions:
     prediction_counts: Flags
 
     def labels(self, pair: MaskPair) -> tuple[Labels, int, Labels, int]:
-        """Labels and count of the reference lesions that count, labels and count of the predicted ones."""
-        reference, _, prediction, _ = pair.labels(self.criterion.connectivity)
-        return (
-            *keep_labels(reference, self.reference_counts),
-            *keep_labels(prediction, self.prediction_counts),
-        )
+        """Labels of the reference lesions that count, in the box that holds both masks, and how many they are; then the
+        same of the predicted ones."""
+        reference, n_reference = self._kept(pair, pair.reference, self.reference_counts)
+        prediction, n_prediction = self._kept(pair, pair.prediction, self.prediction_counts)
+        return reference, n_reference, prediction, n_prediction
+
+    def _kept(self, pair: MaskPair, mask: SparseMask, counts: Flags) -> tuple[Labels, int]:
+        labels, _ = mask.labels(self.criterion.connectivity)
+        kept, count = keep_labels(labels, counts)
+        return mask.dense(pair.box, kept), count
 
     def scores(self) -> LesionScores:
         """Counts and ratios."""
@@ -183,7 +188,7 @@ def score_criteria(
         ValueError: if the masks are not binary, 3D and of one shape, or an option is impossible.
     """
     check_masks(reference, prediction)
-    pair = MaskPair.cut(reference, prediction, spacing)
+    pair = MaskPair.of(reference, prediction, spacing)
     return {name: judge_lesions(pair, criterion, min_volume_mm3).scores() for name, criterion in criteria.items()}
 
 

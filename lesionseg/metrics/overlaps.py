@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.metrics._crop import Box, lesion_box
-from lesionseg.metrics.components import Connectivity, Labels, label_components, stays, voxel_volume
+from lesionseg.metrics._sparse import Box, SparseMask, bounding_box
+from lesionseg.metrics.components import Connectivity, stays, voxel_volume
 
 Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -87,25 +87,22 @@ class Overlaps:
 
 @dataclass(frozen=True, eq=False)
 class MaskPair:
-    """Reference and prediction on one grid, cut to the box that holds both, each labelled once per connectivity.
+    """Reference and prediction on one grid, each labelled once per connectivity.
 
     Attributes:
-        reference: shape (X, Y, Z), the box.
+        reference: its voxels.
         prediction: likewise.
-        box: where it lies in the whole volume.
         spacing: edge lengths of a voxel in mm.
     """
 
-    reference: Flags
-    prediction: Flags
-    box: Box
+    reference: SparseMask
+    prediction: SparseMask
     spacing: tuple[float, float, float]
-    _labels: dict[Connectivity, tuple[Labels, int, Labels, int]] = field(default_factory=dict, repr=False)
     _overlaps: dict[Connectivity, Overlaps] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def cut(cls, reference: NDArray[Any], prediction: NDArray[Any], spacing: tuple[float, float, float]) -> "MaskPair":
-        """Cut both masks to their common box.
+    def of(cls, reference: NDArray[Any], prediction: NDArray[Any], spacing: tuple[float, float, float]) -> "MaskPair":
+        """List the voxels of both masks.
 
         Args:
             reference: mask of shape (I, J, K); every voxel other than zero is lesion.
@@ -116,40 +113,45 @@ class MaskPair:
             ValueError: if the spacing is not three positive lengths.
         """
         voxel_volume(spacing)
-        box = lesion_box(reference, prediction)
-        cut, found = (np.ascontiguousarray(mask[box] != 0) for mask in (reference, prediction))
-        return cls(cut, found, box, spacing)
+        return cls(SparseMask.of(reference), SparseMask.of(prediction), spacing)
 
-    def labels(self, connectivity: Connectivity) -> tuple[Labels, int, Labels, int]:
-        """Labels and count of the reference lesions, labels and count of the predicted ones, within the box."""
-        if connectivity not in self._labels:
-            reference, prediction = (label_components(mask, connectivity) for mask in (self.reference, self.prediction))
-            self._labels[connectivity] = (*reference, *prediction)
-        return self._labels[connectivity]
+    @cached_property
+    def box(self) -> Box:
+        """The smallest part of the volume that holds both."""
+        return bounding_box(self.reference, self.prediction)
+
+    @cached_property
+    def masks(self) -> tuple[Flags, Flags]:
+        """Reference and prediction within the box."""
+        return self.reference.dense(self.box), self.prediction.dense(self.box)
 
     def overlaps(self, connectivity: Connectivity) -> Overlaps:
         """The contingency table of all lesions, small ones among them; lesion n has label n + 1."""
         if connectivity not in self._overlaps:
-            reference, n_reference, prediction, n_prediction = self.labels(connectivity)
-            first = reference.ravel()[self._at[0]].astype(np.int64)
-            second = prediction.ravel()[self._at[1]].astype(np.int64)
-            here, there = reference.ravel()[self._at[2]], prediction.ravel()[self._at[2]]
+            reference, n_reference = self.reference.labels(connectivity)
+            prediction, n_prediction = self.prediction.labels(connectivity)
+            here, there = self._shared
             # One integer per pair sorts far faster than rows do.
-            keys, shared = np.unique((here.astype(np.int64) - 1) * max(n_prediction, 1) + there - 1, return_counts=True)
+            base = max(n_prediction, 1)
+            keys, shared = np.unique((reference[here] - 1) * np.int64(base) + prediction[there] - 1, return_counts=True)
             self._overlaps[connectivity] = Overlaps(
-                np.bincount(first, minlength=n_reference + 1)[1:],
-                np.bincount(second, minlength=n_prediction + 1)[1:],
-                np.stack(np.divmod(keys, max(n_prediction, 1)), axis=1),
+                np.bincount(reference, minlength=n_reference + 1)[1:],
+                np.bincount(prediction, minlength=n_prediction + 1)[1:],
+                np.stack(np.divmod(keys, base), axis=1),
                 shared.astype(np.int64, copy=False),
                 voxel_volume(self.spacing),
             )
         return self._overlaps[connectivity]
 
     @cached_property
-    def _at(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """Where reference, prediction and both are lesion, as flat indices into the box."""
-        reference = np.flatnonzero(self.reference)
-        return reference, np.flatnonzero(self.prediction), reference[self.prediction.ravel()[reference]]
+    def _shared(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which voxels of the reference are predicted, and which of the prediction these are."""
+        there = np.searchsorted(self.prediction.at, self.reference.at)
+        there[there == self.prediction.at.size] = 0
+        if self.prediction.at.size == 0:
+            return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
+        here = np.flatnonzero(self.prediction.at[there] == self.reference.at)
+        return here, there[here]
 
 
 def _sum_by(groups: Counts, values: Counts, count: int) -> Counts:

@@ -151,7 +151,7 @@ def score_study(
     check_affine(affine)
     if probability is not None:
         check_probability(probability, reference.shape)
-    pair = MaskPair.cut(reference, prediction, affine_spacing(affine))
+    pair = MaskPair.of(reference, prediction, affine_spacing(affine))
     judged = judge_lesions(pair, criterion or AnyOverlap(), min_volume_mm3)
     lesions = tuple(tabulate_lesions(pair, judged, affine, probability))
     voxel = judged.overlaps.voxel_volume
@@ -163,8 +163,8 @@ def score_study(
         volume_edges_mm3,
     )
     others = {name: judge_lesions(pair, other, min_volume_mm3).scores() for name, other in (criteria or {}).items()}
-    voxels = score_voxels(pair.reference, pair.prediction, pair.spacing)
-    surfaces = score_surfaces(pair.reference, pair.prediction, pair.spacing, tolerance_mm=tolerance_mm)
+    voxels = score_voxels(*pair.masks, pair.spacing)
+    surfaces = score_surfaces(*pair.masks, pair.spacing, tolerance_mm=tolerance_mm)
     in_mm = [row.dice for row in lesions if row.side == "reference"]
     cell_means = _cc_dice_in_voxels(pair, judged, in_mm), fmean(in_mm) if in_mm else nan
     return StudyScores(_case(judged.scores(), voxels, surfaces, *cell_means), lesions, strata, others)

@@ -100,8 +100,9 @@ def run_seed(config: TrainConfig) -> int:
 def config_hash(config: TrainConfig, split: Split, studies: Sequence[CachedStudy], weights_digest: str) -> str:
     """What makes a run this run and no other: configuration, split, data and initial weights; hexadecimal.
 
-    Left out is what cannot change the result (where things lie, who counts and how), and what stands for
-    something that is hashed by content: the dataset's folder, the checkpoint's path.
+    Left out is what cannot change the result (where things lie, who counts and how), what a finished model is judged
+    by beside the task's own criterion (``lesionseg evaluate sweep=...`` judges it again), and what stands for something
+    that is hashed by content: the dataset's folder, the checkpoint's path.
     """
     content = config.model_dump(exclude={"tracking", "paths", "sweep", "force"})
     for key in ("root", "synthetic", "images", "masks"):
@@ -109,6 +110,9 @@ def config_hash(config: TrainConfig, split: Split, studies: Sequence[CachedStudy
     content["init"] = {"name": config.init.name, "strategy": config.init.strategy, "weights": weights_digest}
     for key in ("num_workers", "threads", "log_every", "devices", "accelerator"):
         content["trainer"].pop(key)
+    content["metrics"] = {key: content["metrics"][key] for key in ("monitor", "threshold", "save_predictions")}
+    if config.metrics.threshold_criterion is not None:
+        content["metrics"]["chosen"] = [config.metrics.thresholds, config.metrics.threshold_rule(config.task.matching)]
     content["split"] = split.digest
     content["data"] = sorted(study.key for study in studies)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -30,6 +30,10 @@ def score(config: ScoreConfig) -> int:
             raise InputError(f"output={config.output}: is a folder; name a file, such as scores.json")
         check_writable("output", output.parent)
     pairs = _pairs(config)
+    if output is not None and any(output in (pair.reference.resolve(), pair.prediction.resolve()) for pair in pairs):
+        raise InputError(
+            f"output={config.output}: is one of the files to be scored; name another one, such as scores.json"
+        )
     if not config.metrics.criteria:
         raise InputError("metrics.criteria: is empty; keep one of the published ones, or add your own")
     criteria = {name: build(spec, Criterion) for name, spec in config.metrics.criteria.items()}

@@ -28,15 +28,14 @@ def set_threshold(
         record: JSON file that tells what was chosen from what.
     """
     metrics = config.metrics
-    named = metrics.threshold_criterion or "task"
-    spec = metrics.criteria.get(named, config.task.matching)
+    spec = metrics.threshold_rule(config.task.matching)
     choice = choose_threshold(
         _maps(config, checkpoint, studies, build(spec, Criterion)), metrics.thresholds, metrics.threshold
     )
     store_threshold(checkpoint, choice.threshold)
     content = {
         "threshold": choice.threshold,
-        "criterion": {"name": named, **spec},
+        "criterion": {"name": metrics.threshold_criterion, **spec},
         "studies": [study.name for study in studies],
         "n_studies_defined": choice.n_studies,
         "mean_lesion_f1": [

@@ -129,6 +129,9 @@ def test_every_run_keeps_the_artifacts_of_the_contract(sweep: Sweep, artifacts: 
             "transfer_report.json",
             "cases.csv",
             "lesions.csv",
+            "criteria.csv",
+            "froc.csv",
+            "threshold.json",
             "checkpoints/best.ckpt",
         }
         config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -137,6 +140,68 @@ def test_every_run_keeps_the_artifacts_of_the_contract(sweep: Sweep, artifacts: 
         assert report["loaded_share"] == (1.0 if init == "pretrained" else 0.0)
         card = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["lesionseg"]
         assert (card["task"], card["init"]) == ("flair_lesions", init)
+        assert card["threshold"] == json.loads((folder / "threshold.json").read_text())["threshold"]
+
+
+def test_the_threshold_is_chosen_on_the_validation_studies_alone(sweep: Sweep, artifacts: Any) -> None:
+    for run in sweep.children.values():
+        chosen = json.loads((artifacts(run) / "threshold.json").read_text())
+        split = json.loads((artifacts(run) / "split.json").read_text())
+        assert {name.partition("_")[0] for name in chosen["studies"]} == {f"sub-{name}" for name in split["validation"]}
+        means = {entry["threshold"]: entry["lesion_f1"] for entry in chosen["mean_lesion_f1"]}
+        best = max((mean for mean in means.values() if mean is not None), default=0)
+        assert chosen["threshold"] == 0.5 if best == 0 else means[chosen["threshold"]] == pytest.approx(best)
+        assert run.data.metrics["val/threshold"] == chosen["threshold"]
+
+
+def test_every_run_is_scored_under_every_criterion_at_once(sweep: Sweep, artifacts: Any) -> None:
+    for run in sweep.children.values():
+        table = pd.read_csv(artifacts(run) / "criteria.csv", dtype={"subject": str})
+        cases = pd.read_csv(artifacts(run) / "cases.csv", dtype={"subject": str})
+        assert set(table["criterion"]) >= {"any_overlap_26", "anima", "iou_0.5", "one_to_one_iou_0.1"}
+        own = table[table["criterion"] == "any_overlap_26"]
+        assert own["sensitivity"].tolist() == pytest.approx(cases["lesion_sensitivity"].tolist(), nan_ok=True)
+        for name in set(table["criterion"]):
+            rows = table[(table["criterion"] == name) & (table["n_reference"] > 0)]
+            assert run.data.metrics[f"criteria/{name}/lesion_f1"] == pytest.approx(rows["f1"].mean())
+        curves = pd.read_csv(artifacts(run) / "froc.csv")
+        assert (curves["false_positives"] <= curves["n_prediction"]).all()
+        assert 0 <= run.data.metrics["froc/area"] <= run.data.metrics["froc/sensitivity_at_8_fp"] <= 1
+
+
+def test_stored_predictions_are_scored_again_without_a_model(
+    sweep: Sweep, inside: Any, artifacts: Any, runs_in: Any
+) -> None:
+    own = "+metrics.criteria.half={_target_:lesionseg.metrics.AnyOverlap,min_fraction:0.5}"
+    done = inside(sweep.folder, "evaluate", "sweep=first", own)
+    assert (done.code, done.err) == (0, "")
+    assert "rank the same under every criterion" in done.out or "before" in done.out
+    assert "task is the criterion of the runs themselves" in done.out
+    folder = sweep.folder / "outputs" / "evaluation" / "first"
+    table = pd.read_csv(folder / "criteria.csv", dtype={"subject": str})
+    assert len(table) == 8 * 3 * 10, "runs × test studies × (the task's, eight published and one of our own)"
+    for (init, size, repeat), run in sweep.children.items():
+        cases = pd.read_csv(artifacts(run) / "cases.csv").set_index("study")
+        place = (table["init"] == init) & (table["train_size"] == size) & (table["repeat"] == repeat)
+        again = table[place & (table["criterion"] == "task")].set_index("study").loc[cases.index]
+        for stored, name in (("lesion_sensitivity", "sensitivity"), ("lesion_ppv", "ppv"), ("lesion_f1", "f1")):
+            assert again[name].tolist() == pytest.approx(cases[stored].tolist(), nan_ok=True)
+    assert (folder / "criteria.md").read_text().startswith("# first under 10 criteria\n")
+    assert len(runs_in(sweep.folder)) == 10, "scoring again adds no run"
+
+
+def test_a_sweep_that_is_not_there_or_has_lost_its_scans_is_told(sweep: Sweep, inside: Any, source_cohort: Any) -> None:
+    none = inside(sweep.folder, "evaluate", "sweep=second")
+    assert none.code == 2
+    assert none.err.startswith("sweep=second: there is no run of that name in ")
+    moved = inside(sweep.folder, "evaluate", "sweep=first", "dataset=bids", f"dataset.root={sweep.folder}")
+    assert moved.code == 2
+    assert str(sweep.folder) in moved.err
+    both = inside(sweep.folder, "evaluate", "sweep=first", "checkpoint=best.ckpt", "threshold=0.3")
+    assert both.code == 2
+    assert "give checkpoint=<path or runs:/<run id>> to score a model on dataset=..., or sweep=<name>" in both.err
+    needless = inside(sweep.folder, "evaluate", "sweep=first", "threshold=0.3", "subjects=[a]")
+    assert needless.err == ("threshold and subjects: a sweep's stored masks are scored as they are; leave it out\n")
 
 
 def test_cases_hold_the_exact_reference_lesions(sweep: Sweep, artifacts: Any, cohort: Any) -> None:

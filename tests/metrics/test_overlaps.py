@@ -18,7 +18,7 @@ def line(*values: int) -> np.ndarray:
 
 
 def table(reference, prediction, connectivity=26, spacing=MM) -> Overlaps:
-    return MaskPair.cut(reference, prediction, spacing).overlaps(connectivity)
+    return MaskPair.of(reference, prediction, spacing).overlaps(connectivity)
 
 
 def test_every_pair_and_its_voxels_are_noted():
@@ -52,16 +52,18 @@ def test_exactly_the_minimum_stays_unless_it_is_exclusive():
         overlaps.kept(-1.0)
 
 
-def test_a_pair_of_masks_is_cut_to_what_both_hold():
+def test_the_box_holds_what_both_hold():
     reference, prediction = np.zeros((2, 9, 8, 7), bool)
     reference[3, 2, 1] = prediction[5, 2, 6] = True
-    pair = MaskPair.cut(reference, prediction, MM)
+    pair = MaskPair.of(reference, prediction, MM)
     assert pair.box == (slice(3, 6), slice(2, 3), slice(1, 7))
-    assert pair.reference.shape == pair.prediction.shape == (3, 1, 6)
-    empty = MaskPair.cut(reference & False, prediction & False, MM)
+    cut, found = pair.masks
+    assert cut.shape == found.shape == (3, 1, 6)
+    assert (np.argwhere(cut).tolist(), np.argwhere(found).tolist()) == ([[0, 0, 0]], [[2, 0, 5]])
+    empty = MaskPair.of(reference & False, prediction & False, MM)
     assert empty.overlaps(26).reference_sizes.size == 0
     with pytest.raises(ValueError, match="three positive lengths"):
-        MaskPair.cut(reference, prediction, (1.0, -1.0, 1.0))
+        MaskPair.of(reference, prediction, (1.0, -1.0, 1.0))
 
 
 @settings(max_examples=60, deadline=None)

@@ -51,6 +51,10 @@ def identity(configure: Configure, cache: Cache) -> Callable[..., str]:
         "tracking.experiment=another",
         "init.checkpoint=ignored.ckpt",
         "init.source=[x]",
+        "metrics.volume_edges=[5.0]",
+        "metrics.surface_tolerance=2.0",
+        "metrics.false_positives=[1]",
+        "~metrics.criteria.anima",
     ],
 )
 def test_what_cannot_change_the_result_does_not_count(identity: Any, override: str) -> None:
@@ -76,6 +80,10 @@ def test_what_cannot_change_the_result_does_not_count(identity: Any, override: s
         "augment=none",
         "metrics.threshold=0.4",
         "metrics.monitor=val/dice",
+        "metrics.threshold_criterion=anima",
+        "metrics.threshold_criterion=null",
+        "metrics.thresholds=[0.4,0.5]",
+        "task.matching={_target_:lesionseg.metrics.Anima}",
     ],
 )
 def test_what_can_change_the_result_counts(identity: Any, override: str) -> None:

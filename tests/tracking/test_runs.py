@@ -14,6 +14,7 @@ from lesionseg.tracking import (
     Store,
     close_sweep,
     fetch_artifact,
+    fetch_folder,
     find_run,
     open_store,
     reopen,
@@ -142,6 +143,20 @@ def test_an_artifact_comes_back_whole(store: Store, tmp_path: Path) -> None:
         assert fetch_artifact(store, run.run_id, name, folder) == folder / name
         assert (folder / name).read_text() == "weights"
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "checkpoints"]
+
+
+def test_a_folder_of_artifacts_comes_back_whole(store: Store, tmp_path: Path) -> None:
+    run = start_run(store, "folders", params={}, tags={})
+    assert fetch_folder(store, run.run_id, "predictions", tmp_path / "none") == []
+    for name in ("b.nii.gz", "a.nii.gz"):
+        (tmp_path / name).write_text(name)
+        run.log_file(tmp_path / name, "predictions")
+    found = fetch_folder(store, run.run_id, "predictions", tmp_path / "fetched")
+    assert [path.relative_to(tmp_path / "fetched").as_posix() for path in found] == [
+        "predictions/a.nii.gz",
+        "predictions/b.nii.gz",
+    ]
+    assert found[0].read_text() == "a.nii.gz"
 
 
 @pytest.mark.parametrize("run_id", ["no-such-run", "0" * 32, ""])

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from lesionseg.errors import InputError
+from lesionseg.metrics import AnyOverlap
 from lesionseg.models import UNet3D
-from lesionseg.weights import METADATA_KEY, ModelCard, load_model, weights_digest
+from lesionseg.weights import METADATA_KEY, ModelCard, load_model, store_threshold, weights_digest
 
 
 def refused(path: Path) -> str:
@@ -40,6 +41,30 @@ def test_a_checkpoint_gives_back_card_weights_and_network(network, card, write_c
 def test_a_card_is_plain_values(card) -> None:
     plain = card().to_dict()
     assert ModelCard(**json.loads(json.dumps(plain))) == card()
+
+
+def test_a_chosen_threshold_is_stored_and_nothing_else_changes(network, card, write_checkpoint) -> None:
+    path = write_checkpoint(network, card())
+    before = load_model(path)
+    store_threshold(path, 0.35)
+    after = load_model(path)
+    assert after.card == card(threshold=0.35)
+    assert after.digest == before.digest
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no half-written file beside it"
+
+
+@pytest.mark.parametrize(
+    ("matching", "reason"),
+    [
+        ({"_target_": "nowhere.Rule"}, "cannot be imported"),
+        ({"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}, "is no Criterion"),
+        ({"_target_": "lesionseg.metrics.BestIoU", "min_iou": 3}, "min_iou must be above 0"),
+    ],
+)
+def test_only_a_criterion_is_made_from_a_card(card, matching, reason) -> None:
+    with pytest.raises(ValueError, match=reason):
+        card(matching=matching).criterion  # noqa: B018
+    assert card().criterion == AnyOverlap(connectivity=26)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

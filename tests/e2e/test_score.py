@@ -1,0 +1,491 @@
+"""Anybody's masks held against reference masks: published values, maps, tables of pairs, and every fault at once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+HERE = (GOLDEN / "expected.json").is_file()
+CASES = json.loads((GOLDEN / "expected.json").read_text())["cases"] if HERE else {}
+golden = pytest.mark.skipif(not HERE, reason="the golden cases (../shared/golden) are not beside this checkout")
+EMPTY_REFERENCE = {"01_both_empty", "02_empty_ref"}
+REALISTIC = "26_realistic_182x218x182"
+MINE = "+metrics.criteria.mine={_target_:lesionseg.metrics.AnyOverlap,min_fraction:0.5}"
+MASK, PRED = "label-lesion_mask.nii.gz", "pred.nii.gz"
+
+
+def load(name: str) -> dict[str, Any]:
+    with np.load(GOLDEN / CASES[name]["file"]) as stored:
+        return dict(stored)
+
+
+def write(path: Path, voxels: Any, spacing: Any = (1, 1, 1)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
+    return path
+
+
+def cubes(*corners: int) -> Any:
+    """A mask with a cube of 27 voxels at each of these places."""
+    voxels = np.zeros((20, 12, 12), np.uint8)
+    for corner in corners:
+        voxels[corner : corner + 3, 3:6, 3:6] = 1
+    return voxels
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, lesionseg: Callable[..., Any]) -> tuple[Any, str]:
+    """What the command, in a process of its own, writes and prints for the golden cases as two NIfTI folders."""
+    folder = tmp_path_factory.mktemp("golden")
+    for name in CASES:
+        arrays = load(name)
+        write(folder / "reference" / f"{name}_{MASK}", arrays["ref"], arrays["spacing"])
+        write(folder / "prediction" / "deep" / f"{name}_{PRED}", arrays["pred"], arrays["spacing"])
+    done = lesionseg(folder, "score", "reference=reference", "prediction=prediction", "output=new/scores.json", MINE)
+    assert (done.code, done.err) == (0, ""), done.err
+    assert sorted(path.name for path in folder.iterdir()) == ["new", "prediction", "reference"]
+    assert [path.name for path in (folder / "new").iterdir()] == ["scores.json"]
+    return read(folder / "new" / "scores.json"), done.out
+
+
+@pytest.fixture(params=sorted(CASES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def case(name: str, published: tuple[Any, str]) -> Any:
+    record: Any = published[0]["cases"][name]
+    return record
+
+
+@golden
+def test_any_overlap_is_the_published_one(name: str, case: Any) -> None:
+    for connectivity in (6, 18, 26):
+        ours = case["criteria"][f"any_overlap_{connectivity}"]
+        theirs = CASES[name]["any_overlap"][str(connectivity)]
+        components = CASES[name]["components"][str(connectivity)]
+        assert (ours["n_reference"], ours["n_prediction"]) == (components["reference"], components["prediction"])
+        assert ours["detected_reference"] == theirs["tp"]
+        assert ours["n_reference"] - ours["detected_reference"] == theirs["fn"]
+        assert ours["n_prediction"] - ours["true_prediction"] == ours["false_positives"] == theirs["fp"]
+        if name in EMPTY_REFERENCE:
+            assert ours["f1_counts"] is None, f"ours: undefined without reference lesion; theirs: {theirs['f1']}"
+        else:
+            assert ours["f1_counts"] == pytest.approx(theirs["f1"], abs=1e-12)
+
+
+@golden
+def test_the_wmh_challenges_scores(name: str, case: Any) -> None:
+    ours, theirs = case["criteria"]["any_overlap_26"], CASES[name]["wmh_challenge"]
+    if name in EMPTY_REFERENCE:
+        assert (ours["sensitivity"], ours["f1"]) == (None, None), f"ours: undefined; theirs: {theirs}"
+    else:
+        assert ours["sensitivity"] == pytest.approx(theirs["recall"], abs=1e-12)
+        assert ours["f1"] == pytest.approx(theirs["f1"], abs=1e-12)
+
+
+@golden
+def test_anima_as_its_program_prints_it(name: str, case: Any) -> None:
+    ours, theirs = case["criteria"]["anima"], CASES[name]["anima"]
+    if name in EMPTY_REFERENCE:
+        assert ours["n_prediction"] == theirs["NbTestedLesions"], "the other of the two has no more than 3 mm³"
+        assert (ours["sensitivity"], ours["f1"]) == (None, None), "theirs: not printed"
+    else:
+        printed = [theirs[key] for key in ("SensL", "PPVL", "F1_score")]
+        assert [ours[key] for key in ("sensitivity", "ppv", "f1")] == pytest.approx(printed, abs=1e-6)
+
+
+@golden
+@pytest.mark.parametrize("iou", ["0.25", "0.5"])
+def test_the_shifts_challenges_f1(name: str, case: Any, iou: str) -> None:
+    ours, theirs = case["criteria"][f"iou_{iou}"]["f1_counts"], CASES[name]["shifts"][f"lesion_f1@{iou}"]
+    if name in EMPTY_REFERENCE:
+        assert ours is None, f"ours: undefined without reference lesion; theirs: {theirs}"
+    else:
+        assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+@golden
+@pytest.mark.parametrize("iou", ["0.1", "0.5"])
+def test_panoptica_one_to_one(name: str, case: Any, iou: str) -> None:
+    ours, theirs = case["criteria"][f"one_to_one_iou_{iou}"], CASES[name]["panoptica"][f"naive_iou_{iou}"]
+    assert ours["detected_reference"] == ours["true_prediction"] == theirs["tp"]
+    assert ours["false_positives"] == theirs["fp"]
+    assert ours["n_reference"] - ours["detected_reference"] == theirs["fn"]
+    keys = ("recognition_quality", "segmentation_quality", "panoptic_quality")
+    if name in EMPTY_REFERENCE:
+        expected: Any = [None] * 3  # theirs: NaN where both are empty, 0 where only the reference is
+    else:
+        expected = pytest.approx([theirs[key] for key in ("rq", "sq", "pq")], abs=1e-9)
+    assert [ours[key] for key in keys] == expected
+
+
+@golden
+def test_cc_dice(name: str, case: Any) -> None:
+    theirs = CASES[name]["cc_metrics"]["ccdice_patient"]
+    if name in EMPTY_REFERENCE:
+        assert case["cc_dice"] is None, f"ours: undefined without reference lesion; theirs: {theirs}"
+    else:
+        assert case["cc_dice"] == pytest.approx(theirs, abs=1e-9)
+
+
+@golden
+def test_dice_and_volumes(name: str, case: Any) -> None:
+    arrays = load(name)
+    if name == "01_both_empty":
+        assert case["dice"] is None, "ours: undefined where both are empty; theirs: 1"
+    else:
+        assert case["dice"] == pytest.approx(CASES[name]["dice"], abs=1e-12)
+    ml = float(arrays["spacing"].prod()) / 1000
+    assert case["volume_reference_ml"] == pytest.approx(arrays["ref"].sum() * ml)
+    assert case["volume_prediction_ml"] == pytest.approx(arrays["pred"].sum() * ml)
+
+
+@golden
+def test_surface_distances(name: str, case: Any) -> None:
+    surface = CASES[name]["surface"]
+    assert case["spacing_mm"] == pytest.approx(CASES[name]["spacing"])
+    for key, theirs in (("hd95_mm", "hd95"), ("assd_mm", "assd"), ("nsd_1mm", "nsd1")):
+        expected = float(surface[theirs])
+        if np.isfinite(expected):
+            assert case[key] == pytest.approx(expected, rel=3e-6)
+        else:
+            assert case[key] is None, "theirs: infinity, or NaN; ours: undefined"
+
+
+@golden
+def test_a_criterion_of_ones_own(name: str, case: Any) -> None:
+    arrays = load(name)
+
+    def half_covered(mask: Any, other: Any) -> int:
+        labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+        covered = ndimage.mean(other, labels, np.arange(1, count + 1)) if count else []
+        return int((np.asarray(covered) >= 0.5).sum())
+
+    ours = case["criteria"]["mine"]
+    assert ours["detected_reference"] == half_covered(arrays["ref"], arrays["pred"])
+    assert ours["true_prediction"] == half_covered(arrays["pred"], arrays["ref"])
+
+
+@golden
+def test_means_and_what_they_leave_out(published: tuple[Any, str]) -> None:
+    record, out = published
+    assert list(record["cases"]) == sorted(CASES)
+    defined = [name for name in CASES if name not in EMPTY_REFERENCE]
+    assert record["mean"]["n_cases"] == len(CASES)
+    assert record["mean"]["dice"] == pytest.approx(np.mean([CASES[name]["dice"] for name in defined]))
+    f1 = np.mean([CASES[name]["wmh_challenge"]["f1"] for name in defined])
+    assert record["mean"]["criteria"]["any_overlap_26"]["f1"] == pytest.approx(f1)
+    undefined = record["undefined"]
+    assert undefined["without_reference_lesion"] == sorted(EMPTY_REFERENCE)
+    assert undefined["without_any_lesion"] == ["01_both_empty"]
+    assert undefined["hd95_mm"] == len(EMPTY_REFERENCE) + 1, "03_empty_pred has one surface alone"
+    assert f"Cases without reference lesion: {len(EMPTY_REFERENCE)} of {len(CASES)}; with false positives: 1" in out
+
+
+@golden
+def test_the_policy_stands_under_the_tables(published: tuple[Any, str]) -> None:
+    record, out = published
+    policy, written = out.split("\n\n")[-2:]
+    assert policy.replace("\n", " ") == record["undefined"]["policy"]
+    for part in (
+        "a case without reference lesion has no sensitivity",
+        "reported apart",
+        "with reference lesions and no prediction has PPV and F1 0",
+    ):
+        assert part in policy.replace("\n", " ")
+    assert written.startswith("Written to /")
+    assert written.endswith("/new/scores.json\n")
+
+
+@golden
+def test_a_probability_map_is_scored_at_its_threshold_and_at_all_others(here: Path, end: Any) -> None:
+    """Against brute force: one relabelling for each threshold."""
+    arrays = load(REALISTIC)
+    write(here / f"{REALISTIC}_mask.nii.gz", arrays["ref"], arrays["spacing"])
+    scaled = nib.Nifti1Image(arrays["prob_u8"], np.diag([*arrays["spacing"], 1.0]))
+    scaled.header.set_slope_inter(1 / 255, 0)
+    nib.save(scaled, here / f"{REALISTIC}_prob.nii.gz")
+    brute = {row["t_u8"]: row for row in json.loads((GOLDEN / "froc_realistic.json").read_text())["rows"]}
+    files = ("reference='*_mask.nii.gz'", "prediction='*_prob.nii.gz'")
+    code, out, err = end("score", *files, f"threshold={129.5 / 255}", "output=a.json")
+    assert (code, err) == (0, "")
+    record = read(here / "a.json")
+    scores = record["cases"][REALISTIC]["criteria"]["any_overlap_26"]
+    counted = [scores[key] for key in ("detected_reference", "n_prediction", "false_positives")]
+    assert counted == [brute[130][key] for key in ("ref_hit", "n_pred", "fp")]
+    froc = record["froc"]
+    thresholds = np.array(froc["thresholds"])
+    for level, row in brute.items():
+        place = int((thresholds >= (level - 0.5) / 255).sum())  # none is that high: nothing is predicted
+        assert [0, *froc["false_positives_per_case"]][place] == row["fp"]
+        assert [0, *froc["sensitivity"]][place] == pytest.approx(row["ref_hit"] / 60)
+    assert "FROC over all thresholds: sensitivity " in out
+    assert all(row["max_probability"] is not None for row in record["cases"][REALISTIC]["lesions"])
+
+
+@pytest.fixture
+def pairs(here: Path) -> Path:
+    """Two cases: one of two lesions is found in the first, with a false one beside it; the second is perfect."""
+    for number, (reference, prediction) in enumerate([((1, 8), (1, 15)), ((5,), (5,))], start=1):
+        write(here / "r" / f"sub-0{number}_{MASK}", cubes(*reference))
+        write(here / "p" / f"sub-0{number}" / f"sub-0{number}_{PRED}", cubes(*prediction))
+    return here
+
+
+def told(record: Any) -> dict[str, tuple[Any, ...]]:
+    keys = ("n_reference", "n_prediction", "detected_reference", "true_prediction", "f1")
+    return {
+        name: tuple(case["criteria"]["any_overlap_26"][key] for key in keys) for name, case in record["cases"].items()
+    }
+
+
+EXPECTED = {"sub-01": (2, 2, 1, 1, 0.5), "sub-02": (1, 1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("reference=r", "prediction=p"),
+        ("reference=r/*.nii.gz", "prediction=p/**/*_pred.nii.gz"),
+        ('reference="r/sub-0[12]*"', "prediction=./p/"),
+        ("pairs=pairs.csv",),
+    ],
+)
+def test_folders_patterns_and_a_table_name_the_same_pairs(pairs: Path, end: Any, files: tuple[str, ...]) -> None:
+    lines = [f"sub-0{number},r/sub-0{number}_{MASK},p/sub-0{number}/sub-0{number}_{PRED}" for number in (1, 2)]
+    (pairs / "pairs.csv").write_text("\n".join(["name,reference,prediction", *lines]))
+    code, out, err = end("score", *files, "output=scores.json")
+    assert (code, err) == (0, "")
+    assert told(read(pairs / "scores.json")) == EXPECTED
+    row = next(line for line in out.splitlines() if line.startswith("sub-01"))
+    assert row.split() == ["sub-01", "2", "2", "0.50", "0.50", "0.50", "0.50", "7.0", "0.05", "0.05"]
+
+
+def test_two_single_files(pairs: Path, end: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(pairs))
+    prediction = (pairs / "p" / "sub-01" / f"sub-01_{PRED}").rename(pairs / "unet.nii.gz")
+    code, out, err = end("score", f"reference=r/sub-01_{MASK}", f"prediction={prediction}", 'output="~/scores.json"')
+    assert (code, err) == (0, "")
+    record = read(Path.home() / "scores.json")
+    assert told(record) == {"sub-01": EXPECTED["sub-01"]}, "called like the reference"
+    assert out.endswith(f"Written to {Path.home()}/scores.json\n")
+
+
+def test_without_an_output_the_tables_are_all(pairs: Path, end: Any) -> None:
+    before = sorted(pairs.rglob("*"))
+    code, out, err = end("score", "reference=r", "prediction=p")
+    assert (code, err) == (0, "")
+    assert out.startswith("Each case; a lesion is found where one voxel of it overlaps the other side (any_overlap_26)")
+    assert "Written to" not in out
+    assert sorted(pairs.rglob("*")) == before
+
+
+def test_an_older_record_is_replaced_and_survives_a_fault(pairs: Path, end: Any) -> None:
+    record = pairs / "scores.json"
+    record.write_text("old")
+    assert end("score", "reference=r", f"prediction=p/**/sub-01_{PRED}", "output=scores.json")[0] == 2
+    assert record.read_text() == "old"
+    assert end("score", "reference=r", "prediction=p", "output=scores.json")[0] == 0
+    assert told(read(record)) == EXPECTED
+
+
+def test_small_lesions_count_as_background_where_no_criterion_says_otherwise(pairs: Path, end: Any) -> None:
+    speck = cubes(5)
+    speck[15, 10, 10] = 1
+    write(pairs / "r" / f"sub-02_{MASK}", speck)
+    code, _, err = end("score", "reference=r", "prediction=p", "min_volume=27", "output=scores.json")
+    assert (code, err) == (0, "")
+    record = read(pairs / "scores.json")
+    assert told(record) == EXPECTED, "27 mm³ is not smaller than 27 mm³"
+    assert record["options"]["min_volume_mm3"] == 27
+    assert end("score", "reference=r", "prediction=p", "min_volume=27.5", "output=scores.json")[0] == 0
+    cases = read(pairs / "scores.json")["cases"]
+    assert cases["sub-01"]["criteria"]["any_overlap_26"]["n_reference"] == 0
+    assert cases["sub-01"]["criteria"]["anima"]["n_reference"] == 2, "it has a minimum of its own"
+
+
+def test_a_label_of_masks_with_several(pairs: Path, end: Any) -> None:
+    for path in (*pairs.glob("r/*"), *pairs.glob("p/*/*")):
+        voxels = np.asarray(nib.load(path).dataobj)
+        write(path, voxels * 3 + cubes(17))
+    code, _, err = end("score", "reference=r", "prediction=p", "label=3", "output=scores.json")
+    assert (code, err) == (0, "")
+    assert told(read(pairs / "scores.json")) == EXPECTED
+
+
+def test_what_is_scored_depends_on_the_settings_that_the_record_holds(pairs: Path, end: Any) -> None:
+    write(pairs / "p" / "sub-02" / f"sub-02_{PRED}", cubes(7))  # 2 mm beside the reference
+    only = ("~metrics.criteria", "+metrics.criteria.mine={_target_:lesionseg.metrics.BestIoU,min_iou:0.3}")
+    code, out, err = end(
+        "score", "reference=r", "prediction=p", *only, "metrics.surface_tolerance=2", "output=scores.json"
+    )
+    assert (code, err) == (0, "")
+    record = read(pairs / "scores.json")
+    assert {key: value for key, value in record["cases"]["sub-02"].items() if key.startswith("nsd")} == {"nsd_2mm": 1}
+    assert list(record["options"]["criteria"]) == ["mine"]
+    assert record["options"]["surface_tolerance_mm"] == 2
+    assert "surface Dice at 2 mm" in out
+    assert out.startswith("Each case; a lesion is found where its IoU with one lesion of the other side is 0.3 or more")
+
+
+def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callable[..., Any]) -> None:
+    """In a process of its own: what a user sees, and the exit code."""
+    good = cubes(1)
+    for name, reference, prediction in (
+        ("2_shape", good, good[:-1]),
+        ("3_values", good * 2, good),
+        ("3_whole", good, good),
+        ("4_nan", good, np.where(good, np.nan, 0).astype(np.float32)),
+        ("5_4d", good, np.stack([good, good], -1)),
+        ("6_map", good, good * np.float32(0.5)),
+        ("7_cut", good, good),
+        ("8_spacing", good, good),
+        ("9_good", good, good),
+    ):
+        write(here / "r" / f"{name}.nii.gz", reference)
+        write(here / "p" / f"{name}.nii.gz", prediction, (1, 1, 2) if name == "8_spacing" else (1, 1, 1))
+    cut = here / "p" / "7_cut.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    done = lesionseg(here, "score", "reference=r", "prediction=p", "output=new/scores.json")
+    assert (done.code, done.out) == (2, "")
+    expected = (
+        "p/2_shape.nii.gz: lies on another grid than r/2_shape.nii.gz (shape (19, 12, 12), the reference's is (20, 12, "
+        "12)); resample the prediction to the reference's grid first, a mask with nearest neighbours",
+        "r/3_values.nii.gz: is no mask of 0 and 1, found the values 0, 2; name the one that is lesion with label=..., "
+        "or save a mask of 0 and 1",
+        "p/4_nan.nii.gz: holds NaN or infinite values; a prediction mask must not: write 0 where there is no lesion",
+        "p/5_4d.nii.gz: it is 4D, of shape (20, 12, 12, 2), not 3D; save the one volume that counts as a file of its "
+        "own",
+        "p/6_map.nii.gz: is no mask of 0 and 1, found the values 0, 0.5; for a probability map give threshold=0.5, or "
+        "another one",
+        "p/7_cut.nii.gz: it cannot be read to its end (",
+        "p/8_spacing.nii.gz: lies on another grid than r/8_spacing.nii.gz (voxels of 1 × 1 × 2 mm, the reference's are "
+        "1 × 1 × 1 mm); resample the prediction to the reference's grid first, a mask with nearest neighbours",
+    )
+    first, *faults = done.err.splitlines()
+    assert first == f"Found {len(expected)} faults:"
+    for number, (fault, text) in enumerate(zip(faults, expected, strict=True), start=1):
+        assert fault.startswith(f"  {number}. {text}")
+    assert sorted(path.name for path in here.iterdir()) == ["p", "r"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            [],
+            "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv",
+        ),
+        (
+            ["reference=r"],
+            "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv",
+        ),
+        (
+            ["reference=r", "pairs=pairs.csv"],
+            "pairs and reference: the pairs name the files already; leave the others out",
+        ),
+        (
+            ["pairs=pairs.csv"],
+            "pairs=pairs.csv: there is no such file; give a CSV file with columns reference and prediction",
+        ),
+        (
+            ["reference=r", "prediction=nowhere"],
+            "prediction=nowhere: there is no such file or folder; paths are taken from the current folder",
+        ),
+        (
+            ["reference=r", "prediction=empty"],
+            "prediction=empty: the folder holds no NIfTI file (.nii, .nii.gz); give another one",
+        ),
+        (
+            ["reference=r", "prediction=p/**/sub-01*"],
+            f"r/sub-02_{MASK} (case 'sub-02'): no prediction has such a name; rename the files, or name the pairs in a "
+            "table (pairs=FILE.csv)",
+        ),
+        (
+            ["reference=.", "prediction=r"],
+            f"r/sub-01_{MASK}, r/sub-02_{MASK}: reference and prediction at once; give patterns that tell them apart,",
+        ),
+        (["reference=r", "prediction=p", "output=r"], "output=r: is a folder; name a file, such as scores.json"),
+        (
+            ["reference=r", "prediction=p", f"output=r/sub-01_{MASK}"],
+            f"output=r/sub-01_{MASK}: is one of the files to be scored; name another one, such as scores.json",
+        ),
+        (
+            ["reference=r", "prediction=p", "output=notes.txt/scores.json"],
+            "output={here}/notes.txt: {here}/notes.txt is a file; choose another folder",
+        ),
+        (["reference=r", "prediction=p", "threshold=1.5"], "threshold: input should be less than 1, found 1.5"),
+        (["reference=r", "prediction=p", "label=0"], "label: input should be greater than or equal to 1, found 0"),
+        (["reference=r", "prediction=p", "tresh=1"], "tresh=1: there is no key 'tresh' in the configuration"),
+        (
+            ["reference=r", "prediction=p", "~metrics.criteria", "+metrics.criteria={}"],
+            "metrics.criteria: is empty; keep one of the published ones, or add your own",
+        ),
+        (
+            ["reference=r", "prediction=p", "+metrics.criteria.x={_target_:lesionseg.metrics.BestIoU}"],
+            "metrics.criteria.x: min_iou: lesionseg.metrics.BestIoU needs this argument",
+        ),
+        (
+            ["reference=r", "prediction=p", "+metrics.criteria.x={_target_:lesionseg.metrics.BestIoU,min_iou:2}"],
+            "metrics.criteria.x: min_iou must be above 0 and at most 1, found 2",
+        ),
+    ],
+)
+def test_a_wrong_setting_ends_with_2_and_writes_nothing(
+    pairs: Path, end: Any, arguments: list[str], message: str
+) -> None:
+    (pairs / "empty").mkdir()
+    (pairs / "notes.txt").write_text("no folder\n")
+    before = sorted(pairs.rglob("*"))
+    code, out, err = end("score", *arguments)
+    assert (code, out) == (2, "")
+    assert message.format(here=pairs) in err
+    assert sorted(pairs.rglob("*")) == before
+
+
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_scored(
+    pairs: Path, end: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pairs / "locked").mkdir()
+    access = os.access  # root, as whom tests may run, may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and access(path, mode))
+    code, out, err = end("score", "reference=r", "prediction=p", "output=locked/deep/scores.json")
+    assert (code, out) == (2, "")
+    assert err == (f"output={pairs}/locked/deep: {pairs}/locked cannot be written to; choose another folder\n")
+    assert list((pairs / "locked").iterdir()) == []
+
+
+def test_it_needs_neither_torch_nor_mlflow(pairs: Path, environment: dict[str, str]) -> None:
+    """The whole command, not only its import, so that nothing heavy comes in by the way."""
+    code = (
+        "import sys\n"
+        "from lesionseg.cli import main\n"
+        "try:\n"
+        "    main(['score', 'reference=r', 'prediction=p', 'output=scores.json'])\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0, end.code\n"
+        "import lesionseg.runs.score\n"
+        "heavy = ('torch', 'mlflow', 'pytorch_lightning', 'torchio')\n"
+        "print('loaded:', *[name for name in heavy if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=pairs, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "loaded:"
+    assert told(read(pairs / "scores.json")) == EXPECTED
