@@ -186,13 +186,24 @@ def _syntax_faults(overrides: Sequence[str]) -> list[str]:
         try:
             parser.parse_overrides([text])
         except HydraException as error:
-            faults.append(f"{text}: no Hydra override: {str(error).splitlines()[0]}")
+            quotes = f"; in quotes of its own it may hold anything: {_doubly_quoted(text)}" if _is_odd(text) else ""
+            faults.append(f"{text}: no Hydra override: {str(error).splitlines()[0]}{quotes}")
             continue
         try:
             _axes([text])
         except HydraException as error:
             faults.append(f"{text}: no list of values: {str(error).splitlines()[0]}")
     return faults
+
+
+def _is_odd(text: str) -> bool:
+    """Whether the value, a path most likely, has letters that Hydra's grammar reads as its own."""
+    return any(letter in text.partition("=")[2] for letter in "~=(){} ")
+
+
+def _doubly_quoted(text: str) -> str:
+    key, _, value = text.partition("=")
+    return f"""'{key}="{value}"'"""
 
 
 def _axes(overrides: Sequence[str]) -> list[list[str]]:

@@ -208,6 +208,14 @@ class ScoringSection(_Section):
     volume_edges: list[Annotated[float, Field(gt=0)]]
     surface_tolerance: float = Field(gt=0)
     false_positives: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    lowest_probability: float = Field(ge=0, lt=1)
+
+    @field_validator("criteria")
+    @classmethod
+    def _at_least_one(cls, criteria: dict[str, Any]) -> dict[str, Any]:
+        if not criteria:
+            raise ValueError("is empty; keep one of the published ones, or add your own")
+        return criteria
 
     @field_validator("volume_edges", "false_positives")
     @classmethod
@@ -304,7 +312,8 @@ class ScoreConfig(_Section):
     pairs: str | None
     metrics: ScoringSection
     threshold: Probability | None
-    label: int | None = Field(ge=1)
+    reference_label: int | None = Field(ge=1)
+    prediction_label: int | None = Field(ge=1)
     min_volume: float = Field(ge=0)
     output: str | None
 

@@ -31,13 +31,16 @@ class JudgedPair:
     grid: Grid
 
 
-def read_pair(pair: FilePair, *, threshold: float | None, label: int | None) -> JudgedPair:
+def read_pair(
+    pair: FilePair, *, threshold: float | None, reference_label: int | None, prediction_label: int | None
+) -> JudgedPair:
     """Read both files and see that they can be compared.
 
     Args:
         pair: the files.
         threshold: probability from which a voxel is lesion; None: the prediction is a mask.
-        label: the value that is lesion in masks; None: they hold nothing but 0 and 1.
+        reference_label: the value that is lesion in the reference; None: it holds nothing but 0 and 1.
+        prediction_label: likewise in a predicted mask; without meaning for a probability map.
 
     Raises:
         InputError: everything that is wrong with the two files.
@@ -54,9 +57,9 @@ def read_pair(pair: FilePair, *, threshold: float | None, label: int | None) -> 
     reference, prediction = scans
     if not reference.grid.same_as(prediction.grid):
         faults.append(_other_grid(reference, prediction))
-    faults += _mask_faults(reference, label, "reference")
+    faults += _mask_faults(reference, reference_label, "reference")
     if threshold is None:
-        faults += _mask_faults(prediction, label, "prediction")
+        faults += _mask_faults(prediction, prediction_label, "prediction")
     else:
         faults += _probability_faults(prediction)
     if faults:
@@ -64,8 +67,8 @@ def read_pair(pair: FilePair, *, threshold: float | None, label: int | None) -> 
     map_ = None if threshold is None else np.clip(prediction.voxels, 0, 1)
     return JudgedPair(
         pair.name,
-        _inside(reference.voxels, label),
-        _inside(prediction.voxels, label) if map_ is None else map_ >= threshold,
+        _inside(reference.voxels, reference_label),
+        _inside(prediction.voxels, prediction_label) if map_ is None else map_ >= threshold,
         map_,
         reference.grid,
     )
@@ -87,10 +90,10 @@ def _mask_faults(scan: Scan, label: int | None, what: str) -> list[str]:
     if what == "prediction" and values[0] >= 0 and values[-1] <= 1:
         way_out = "for a probability map give threshold=0.5, or another one"
     elif whole:
-        way_out = "name the one that is lesion with label=..., or save a mask of 0 and 1"
+        way_out = f"name the one that is lesion with {what}_label=..., or save a mask of 0 and 1"
     else:
         way_out = "save a mask of 0 and 1"
-    wanted = "0 and 1" if label is None else f"whole numbers, in which label={label} could be looked up"
+    wanted = "0 and 1" if label is None else f"whole numbers, in which {what}_label={label} could be looked up"
     return [f"{scan.path}: is no mask of {wanted}, found the values {shown}; {way_out}"]
 
 

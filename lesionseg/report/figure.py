@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from math import isfinite, log2
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from typing import TYPE_CHECKING
 
 from lesionseg.data.files import written_whole
 from lesionseg.report.cases import Score
 from lesionseg.report.results import ArmMean, Results
+
+if TYPE_CHECKING:  # half a second, and tables need none of it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _PANELS: tuple[tuple[Score, str], ...] = (
     ("lesion_sensitivity", "Lesion sensitivity"),
@@ -36,7 +35,7 @@ _FIRST = _Look("#D55E00", "s", False, "--")
 _SECOND = _Look("#00496F", "o", True, "-")
 
 
-def draw_figure(results: Results) -> Figure:
+def draw_figure(results: Results) -> "Figure":
     """Draw mean ± standard error over patients by training-set size, and each repeat as a faint line.
 
     Args:
@@ -45,6 +44,10 @@ def draw_figure(results: Results) -> Figure:
     Returns:
         A figure of two panels, sensitivity and PPV, that no window and no pyplot state knows of.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     # The names of the arms stand right of the axes: the panels keep clear of them.
     figure = Figure(figsize=(8.4, 3.9), layout=ConstrainedLayoutEngine(wspace=0.06))
     FigureCanvasAgg(figure)
@@ -77,7 +80,9 @@ def _means_of(results: Results, arm: str, score: Score) -> list[ArmMean]:
     return [row for row in rows if row is not None and isfinite(row.mean)]
 
 
-def _set_axes(axes: Axes, sizes: tuple[int, ...], title: str) -> None:
+def _set_axes(axes: "Axes", sizes: tuple[int, ...], title: str) -> None:
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
     span = _span(sizes)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(sizes))
@@ -94,7 +99,7 @@ def _set_axes(axes: Axes, sizes: tuple[int, ...], title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_arm(axes: Axes, means: list[ArmMean], look: _Look, dodge: float) -> None:
+def _draw_arm(axes: "Axes", means: list[ArmMean], look: _Look, dodge: float) -> None:
     if not means:
         return
     arm, several = means[0].arm, any(row.n_repeats > 1 for row in means)
@@ -120,7 +125,7 @@ def _draw_arm(axes: Axes, means: list[ArmMean], look: _Look, dodge: float) -> No
     bars.lines[0].set_gid(f"{arm} mean")
 
 
-def _label_arms(axes: Axes, results: Results, score: Score, looks: dict[str, _Look]) -> None:
+def _label_arms(axes: "Axes", results: Results, score: Score, looks: dict[str, _Look]) -> None:
     """Write each arm's name beside its last point, the names moved apart where these are close."""
     last = {arm: means[-1] for arm in looks if (means := _means_of(results, arm, score))}
     heights = _apart({arm: row.mean for arm, row in last.items()}, least=0.075)

@@ -24,12 +24,14 @@ from lesionseg.metrics import (
 )
 
 POLICY = (
-    "Undefined scores: a case without reference lesion has no sensitivity and no F1 and is left out of the averages, "
-    "reported apart with its false positives; one with reference lesions and no prediction has PPV and F1 0; distances "
-    "need both masks. Averages rest on the cases in which a score is defined, as many as n says."
+    "Undefined scores: a case without reference lesion has no sensitivity and no F1; it is left out of the averages, "
+    "its PPV of 0 too, and reported apart with its false positives. A case with reference lesions and no prediction "
+    "has PPV and F1 0; distances need both masks. Averages rest on the cases in which a score is defined, as many as n "
+    "says."
 )
 _SCORES = ("sensitivity", "ppv", "f1", "f1_counts")
 _ROWS = 40  # cases on the terminal
+_WIDTH = 110  # letters in a line of text
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class ScoredCases:
         """The tables, for a terminal."""
         blocks = [self._case_table(), self._criterion_table(), self._strata_table()]
         if self.froc is not None:
-            blocks.append(self._froc_line(self.froc))
-        return "\n\n".join([*blocks, *filter(None, [self._without_lesions()]), fill(POLICY, 110)])
+            blocks.append(self._froc_table(self.froc))
+        return "\n\n".join([*blocks, *filter(None, [self._without_lesions()]), fill(POLICY, _WIDTH)])
 
     @property
     def strata(self) -> tuple[Stratum, ...]:
@@ -177,6 +179,7 @@ class ScoredCases:
     def _froc(self, froc: Froc) -> dict[str, Any]:
         limit = self.false_positives[-1]
         return {
+            "rule": self._froc_rule,
             "area": froc_area(froc, limit),
             "area_up_to": limit,
             "sensitivity_at": {f"{number:g}": sensitivity_at(froc, number) for number in self.false_positives},
@@ -187,7 +190,10 @@ class ScoredCases:
         }
 
     def _case_table(self) -> str:
-        header = ["case", "lesions", "predicted", "sensitivity", "PPV", "F1", "Dice", "HD95 mm", "ml", "predicted ml"]
+        header = [
+            *("case", "lesions", "predicted lesions", "sensitivity", "PPV", "F1"),
+            *("Dice", "HD95 mm", "reference ml", "predicted ml"),
+        ]
         rows = [
             [
                 name,
@@ -217,13 +223,22 @@ class ScoredCases:
             f"{label} {_mean_and_error(whole[key], digits)}" + (f" (n = {whole[key].n})" if whole[key].n < most else "")
             for label, key, digits in (
                 ("Dice", "dice", 2),
-                ("lesion Dice", "cc_dice_mm", 2),
+                ("Dice per lesion (cells in mm)", "cc_dice_mm", 2),
                 (f"surface Dice at {self.tolerance_mm:g} mm", self._surface_name, 2),
                 ("HD95 [mm]", "hd95_mm", 1),
                 ("ASSD [mm]", "assd_mm", 1),
             )
         )
-        return "\n".join([title, _table(rows, ["criterion", "sensitivity", "PPV", "F1", "F1 (counts)", "n"]), line])
+        legend = [
+            f"  {name}: {rule.connectivity}-connected, {rule.describe()}{_smallest(rule)}"
+            for name, rule in self.criteria.items()
+        ]
+        told = (
+            "F1 is the harmonic mean of sensitivity and PPV, F1 (counts) TP / (TP + (FP + FN) / 2); they differ where "
+            "one lesion meets several."
+        )
+        table = _table(rows, ["criterion", "sensitivity", "PPV", "F1", "F1 (counts)", "n"])
+        return "\n".join([title, table, fill(line, _WIDTH), fill(told, _WIDTH), *legend])
 
     def _strata_table(self) -> str:
         rows = [
@@ -237,15 +252,18 @@ class ScoredCases:
             for row in self.strata
         ]
         title = f"By lesion volume, the lesions of all cases together ({self._first})"
-        return "\n".join([title, _table(rows, ["mm³", "lesions", "sensitivity", "predicted", "PPV"])])
+        return "\n".join([title, _table(rows, ["mm³", "lesions", "sensitivity", "predicted lesions", "PPV"])])
 
-    def _froc_line(self, froc: Froc) -> str:
-        read = ", ".join(f"{_ratio(sensitivity_at(froc, number))} at {number:g}" for number in self.false_positives)
+    @property
+    def _froc_rule(self) -> str:
+        return f"any overlap of one voxel, {self.criteria[self._first].connectivity}-connected"
+
+    def _froc_table(self, froc: Froc) -> str:
         limit = self.false_positives[-1]
-        return (
-            f"FROC over all thresholds: sensitivity {read} false positives per case; area up to {limit:g}: "
-            f"{_ratio(froc_area(froc, limit))}"
-        )
+        header = ["false positives per case", *(f"{number:g}" for number in self.false_positives), f"area to {limit:g}"]
+        read = [*(sensitivity_at(froc, number) for number in self.false_positives), froc_area(froc, limit)]
+        title = f"FROC over all thresholds ({self._froc_rule}), the lesions of all cases together"
+        return "\n".join([title, _table([["highest sensitivity", *map(_ratio, read)]], header)])
 
     def _without_lesions(self) -> str:
         apart = average_criterion([asdict(study.criteria[self._first]) for study in self.studies.values()])
@@ -254,9 +272,15 @@ class ScoredCases:
             return ""
         return (
             f"Cases without reference lesion: {alarms.n_studies} of {len(self.studies)}; with false positives: "
-            f"{alarms.n_with_false_positives} of these, {alarms.mean_false_positives:.1f} and "
-            f"{alarms.mean_false_positive_volume_ml:.2f} ml each on average."
+            f"{alarms.n_with_false_positives} of these; {alarms.mean_false_positives:.1f} false lesions of "
+            f"{alarms.mean_false_positive_volume_ml:.2f} ml together per such case."
         )
+
+
+def _smallest(rule: Criterion) -> str:
+    if rule.min_volume_mm3 is None:
+        return ""
+    return f"; lesions {'above' if rule.exclusive else 'of at least'} {rule.min_volume_mm3:g} mm³"
 
 
 def _stratum(row: Stratum) -> dict[str, Any]:

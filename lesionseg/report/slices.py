@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lesionseg.data.files import written_whole
+
+if TYPE_CHECKING:  # half a second, and tables need none of it
+    from matplotlib.figure import Figure
 
 _REFERENCE, _PREDICTION = "#56B4E9", "#E69F00"  # Okabe and Ito's palette
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,8 +35,11 @@ class Panel:
     spacing: tuple[float, float, float]
 
 
-def draw_slices(panels: Sequence[Panel]) -> Figure:
+def draw_slices(panels: Sequence[Panel]) -> "Figure":
     """The axial slice of each study that holds the most lesion on either side, right of the patient to the left."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     figure = Figure(figsize=(4 * len(panels), 4.6), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         busiest = int(np.argmax(((panel.reference > 0) | (panel.prediction > 0)).sum(axis=(0, 1))))

@@ -34,8 +34,6 @@ def score(config: ScoreConfig) -> int:
         raise InputError(
             f"output={config.output}: is one of the files to be scored; name another one, such as scores.json"
         )
-    if not config.metrics.criteria:
-        raise InputError("metrics.criteria: is empty; keep one of the published ones, or add your own")
     criteria = {name: build(spec, Criterion) for name, spec in config.metrics.criteria.items()}
     scored = _score_all(config, pairs, criteria)
     print(scored.to_text())
@@ -65,7 +63,12 @@ def _score_all(config: ScoreConfig, pairs: list[FilePair], criteria: dict[str, C
     with bar("Scoring", "case", len(pairs)) as shown:
         for pair in pairs:
             try:
-                case = read_pair(pair, threshold=config.threshold, label=config.label)
+                case = read_pair(
+                    pair,
+                    threshold=config.threshold,
+                    reference_label=config.reference_label,
+                    prediction_label=config.prediction_label,
+                )
             except InputError as error:
                 faults += error.faults
             if not faults:
@@ -89,6 +92,7 @@ def _score_all(config: ScoreConfig, pairs: list[FilePair], criteria: dict[str, C
                             case.grid.spacing,
                             connectivity=first.connectivity,
                             min_volume_mm3=smallest,
+                            lowest=metrics.lowest_probability,
                         )
                     )
             shown.update()
@@ -96,9 +100,11 @@ def _score_all(config: ScoreConfig, pairs: list[FilePair], criteria: dict[str, C
         raise InputError(faults)
     options = {
         "threshold": config.threshold,
-        "label": config.label,
+        "reference_label": config.reference_label,
+        "prediction_label": config.prediction_label,
         "min_volume_mm3": config.min_volume,
         "surface_tolerance_mm": metrics.surface_tolerance,
+        "lowest_probability": metrics.lowest_probability,
         "lesionseg": __version__,
     }
     return ScoredCases(

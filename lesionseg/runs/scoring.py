@@ -24,8 +24,6 @@ from lesionseg.models import channels_last
 from lesionseg.training import choose_precision
 from lesionseg.weights import ModelCard
 
-LOWEST_PROBABILITY = 0.01  # below, a sigmoid's tail makes the whole brain one lesion: nobody works there
-
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -105,7 +103,7 @@ def score(segmentation: Segmentation, card: ModelCard, judging: ScoringSection) 
         grid.spacing,
         connectivity=card.criterion.connectivity,
         min_volume_mm3=card.min_lesion_volume,
-        lowest=LOWEST_PROBABILITY,
+        lowest=judging.lowest_probability,
     )
     return scores, curve
 

@@ -45,7 +45,7 @@ def files(tmp_path: Path, write_scan: Callable[..., Path], monkeypatch: pytest.M
 
 
 def read(pair: FilePair, threshold: float | None = None, label: int | None = None) -> JudgedPair:
-    return read_pair(pair, threshold=threshold, label=label)
+    return read_pair(pair, threshold=threshold, reference_label=label, prediction_label=label)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "float32", "float64"])
@@ -82,6 +82,12 @@ def test_a_threshold_is_the_probability_from_which_a_voxel_counts(
     assert inside(case.prediction) == found, "0.8 itself counts at 0.8, float32 or not"
     assert case.probability is not None
     assert case.probability[FIRST] == np.float32(0.8)
+
+
+def test_each_side_may_have_a_label_of_its_own(files: Files) -> None:
+    pair = files(drawn(np.uint8, 1), reference=drawn(np.uint8, 1, 7))
+    case = read_pair(pair, threshold=None, reference_label=7, prediction_label=None)
+    assert (inside(case.reference), inside(case.prediction)) == ([SECOND], [FIRST])
 
 
 def test_with_a_threshold_the_label_is_the_references(files: Files) -> None:
@@ -140,7 +146,7 @@ def test_affines_that_differ_by_rounding_are_one_grid(files: Files) -> None:
 
 
 MASK = "{}.nii.gz: is no mask of 0 and 1, found the values {}; {}"
-LABEL = "name the one that is lesion with label=..., or save a mask of 0 and 1"
+LABEL = "name the one that is lesion with prediction_label=..., or save a mask of 0 and 1"
 THRESHOLD = "for a probability map give threshold=0.5, or another one"
 
 
@@ -180,7 +186,7 @@ def test_a_map_without_a_threshold_is_scored_once_the_message_is_followed(files:
 @pytest.mark.parametrize(
     ("reference", "fault"),
     [
-        (drawn(np.uint8, 3), MASK.format("r", "0, 3", LABEL)),
+        (drawn(np.uint8, 3), MASK.format("r", "0, 3", LABEL.replace("prediction", "reference"))),
         (drawn(np.float32, 0.5), MASK.format("r", "0, 0.5", "save a mask of 0 and 1")),
         (
             drawn(np.float64, np.nan),
@@ -197,10 +203,10 @@ def test_the_reference_is_a_mask_with_a_threshold_and_without(
 
 def test_a_label_is_looked_up_among_whole_numbers_alone(files: Files, faults_of: FaultsOf) -> None:
     pair = files(drawn(np.float32, 0.5, 1), reference=drawn(np.float32, 1.5))
-    wanted = "is no mask of whole numbers, in which label=1 could be looked up, found the values"
+    wanted = "is no mask of whole numbers, in which {}_label=1 could be looked up, found the values"
     assert faults_of(read, pair, label=1) == (
-        f"r.nii.gz: {wanted} 0, 1.5; save a mask of 0 and 1",
-        f"p.nii.gz: {wanted} 0, 0.5, 1; {THRESHOLD}",
+        f"r.nii.gz: {wanted.format('reference')} 0, 1.5; save a mask of 0 and 1",
+        f"p.nii.gz: {wanted.format('prediction')} 0, 0.5, 1; {THRESHOLD}",
     )
 
 
@@ -231,7 +237,7 @@ def test_several_faults_of_one_pair_come_together(files: Files, faults_of: Fault
     pair = files(np.full((6, 5, 3), 0.5, np.float32), reference=drawn(np.uint8, 4))
     assert faults_of(read, pair) == (
         GRID.format("shape (6, 5, 3), the reference's is (6, 5, 4)") + "with nearest neighbours",
-        MASK.format("r", "0, 4", LABEL),
+        MASK.format("r", "0, 4", LABEL.replace("prediction", "reference")),
         MASK.format("p", "0.5", THRESHOLD),
     )
 

@@ -234,7 +234,7 @@ def test_a_probability_map_is_scored_at_its_threshold_and_at_all_others(here: Pa
         place = int((thresholds >= (level - 0.5) / 255).sum())  # none is that high: nothing is predicted
         assert [0, *froc["false_positives_per_case"]][place] == row["fp"]
         assert [0, *froc["sensitivity"]][place] == pytest.approx(row["ref_hit"] / 60)
-    assert "FROC over all thresholds: sensitivity " in out
+    assert "FROC over all thresholds (any overlap of one voxel, 26-connected)" in out
     assert all(row["max_probability"] is not None for row in record["cases"][REALISTIC]["lesions"])
 
 
@@ -323,7 +323,9 @@ def test_a_label_of_masks_with_several(pairs: Path, end: Any) -> None:
     for path in (*pairs.glob("r/*"), *pairs.glob("p/*/*")):
         voxels = np.asarray(nib.load(path).dataobj)
         write(path, voxels * 3 + cubes(17))
-    code, _, err = end("score", "reference=r", "prediction=p", "label=3", "output=scores.json")
+    code, _, err = end(
+        "score", "reference=r", "prediction=p", "reference_label=3", "prediction_label=3", "output=scores.json"
+    )
     assert (code, err) == (0, "")
     assert told(read(pairs / "scores.json")) == EXPECTED
 
@@ -366,8 +368,8 @@ def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callab
     expected = (
         "p/2_shape.nii.gz: lies on another grid than r/2_shape.nii.gz (shape (19, 12, 12), the reference's is (20, 12, "
         "12)); resample the prediction to the reference's grid first, a mask with nearest neighbours",
-        "r/3_values.nii.gz: is no mask of 0 and 1, found the values 0, 2; name the one that is lesion with label=..., "
-        "or save a mask of 0 and 1",
+        "r/3_values.nii.gz: is no mask of 0 and 1, found the values 0, 2; name the one that is lesion with "
+        "reference_label=..., or save a mask of 0 and 1",
         "p/4_nan.nii.gz: holds NaN or infinite values; a prediction mask must not: write 0 where there is no lesion",
         "p/5_4d.nii.gz: it is 4D, of shape (20, 12, 12, 2), not 3D; save the one volume that counts as a file of its "
         "own",
@@ -430,7 +432,11 @@ def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callab
             "output={here}/notes.txt: {here}/notes.txt is a file; choose another folder",
         ),
         (["reference=r", "prediction=p", "threshold=1.5"], "threshold: input should be less than 1, found 1.5"),
-        (["reference=r", "prediction=p", "label=0"], "label: input should be greater than or equal to 1, found 0"),
+        (
+            ["reference=r", "prediction=p", "reference_label=0"],
+            "reference_label: input should be greater than or equal to 1, found 0",
+        ),
+        (["reference=~/r", "prediction=p"], """in quotes of its own it may hold anything: 'reference="~/r"'"""),
         (["reference=r", "prediction=p", "tresh=1"], "tresh=1: there is no key 'tresh' in the configuration"),
         (
             ["reference=r", "prediction=p", "~metrics.criteria", "+metrics.criteria={}"],
@@ -480,7 +486,7 @@ def test_it_needs_neither_torch_nor_mlflow(pairs: Path, environment: dict[str, s
         "except SystemExit as end:\n"
         "    assert end.code == 0, end.code\n"
         "import lesionseg.runs.score\n"
-        "heavy = ('torch', 'mlflow', 'pytorch_lightning', 'torchio')\n"
+        "heavy = ('torch', 'mlflow', 'pytorch_lightning', 'torchio', 'matplotlib')\n"
         "print('loaded:', *[name for name in heavy if name in sys.modules])\n"
     )
     done = subprocess.run(

@@ -6,6 +6,7 @@ Lesions are drawn on a line of voxels of 10 × 10 × 1 mm, 0.1 ml each, so that 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from lesionseg.data.files import write_json
-from lesionseg.metrics import AnyOverlap, Criterion, Froc, OneToOneIoU, lesion_curve, pool_curves, score_study
+from lesionseg.metrics import Anima, AnyOverlap, Criterion, Froc, OneToOneIoU, lesion_curve, pool_curves, score_study
 from lesionseg.report.scored import POLICY, ScoredCases
 
 SPACING = (10.0, 10.0, 1.0)
@@ -241,13 +242,27 @@ def test_the_table_of_cases(all_four: ScoredCases) -> None:
 
 
 def test_the_table_of_criteria(all_four: ScoredCases) -> None:
-    first, second, line = rows(all_four.to_text(), "Mean ± standard error")
+    text = all_four.to_text()
+    first, second = rows(text, "Mean ± standard error")[:2]
     quarter = ["0.25 ± 0.25"] * 4  # of 0.5 and 0: the deviation 0.35 over √2
     assert (first, second) == (["touching", *quarter, "2"], ["paired", *quarter, "2"])
-    assert line == [
-        "Dice 0.33 ± 0.33, lesion Dice 0.21 ± 0.21, surface Dice at 1 mm 0.39 ± 0.39, HD95 [mm] 2.6 (n = 1), ASSD [mm] "
-        "0.8 (n = 1)"
-    ]
+    assert (
+        "Dice 0.33 ± 0.33, Dice per lesion (cells in mm) 0.21 ± 0.21, surface Dice at 1 mm 0.39 ± 0.39, HD95 [mm] 2.6 "
+        "(n = 1), ASSD [mm] 0.8 (n = 1)"
+    ) in text.replace("\n", " ")
+    assert "F1 (counts) TP / (TP + (FP + FN) / 2); they differ where one lesion meets several." in text.replace(
+        "\n", " "
+    )
+
+
+def test_every_criterion_is_told_in_a_line(all_four: ScoredCases) -> None:
+    text = replace(all_four, criteria={**all_four.criteria, "paired": Anima()}).to_text()
+    rule = CRITERIA["touching"]
+    assert f"\n  touching: {rule.connectivity}-connected, {rule.describe()}\n" in text
+    assert (
+        "\n  paired: 6-connected, found by the MSSEG challenges' rule (alpha 0.1, beta 0.7, gamma 0.65); lesions above "
+        "3 mm³\n"
+    ) in text
 
 
 def test_the_table_of_volumes_and_the_froc(all_four: ScoredCases) -> None:
@@ -256,16 +271,16 @@ def test_the_table_of_volumes_and_the_froc(all_four: ScoredCases) -> None:
         ["0 to 250", "2", "0.00", "2", "0.00"],
         ["250 and more", "1", "1.00", "1", "1.00"],
     ]
-    assert (
-        "FROC over all thresholds: sensitivity 0.33 at 0.25, 0.33 at 1 false positives per case; area up to 1: 0.33"
-        in text
-    )
+    title = "FROC over all thresholds (any overlap of one voxel, 26-connected), the lesions of all cases together"
+    assert rows(text, title) == [["highest sensitivity", "0.33", "0.33", "0.33"]]
+    assert "false positives per case      0.25     1    area to 1\n" in text
 
 
 def test_cases_without_lesion_and_the_policy_stand_under_the_tables(all_four: ScoredCases) -> None:
     *_, apart, policy = all_four.to_text().split("\n\n")
     assert apart == (
-        "Cases without reference lesion: 2 of 4; with false positives: 1 of these, 0.5 and 0.05 ml each on average."
+        "Cases without reference lesion: 2 of 4; with false positives: 1 of these; 0.5 false lesions of 0.05 ml "
+        "together per such case."
     )
     assert policy.replace("\n", " ") == POLICY
     assert max(map(len, policy.splitlines())) <= 110
@@ -287,8 +302,8 @@ def test_with_nothing_but_empty_references_every_mean_is_null_and_a_dash(tmp_pat
     assert record["froc"]["sensitivity_at"] == {"0.25": None, "1": None}
     text = cases.to_text()
     assert [row[1:] for row in rows(text, "Mean ±")[:2]] == [["–", "–", "–", "–", "0"]] * 2
-    assert "Dice –, lesion Dice –, surface Dice at 1 mm –, HD95 [mm] –, ASSD [mm] –\n" in text
-    assert "sensitivity – at 0.25, – at 1 false positives per case; area up to 1: –" in text
+    assert "Dice –, Dice per lesion (cells in mm) –, surface Dice at 1 mm –, HD95 [mm] –, ASSD [mm] –\n" in text
+    assert rows(text, "FROC over all") == [["highest sensitivity", "–", "–", "–"]]
     assert "nan" not in text
 
 
