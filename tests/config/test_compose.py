@@ -68,6 +68,12 @@ def test_every_command_has_a_file_and_every_file_a_command() -> None:
     assert files - {"job_output"} == set(SCHEMAS)
 
 
+def test_a_task_may_be_matched_by_a_criterion_that_the_metrics_name() -> None:
+    config = _config("task.matching=${metrics.criteria.anima}")
+    assert config.task.matching == config.metrics.criteria["anima"]
+    assert config.task.matching["_target_"] == "lesionseg.metrics.Anima"
+
+
 def test_the_input_channels_are_counted_from_the_task() -> None:
     assert _config("task=enhancing_lesions").model.network["in_channels"] == 3
     assert _config("task=new_lesions").model.network["in_channels"] == 2
@@ -107,6 +113,32 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
         ("train_size=0", "train_size: input should be greater than or equal to 1, found 0"),
         ("optim.learning_rate=-1", "optim.learning_rate: input should be greater than 0, found -1"),
         ("metrics.threshold=1.5", "metrics.threshold: input should be less than 1, found 1.5"),
+        (
+            "metrics.threshold_criterion=anime",
+            "metrics: threshold_criterion 'anime' is none of task, any_overlap_26, any_overlap_18, any_overlap_6, "
+            "anima, iou_0.25, iou_0.5, one_to_one_iou_0.1, one_to_one_iou_0.5; null keeps the threshold",
+        ),
+        (
+            "metrics.volume_edges=[50,10]",
+            "metrics.volume_edges: write them in ascending order, each once, found [50, 10]",
+        ),
+        (
+            "metrics.false_positives=[1,1]",
+            "metrics.false_positives: write them in ascending order, each once, found [1, 1]",
+        ),
+        ("metrics.surface_tolerance=0", "metrics.surface_tolerance: input should be greater than 0, found 0"),
+        ("metrics.lowest_probability=1", "metrics.lowest_probability: input should be less than 1, found 1"),
+        ("metrics.criteria.anima.beta=2", "metrics.criteria.anima: beta must lie within 0 … 1, found 2"),
+        (
+            "+metrics.criteria.anima.betta=0.7",
+            "metrics.criteria.anima: betta: lesionseg.metrics.Anima takes no such argument; it takes connectivity, "
+            "min_volume_mm3, exclusive, alpha, beta, gamma",
+        ),
+        ("+task.matching.connectivity=8", "task.matching: connectivity must be 6, 18 or 26, found 8"),
+        (
+            "++task.matching={_target_:torch.nn.Linear,in_features:1,out_features:1}",
+            "task.matching: _target_ 'torch.nn.Linear' is no Criterion",
+        ),
         ("optim.schedule=linear", "optim.schedule: input should be 'cosine' or 'constant', found 'linear'"),
         (
             "task.spacing=[1,1]",
