@@ -2,25 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 from tqdm import tqdm
 
 from lesionseg.config.schema import EvaluateConfig
 from lesionseg.data.files import write_json
-from lesionseg.metrics import LesionCurve, average
 from lesionseg.runs.apply import labelled_or_not, load_source
-from lesionseg.runs.measured import criterion_metrics, froc_metrics, test_metrics
-from lesionseg.runs.scoring import (
-    case_row,
-    criterion_rows,
-    curve_rows,
-    lesion_rows,
-    score,
-    segment,
-    write_csv,
-)
+from lesionseg.runs.score_tables import ScoreTables
+from lesionseg.runs.scoring import segment
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -40,8 +30,7 @@ def evaluate(config: EvaluateConfig) -> int:
     if config.min_volume is not None:
         card = replace(card, min_lesion_volume=config.min_volume)
     threshold = config.threshold if config.threshold is not None else card.threshold
-    tables: dict[str, list[dict[str, Any]]] = {"cases": [], "lesions": [], "criteria": [], "froc": []}
-    curves: list[LesionCurve] = []
+    tables = ScoreTables(config.metrics)
     segmentations = segment(
         source.network(),
         card,
@@ -52,27 +41,17 @@ def evaluate(config: EvaluateConfig) -> int:
         precision=config.trainer.precision,
     )
     for segmentation in tqdm(segmentations, total=len(studies), unit="study", leave=False, delay=3):
-        scores, curve = score(segmentation, card, config.metrics)
-        curves.append(curve)
-        tables["cases"].append(case_row(segmentation.study, scores))
-        tables["lesions"] += lesion_rows(segmentation.study, scores)
-        tables["criteria"] += criterion_rows(segmentation.study, scores)
-        tables["froc"] += curve_rows(segmentation.study, curve)
+        tables.add(segmentation, card)
     output = Path(config.output).expanduser().resolve()
-    for name, rows in tables.items():
-        write_csv(output / f"{name}.csv", rows)
-    averages = average(tables["cases"])
-    by_criterion = criterion_metrics(tables["criteria"])
+    tables.write(output)
+    averages, metrics = tables.averages, tables.metrics()
     record = {"checkpoint": source.origin, "weights": source.digest, "threshold": threshold}
-    write_json(
-        output / "scores.json",
-        {**record, **test_metrics(averages), **by_criterion, **froc_metrics(curves, config.metrics)},
-    )
+    write_json(output / "scores.json", {**record, **metrics})
     columns = ["study", "n_reference", "n_prediction", "lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"]
-    print(tabulate([[case[name] for name in columns] for case in tables["cases"]], headers=columns, floatfmt=".2f"))
+    print(tabulate([[case[name] for name in columns] for case in tables.cases], headers=columns, floatfmt=".2f"))
+    scores = ("sensitivity", "ppv", "f1")
     means = [
-        [name, *(by_criterion[f"criteria/{name}/lesion_{score_name}"] for score_name in ("sensitivity", "ppv", "f1"))]
-        for name in config.metrics.criteria
+        [name, *(metrics[f"criteria/{name}/lesion_{score}"] for score in scores)] for name in config.metrics.criteria
     ]
     print("\nMeans under other criteria\n" + tabulate(means, ["criterion", "sensitivity", "PPV", "F1"], floatfmt=".2f"))
     print(

@@ -1,7 +1,7 @@
 """A model applied to studies: probability maps on the scan's own grid, and their scores."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lesionseg.data.grid import Array, Grid
 from lesionseg.data.prepare import to_native
 from lesionseg.data.volumes import read_mask
 from lesionseg.inference import sliding_window
-from lesionseg.metrics import Criterion, LesionCurve, StudyScores, lesion_curve, remove_small, score_study
+from lesionseg.metrics import Criterion, remove_small
 from lesionseg.models import channels_last
 from lesionseg.training import choose_precision
 from lesionseg.weights import ModelCard
@@ -79,35 +79,6 @@ def segment(
         yield Segmentation(study, probability, mask.astype(np.uint8))
 
 
-def score(segmentation: Segmentation, card: ModelCard, judging: ScoringSection) -> tuple[StudyScores, LesionCurve]:
-    """Hold a segmentation against the study's reference mask as it was drawn.
-
-    Returns:
-        Its scores under the model's own criterion and under the configured ones, and its curve over all thresholds.
-    """
-    reference, grid = reference_of(segmentation.study)
-    scores = score_study(
-        reference,
-        segmentation.mask,
-        grid.affine,
-        card.criterion,
-        probability=segmentation.probability,
-        min_volume_mm3=card.min_lesion_volume,
-        criteria=criteria_of(judging),
-        volume_edges_mm3=judging.volume_edges,
-        tolerance_mm=judging.surface_tolerance,
-    )
-    curve = lesion_curve(
-        reference,
-        segmentation.probability,
-        grid.spacing,
-        connectivity=card.criterion.connectivity,
-        min_volume_mm3=card.min_lesion_volume,
-        lowest=judging.lowest_probability,
-    )
-    return scores, curve
-
-
 def reference_of(study: CachedStudy) -> tuple[Array, Grid]:
     """The mask as it was drawn, 0 and 1, and its grid."""
     assert study.study.mask is not None, "only labelled studies are scored"
@@ -117,39 +88,6 @@ def reference_of(study: CachedStudy) -> tuple[Array, Grid]:
 def criteria_of(judging: ScoringSection) -> dict[str, Criterion]:
     """The configured criteria by name."""
     return {name: build(spec, Criterion) for name, spec in judging.criteria.items()}
-
-
-def case_row(study: CachedStudy, scores: StudyScores) -> dict[str, Any]:
-    """A row of ``cases.csv``."""
-    who = study.study.study
-    return {"study": study.name, "subject": who.subject, "session": who.session, **scores.case.as_row()}
-
-
-def lesion_rows(study: CachedStudy, scores: StudyScores) -> list[dict[str, Any]]:
-    """The study's rows of ``lesions.csv``."""
-    return [{"study": study.name, **lesion.as_row()} for lesion in scores.lesions]
-
-
-def criterion_rows(study: CachedStudy, scores: StudyScores) -> list[dict[str, Any]]:
-    """The study's rows of ``criteria.csv``: the scores under each configured criterion."""
-    who = study.study.study
-    named = {"study": study.name, "subject": who.subject, "session": who.session}
-    return [{**named, "criterion": name, **asdict(found)} for name, found in scores.criteria.items()]
-
-
-def curve_rows(study: CachedStudy, curve: LesionCurve) -> list[dict[str, Any]]:
-    """The study's rows of ``froc.csv``: a row for each threshold at which a count changes."""
-    counts = zip(
-        curve.thresholds.tolist(),
-        curve.detected_reference.tolist(),
-        curve.n_prediction.tolist(),
-        curve.false_positives.tolist(),
-        strict=True,
-    )
-    names = ("threshold", "detected_reference", "n_prediction", "false_positives")
-    return [
-        {"study": study.name, "n_reference": curve.n_reference, **dict(zip(names, row, strict=True))} for row in counts
-    ]
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

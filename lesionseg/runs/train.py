@@ -17,10 +17,9 @@ from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.files import write_json, written_whole
 from lesionseg.data.volumes import write_volume
-from lesionseg.metrics import Averages, LesionCurve, average
+from lesionseg.metrics import Averages
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.initialise import initialise, model_card, source_model
-from lesionseg.runs.measured import criterion_metrics, froc_metrics, test_metrics
 from lesionseg.runs.pictures import picture_cases
 from lesionseg.runs.plan import (
     Plan,
@@ -32,15 +31,8 @@ from lesionseg.runs.plan import (
     store_of,
     triple,
 )
-from lesionseg.runs.scoring import (
-    case_row,
-    criterion_rows,
-    curve_rows,
-    lesion_rows,
-    score,
-    segment,
-    write_csv,
-)
+from lesionseg.runs.score_tables import ScoreTables
+from lesionseg.runs.scoring import segment
 from lesionseg.runs.threshold import set_threshold
 from lesionseg.tracking import (
     HASH_TAG,
@@ -263,8 +255,7 @@ def _test(run: Run, this: _Run, checkpoint: Path) -> Averages:
     """Score the best checkpoint on the test studies, on the grids they were drawn on."""
     config = this.config
     model = load_model(checkpoint)
-    tables: dict[str, list[dict[str, Any]]] = {"cases": [], "lesions": [], "criteria": [], "froc": []}
-    curves: list[LesionCurve] = []
+    tables = ScoreTables(config.metrics)
     predictions = segment(
         model.network(),
         model.card,
@@ -275,28 +266,20 @@ def _test(run: Run, this: _Run, checkpoint: Path) -> Averages:
         precision=config.trainer.precision,
     )
     for prediction in predictions:
-        scores, curve = score(prediction, model.card, config.metrics)
-        curves.append(curve)
-        tables["cases"].append(case_row(prediction.study, scores))
-        tables["lesions"] += lesion_rows(prediction.study, scores)
-        tables["criteria"] += criterion_rows(prediction.study, scores)
-        tables["froc"] += curve_rows(prediction.study, curve)
+        tables.add(prediction, model.card)
         if config.metrics.save_predictions:
             name = f"{prediction.study.name}_label-{this.card.target}_pred.nii.gz"
             file = this.folder / "predictions" / name
             write_volume(file, prediction.mask, prediction.study.native)
             run.log_file(file, "predictions")
-    for name, rows in tables.items():
-        run.log_file(write_csv(this.folder / f"{name}.csv", rows))
+    for file in tables.write(this.folder):
+        run.log_file(file)
     if config.metrics.save_predictions:
         picture = this.folder / "figures" / "test_studies.png"
-        picture_cases(tables["cases"], this.studies["test"], this.folder / "predictions", this.card.target, picture)
+        picture_cases(tables.cases, this.studies["test"], this.folder / "predictions", this.card.target, picture)
         run.log_file(picture, "figures")
-    averages = average(tables["cases"])
-    run.log_metrics(test_metrics(averages))
-    run.log_metrics(criterion_metrics(tables["criteria"]))
-    run.log_metrics(froc_metrics(curves, config.metrics))
-    return averages
+    run.log_metrics(tables.metrics())
+    return tables.averages
 
 
 def _in_words(averages: Averages) -> str:
