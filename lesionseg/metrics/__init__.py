@@ -1,6 +1,7 @@
 """Lesionwise and voxelwise scores of one study, and their averages; imports numpy, scipy and cc3d alone."""
 
 from lesionseg.metrics.aggregate import (
+    UNDEFINED_POLICY,
     Average,
     Averages,
     CriterionAverages,
@@ -32,6 +33,7 @@ from lesionseg.metrics.threshold import ThresholdChoice, choose_threshold
 from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
 
 __all__ = [
+    "UNDEFINED_POLICY",
     "Anima",
     "AnyOverlap",
     "Average",

@@ -5,6 +5,14 @@ from dataclasses import dataclass
 from math import isnan, nan, sqrt
 from typing import Any
 
+UNDEFINED_POLICY = (
+    "Undefined scores: a case without reference lesion has no sensitivity and no F1; it is left out of the averages, "
+    "its PPV of 0 too, and reported apart with its false positives. A case with reference lesions and no prediction "
+    "has PPV and F1 0; distances need both masks. Averages rest on the cases in which a score is defined, as many as n "
+    "says."
+)
+"""What stands under every table of scores."""
+
 
 @dataclass(frozen=True)
 class Average:

@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from lesionseg.metrics import (
+    UNDEFINED_POLICY,
     Average,
     Criterion,
     Froc,
@@ -23,12 +24,6 @@ from lesionseg.metrics import (
     stratify,
 )
 
-POLICY = (
-    "Undefined scores: a case without reference lesion has no sensitivity and no F1; it is left out of the averages, "
-    "its PPV of 0 too, and reported apart with its false positives. A case with reference lesions and no prediction "
-    "has PPV and F1 0; distances need both masks. Averages rest on the cases in which a score is defined, as many as n "
-    "says."
-)
 _SCORES = ("sensitivity", "ppv", "f1", "f1_counts")
 _ROWS = 40  # cases on the terminal
 _WIDTH = 110  # letters in a line of text
@@ -76,7 +71,7 @@ class ScoredCases:
         blocks = [self._case_table(), self._criterion_table(), self._strata_table()]
         if self.froc is not None:
             blocks.append(self._froc_table(self.froc))
-        return "\n\n".join([*blocks, *filter(None, [self._without_lesions()]), fill(POLICY, _WIDTH)])
+        return "\n\n".join([*blocks, *filter(None, [self._without_lesions()]), fill(UNDEFINED_POLICY, _WIDTH)])
 
     @property
     def strata(self) -> tuple[Stratum, ...]:
@@ -162,7 +157,7 @@ class ScoredCases:
         """How many cases each average could not take in, and which have no reference lesion."""
         everyone = self.studies.items()
         return {
-            "policy": POLICY,
+            "policy": UNDEFINED_POLICY,
             "without_reference_lesion": [name for name, study in everyone if not study.case.n_reference],
             "without_any_lesion": [
                 name for name, study in everyone if not study.case.n_reference and not study.case.n_prediction

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 
 from tabulate import tabulate
 from tqdm import tqdm
 
 from lesionseg.config.schema import EvaluateConfig
 from lesionseg.data.files import write_json
+from lesionseg.metrics import UNDEFINED_POLICY
 from lesionseg.runs.apply import labelled_or_not, load_source
 from lesionseg.runs.score_tables import ScoreTables
 from lesionseg.runs.scoring import segment
@@ -60,5 +62,5 @@ def evaluate(config: EvaluateConfig) -> int:
         f"{averages.lesion_sensitivity.n} studies with lesions: sensitivity {averages.lesion_sensitivity.mean:.2f}, "
         f"PPV {averages.lesion_ppv.mean:.2f}, F1 {averages.lesion_f1.mean:.2f}, Dice {averages.dice.mean:.2f}."
     )
-    print(f"Written to {output}")
+    print(f"\n{fill(UNDEFINED_POLICY, 110)}\n\nWritten to {output}")
     return 0

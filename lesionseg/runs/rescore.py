@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from lesionseg.data.selection import select_studies
 from lesionseg.data.study import MaskFile
 from lesionseg.data.volumes import read_mask
 from lesionseg.errors import InputError
-from lesionseg.metrics import Criterion, score_criteria, voxel_volume
+from lesionseg.metrics import UNDEFINED_POLICY, Criterion, score_criteria, voxel_volume
 from lesionseg.report.ranking import rank_arms
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.plan import store_of
@@ -77,8 +78,9 @@ def rescore(config: EvaluateConfig) -> int:
         f"made without components below {task.min_lesion_volume:g} mm³. {OWN} is the criterion of the runs "
         "themselves. Means over patients with reference lesions; whether a difference is more than chance, lesionseg "
         "compare tells.",
+        UNDEFINED_POLICY,
     ]
-    print("\n" + "\n".join(notes))
+    print("\n" + "\n".join(fill(note, 110) for note in notes))
     write_csv(output / "criteria.csv", rows)
     with written_whole(output / "criteria.md") as partial:
         text = [f"# {config.sweep} under {len(criteria)} criteria", ranking.to_text("github"), *notes]

@@ -110,3 +110,19 @@ def test_swapping_sides_is_swapping_masks(masks):
     swapped, other = table(*masks).swapped(), table(*masks[::-1])
     for name in ("reference_sizes", "prediction_sizes", "pairs", "shared"):
         np.testing.assert_array_equal(getattr(swapped, name), getattr(other, name))
+
+
+@settings(max_examples=40, deadline=None)
+@given(PAIRS, st.sampled_from([6, 18, 26]))
+def test_the_numbers_of_lesions_carry_no_meaning(masks, connectivity):
+    """Lesions met in another order (the volume turned) get other numbers and the same pairs of sizes."""
+
+    def described(overlaps):
+        first = overlaps.reference_sizes[overlaps.pairs[:, 0]]
+        second = overlaps.prediction_sizes[overlaps.pairs[:, 1]]
+        return sorted(zip(first.tolist(), second.tolist(), overlaps.shared.tolist(), strict=True))
+
+    there = table(*masks, connectivity=connectivity)
+    turned = table(*[mask[::-1, ::-1, ::-1] for mask in masks], connectivity=connectivity)
+    assert described(there) == described(turned)
+    assert sorted(there.reference_sizes.tolist()) == sorted(turned.reference_sizes.tolist())

@@ -14,8 +14,18 @@ import numpy as np
 import pytest
 
 from lesionseg.data.files import write_json
-from lesionseg.metrics import Anima, AnyOverlap, Criterion, Froc, OneToOneIoU, lesion_curve, pool_curves, score_study
-from lesionseg.report.scored import POLICY, ScoredCases
+from lesionseg.metrics import (
+    UNDEFINED_POLICY,
+    Anima,
+    AnyOverlap,
+    Criterion,
+    Froc,
+    OneToOneIoU,
+    lesion_curve,
+    pool_curves,
+    score_study,
+)
+from lesionseg.report.scored import ScoredCases
 
 SPACING = (10.0, 10.0, 1.0)
 CRITERIA: dict[str, Criterion] = {"touching": AnyOverlap(), "paired": OneToOneIoU(min_iou=0.5)}
@@ -197,7 +207,7 @@ def test_means_rest_on_the_cases_with_reference_lesions(record: Any) -> None:
 
 def test_what_the_means_leave_out_is_counted_and_named(record: Any) -> None:
     undefined = record["undefined"]
-    assert undefined["policy"] == POLICY
+    assert undefined["policy"] == UNDEFINED_POLICY
     assert undefined["without_reference_lesion"] == ["healthy", "nothing"]
     assert undefined["without_any_lesion"] == ["nothing"]
     two = {"sensitivity": 2, "ppv": 2, "f1": 2, "f1_counts": 2}
@@ -282,7 +292,7 @@ def test_cases_without_lesion_and_the_policy_stand_under_the_tables(all_four: Sc
         "Cases without reference lesion: 2 of 4; with false positives: 1 of these; 0.5 false lesions of 0.05 ml "
         "together per such case."
     )
-    assert policy.replace("\n", " ") == POLICY
+    assert policy.replace("\n", " ") == UNDEFINED_POLICY
     assert max(map(len, policy.splitlines())) <= 110
 
 
