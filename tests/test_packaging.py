@@ -68,6 +68,17 @@ def test_the_numerical_parts_import_with_torch_numpy_and_scipy_alone(environment
     assert done.stdout == "[]\n"
 
 
+def test_the_metrics_import_with_numpy_scipy_and_cc3d_alone(environment: dict[str, str]) -> None:
+    code = (
+        "import sys\nbefore = set(sys.modules)\nimport lesionseg.metrics\n"
+        "known = sys.stdlib_module_names | {'numpy', 'scipy', 'cc3d', 'fastremap', 'lesionseg'}\n"
+        "tops = {name.partition('.')[0] for name in set(sys.modules) - before} - known\n"
+        "print(sorted(name for name in tops if name[0] != '_' and hasattr(sys.modules[name], '__file__')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_imports_point_one_way(environment: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("importlinter")
     done = subprocess.run(
