@@ -109,7 +109,7 @@ class AnyOverlap(Criterion):
         return f"found where at least {' and '.join(asked)} of it overlap the other side"
 
     def _enough(self, covered: Counts, sizes: Counts) -> Flags:
-        return (covered >= self.min_voxels) & (covered >= self.min_fraction * sizes)
+        return (covered >= self.min_voxels) & (covered / sizes >= self.min_fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +226,7 @@ class Anima(Criterion):
         order = np.lexsort((other, -overlaps.shared, lesion))
         before = np.cumsum(overlaps.shared[order]) - overlaps.shared[order]
         starts = np.searchsorted(lesion[order], lesion[order])
-        asked = before - before[starts] < self.gamma * covered[lesion[order]]
+        asked = (before - before[starts]) / covered[lesion[order]] < self.gamma
         failed = asked & (outside[other[order]] > self.beta)
         detected[lesion[order][failed]] = False
         return detected

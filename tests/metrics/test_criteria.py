@@ -40,6 +40,13 @@ def test_any_overlap_asks_for_voxels_or_a_share():
     assert found(reference, prediction[1], AnyOverlap(min_fraction=0.5, min_voxels=2)) == (0, 2, 1, 2)
 
 
+def test_exactly_the_share_is_enough_in_binary_fractions_too():
+    reference = "A" * 20
+    assert found(reference, "a" * 11 + "." * 9, AnyOverlap(min_fraction=0.55))[0] == 1, (
+        "0.55 × 20 is above 11 in floats"
+    )
+
+
 def test_a_share_is_of_the_whole_mask_of_the_other_side():
     # Two small predictions cover six tenths of A together, neither covers half.
     assert found("AAAAAAAAAA", "aaa....bbb", AnyOverlap(min_fraction=0.5)) == (1, 1, 2, 2)
@@ -173,7 +180,7 @@ def anima_detected(own, other, criterion):
         partners = [(int((lesion & one).sum()), one) for one in other if (lesion & one).any()]
         explained = 0
         for shared, partner in sorted(partners, key=lambda pair: -pair[0]):
-            if explained >= criterion.gamma * covered:
+            if explained / covered >= criterion.gamma:
                 break
             if (partner & ~everything).sum() / partner.sum() > criterion.beta:
                 hit = False
