@@ -1,7 +1,7 @@
 """Which prediction belongs to which reference, by their file names or by a table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -27,6 +27,19 @@ class FilePair:
     prediction: Path
 
 
+class UnpairedError(InputError):
+    """Some files have no partner, or several.
+
+    Args:
+        faults: one message each.
+        pairs: those of which there is no doubt, so that whoever catches this can look for further faults in them.
+    """
+
+    def __init__(self, faults: Iterable[str], pairs: Iterable[FilePair]) -> None:
+        super().__init__(faults)
+        self.pairs = tuple(pairs)
+
+
 def pair_files(reference: str, prediction: str) -> list[FilePair]:
     """Pair two files, or the files of two folders or patterns by their names.
 
@@ -35,7 +48,8 @@ def pair_files(reference: str, prediction: str) -> list[FilePair]:
         prediction: likewise. Two single files are a pair whatever their names.
 
     Raises:
-        InputError: nothing there, names that lack a partner, or several files of one name; all of it in one list.
+        UnpairedError: names that lack a partner, or several files of one name; all of it in one list.
+        InputError: nothing there.
     """
     sides: list[list[Path]] = []
     faults: list[str] = []
@@ -57,7 +71,8 @@ def read_pairs(table: Path) -> list[FilePair]:
     Paths are taken from the table's folder.
 
     Raises:
-        InputError: no such table, no such columns, a file that is not there, or a name that is there twice.
+        UnpairedError: a file that is not there, or a name that is there twice.
+        InputError: no such table, or no such columns.
     """
     if not table.is_file():
         raise InputError(f"pairs={table}: there is no such file; give a CSV file with columns reference and prediction")
@@ -96,7 +111,8 @@ def read_pairs(table: Path) -> list[FilePair]:
             "name of its own in a column name"
         )
     if faults:
-        raise InputError(faults)
+        sure = (pair for pair in pairs if pair.reference.is_file() and pair.prediction.is_file())
+        raise UnpairedError(faults, (pair for pair in sure if pair.name not in twice))
     return pairs
 
 
@@ -115,7 +131,7 @@ def _pair_by_name(references: Sequence[Path], predictions: Sequence[Path]) -> li
     """Each reference with the prediction that shares the longest name with it.
 
     Raises:
-        InputError: every file without a partner, every one with several, and every one that is its own.
+        UnpairedError: every file without a partner, every one with several, and every one that is its own.
     """
     called: dict[str, list[Path]] = {}
     for file in predictions:
@@ -154,9 +170,13 @@ def _pair_by_name(references: Sequence[Path], predictions: Sequence[Path]) -> li
         for other, files in lonely.items()
         if files
     ]
+    pairs = [
+        FilePair(found[0], file, found[1][0])
+        for file, found in partners.items()
+        if found is not None and len(found[1]) == len(taken[found[1][0]]) == 1
+    ]
     if faults:
-        raise InputError(list(dict.fromkeys(faults)))
-    pairs = [FilePair(found[0], file, found[1][0]) for file, found in partners.items() if found]
+        raise UnpairedError(dict.fromkeys(faults), pairs)
     return sorted(pairs, key=lambda pair: pair.name)
 
 

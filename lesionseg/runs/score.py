@@ -7,7 +7,7 @@ from lesionseg.build import build
 from lesionseg.config.schema import ScoreConfig
 from lesionseg.data.files import write_json
 from lesionseg.data.judged_pair import read_pair
-from lesionseg.data.pairing import FilePair, pair_files, read_pairs
+from lesionseg.data.pairing import FilePair, UnpairedError, pair_files, read_pairs
 from lesionseg.errors import InputError
 from lesionseg.metrics import Criterion, LesionCurve, StudyScores, lesion_curve, pool_curves, score_study
 from lesionseg.report.scored import ScoredCases
@@ -29,13 +29,17 @@ def score(config: ScoreConfig) -> int:
         if output.is_dir():
             raise InputError(f"output={config.output}: is a folder; name a file, such as scores.json")
         check_writable("output", output.parent)
-    pairs = _pairs(config)
+    faults: list[str] = []
+    try:
+        pairs = _pairs(config)
+    except UnpairedError as error:  # the others are read nevertheless, so that all that is wrong is told at once
+        faults, pairs = list(error.faults), list(error.pairs)
     if output is not None and any(output in (pair.reference.resolve(), pair.prediction.resolve()) for pair in pairs):
         raise InputError(
             f"output={config.output}: is one of the files to be scored; name another one, such as scores.json"
         )
     criteria = {name: build(spec, Criterion) for name, spec in config.metrics.criteria.items()}
-    scored = _score_all(config, pairs, criteria)
+    scored = _score_all(config, pairs, criteria, faults)
     print(scored.to_text())
     if output is not None:
         write_json(output, scored.to_json())
@@ -51,12 +55,13 @@ def _pairs(config: ScoreConfig) -> list[FilePair]:
     return pair_files(config.reference, config.prediction)
 
 
-def _score_all(config: ScoreConfig, pairs: list[FilePair], criteria: dict[str, Criterion]) -> ScoredCases:
-    """Score until a file is found wanting; from then on look for further faults alone."""
+def _score_all(
+    config: ScoreConfig, pairs: list[FilePair], criteria: dict[str, Criterion], faults: list[str]
+) -> ScoredCases:
+    """Score until a file is found wanting; from then on, and where there are faults already, look for faults alone."""
     metrics = config.metrics
     first = next(iter(criteria.values()))
     smallest = config.min_volume if first.min_volume_mm3 is None else first.min_volume_mm3
-    faults: list[str] = []
     spacings: dict[str, tuple[float, float, float]] = {}
     studies: dict[str, StudyScores] = {}
     curves: list[LesionCurve] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lesionseg.data.files import written_whole
-from lesionseg.data.pairing import FilePair, case_names, pair_files, read_pairs
+from lesionseg.data.pairing import FilePair, UnpairedError, case_names, pair_files, read_pairs
 
 Names = list[tuple[str, str, str]]
 
@@ -226,6 +226,21 @@ def test_names_without_a_partner_on_either_side_stand_in_one_list(
         "p/SUB_A_pred.nii.gz (case 'SUB_A'), p/c_pred.nii.gz (case 'c'): no reference has such a name; rename the "
         "files, or name the pairs in a table (pairs=FILE.csv)",
     )
+
+
+def test_the_pairs_of_which_there_is_no_doubt_come_with_the_error(here: Path) -> None:
+    touch("r/a_mask.nii.gz", "r/b_mask.nii.gz", "r/c.nii.gz", "p/a_pred.nii.gz", "p/c.nii.gz", "p/c_pred.nii.gz")
+    with pytest.raises(UnpairedError) as caught:
+        pair_files("r", "p")
+    assert told(list(caught.value.pairs)) == [("a", "r/a_mask.nii.gz", "p/a_pred.nii.gz")]
+    assert len(caught.value.faults) == 2, "b has no partner, c has two"
+    Path("pairs.csv").write_text(
+        "reference,prediction,name\nr/a_mask.nii.gz,p/a_pred.nii.gz,a\nr/c.nii.gz,p/none.nii.gz,c\n"
+        "r/b_mask.nii.gz,p/c.nii.gz,twice\nr/c.nii.gz,p/c.nii.gz,twice\n"
+    )
+    with pytest.raises(UnpairedError) as caught:
+        read_pairs(Path("pairs.csv"))
+    assert [pair.name for pair in caught.value.pairs] == ["a"]
 
 
 def test_a_long_list_of_names_is_cut(here: Path, faults_of: Callable[..., tuple[str, ...]]) -> None:

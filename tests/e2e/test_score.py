@@ -361,11 +361,14 @@ def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callab
     ):
         write(here / "r" / f"{name}.nii.gz", reference)
         write(here / "p" / f"{name}.nii.gz", prediction, (1, 1, 2) if name == "8_spacing" else (1, 1, 1))
+    write(here / "r" / "1_alone.nii.gz", good)
     cut = here / "p" / "7_cut.nii.gz"
     cut.write_bytes(cut.read_bytes()[:-9])
     done = lesionseg(here, "score", "reference=r", "prediction=p", "output=new/scores.json")
     assert (done.code, done.out) == (2, "")
     expected = (
+        "r/1_alone.nii.gz (case '1_alone'): no prediction has such a name; rename the files, or name the pairs in a "
+        "table (pairs=FILE.csv)",
         "p/2_shape.nii.gz: lies on another grid than r/2_shape.nii.gz (shape (19, 12, 12), the reference's is (20, 12, "
         "12)); resample the prediction to the reference's grid first, a mask with nearest neighbours",
         "r/3_values.nii.gz: is no mask of 0 and 1, found the values 0, 2; name the one that is lesion with "
