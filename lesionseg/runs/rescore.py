@@ -26,7 +26,7 @@ from lesionseg.runs.progress import bar
 from lesionseg.runs.scoring import criteria_of, write_csv
 from lesionseg.runs.sweep import finished_runs
 from lesionseg.runs.writable import check_writable
-from lesionseg.tracking import Store, fetch_artifact, fetch_folder
+from lesionseg.tracking import Run, Store, fetch_artifact, fetch_folder, sweep_parent
 
 OWN = "task"  # the name of the criterion that the runs were scored by
 
@@ -81,11 +81,14 @@ def rescore(config: EvaluateConfig) -> int:
         UNDEFINED_POLICY,
     ]
     print("\n" + "\n".join(fill(note, 110) for note in notes))
-    write_csv(output / "criteria.csv", rows)
-    with written_whole(output / "criteria.md") as partial:
+    files = [write_csv(output / "criteria.csv", rows), output / "criteria.md"]
+    with written_whole(files[1]) as partial:
         text = [f"# {config.sweep} under {len(criteria)} criteria", ranking.to_text("github"), *notes]
         partial.write_text("\n\n".join(text) + "\n", encoding="utf-8")
-    print(f"Written to {output}")
+    parent = Run(store, sweep_parent(store, config.sweep))
+    for file in files:
+        parent.log_file(file, "criteria")
+    print(f"Written to {output} and to the sweep's parent run in MLflow (lesionseg ui sweep={config.sweep})")
     return 0
 
 

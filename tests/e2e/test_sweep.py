@@ -188,6 +188,8 @@ def test_stored_predictions_are_scored_again_without_a_model(
         for stored, name in (("lesion_sensitivity", "sensitivity"), ("lesion_ppv", "ppv"), ("lesion_f1", "f1")):
             assert again[name].tolist() == pytest.approx(cases[stored].tolist(), nan_ok=True)
     assert (folder / "criteria.md").read_text().startswith("# first under 10 criteria\n")
+    logged = {path.name for path in (artifacts(sweep.parent) / "criteria").iterdir()}
+    assert logged == {"criteria.csv", "criteria.md"}
     assert len(runs_in(sweep.folder)) == 10, "scoring again adds no run"
 
 
