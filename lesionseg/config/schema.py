@@ -212,9 +212,14 @@ class ScoringSection(_Section):
 
     @field_validator("criteria")
     @classmethod
-    def _at_least_one(cls, criteria: dict[str, Any]) -> dict[str, Any]:
+    def _named(cls, criteria: dict[str, Any]) -> dict[str, Any]:
         if not criteria:
             raise ValueError("is empty; keep one of the published ones, or add your own")
+        if "task" in criteria:
+            raise ValueError("the name 'task' stands for the task's own criterion; choose another name")
+        odd = [name for name in criteria if "+" in name]  # it names a metric in MLflow
+        if odd:
+            raise ValueError(f"a criterion's name must not hold '+': {', '.join(odd)}; choose another name")
         return criteria
 
     @field_validator("volume_edges", "false_positives")

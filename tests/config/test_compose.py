@@ -126,6 +126,14 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
             "metrics.false_positives=[1,1]",
             "metrics.false_positives: write them in ascending order, each once, found [1, 1]",
         ),
+        (
+            "+metrics.criteria.task={_target_:lesionseg.metrics.Anima}",
+            "metrics.criteria: the name 'task' stands for the task's own criterion; choose another name",
+        ),
+        (
+            "+metrics.criteria={a+b:{_target_:lesionseg.metrics.Anima}}",
+            "metrics.criteria: a criterion's name must not hold '+': a+b; choose another name",
+        ),
         ("metrics.surface_tolerance=0", "metrics.surface_tolerance: input should be greater than 0, found 0"),
         ("metrics.lowest_probability=1", "metrics.lowest_probability: input should be less than 1, found 1"),
         ("metrics.criteria.anima.beta=2", "metrics.criteria.anima: beta must lie within 0 … 1, found 2"),
