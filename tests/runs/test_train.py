@@ -10,9 +10,9 @@ import torch
 from lesionseg.config.schema import TrainConfig
 from lesionseg.metrics import average
 from lesionseg.runs import train as train_module
+from lesionseg.runs.measured import test_metrics as metrics_of  # pytest would take it for a test
 from lesionseg.runs.plan import store_of
 from lesionseg.runs.train import TrainResult, train
-from lesionseg.runs.train import test_metrics as metrics_of  # pytest would take it for a test
 
 Configure = Callable[..., TrainConfig]
 
