@@ -41,12 +41,11 @@ class SparseMask:
     @classmethod
     def of(cls, mask: NDArray[Any]) -> "SparseMask":
         """The voxels other than zero of a mask of shape (I, J, K), whatever its memory order."""
-        solid = mask if mask.dtype == np.bool_ else mask != 0
-        shape = cast("tuple[int, int, int]", solid.shape)
-        if solid.flags.f_contiguous and not solid.flags.c_contiguous:  # read it in the order it lies in memory
-            found = np.unravel_index(np.flatnonzero(solid.T), shape[::-1])
+        shape = cast("tuple[int, int, int]", mask.shape)
+        if mask.flags.f_contiguous and not mask.flags.c_contiguous:  # read it in the order it lies in memory
+            found = np.unravel_index(_nonzero(mask.T.ravel()), shape[::-1])
             return cls(np.sort(np.ravel_multi_index(found[::-1], shape)), shape)
-        return cls(np.flatnonzero(solid), shape)
+        return cls(_nonzero(mask.ravel()), shape)
 
     @cached_property
     def coordinates(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
@@ -61,6 +60,28 @@ class SparseMask:
         places = tuple(axis - side.start for axis, side in zip(self.coordinates, box, strict=True))
         filled[places] = True if values is None else values
         return filled
+
+    def surface(self) -> "SparseMask":
+        """The voxels that share a face with a voxel outside the mask; beyond the volume all is outside."""
+        box = bounding_box(self)
+        shape = [side.stop - side.start + 2 for side in box]  # a voxel to spare all round
+        filled = np.zeros(shape, dtype=np.bool_).ravel()
+        places = [axis - side.start + 1 for axis, side in zip(self.coordinates, box, strict=True)]
+        here = np.ravel_multi_index((places[0], places[1], places[2]), shape)
+        filled[here] = True
+        inner = np.ones(here.size, dtype=np.bool_)
+        for step in (1, shape[2], shape[1] * shape[2]):
+            inner &= filled[here - step] & filled[here + step]
+        return SparseMask(self.at[~inner], self.shape)
+
+    def places_in(self, other: "SparseMask") -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which of these voxels the other mask of that shape has, too, and which of its voxels they are."""
+        if other.at.size == 0:
+            return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
+        there = np.searchsorted(other.at, self.at)
+        there[there == other.at.size] = 0
+        here = np.flatnonzero(other.at[there] == self.at)
+        return here, there[here]
 
     def labels(self, connectivity: Connectivity) -> tuple[Labels, int]:
         """The lesion of each voxel, 1 … count, shape (N,), and the count.
@@ -122,6 +143,11 @@ class _Runs:
     plane: int
 
 
+def lesion_box(*masks: NDArray[Any]) -> Box:
+    """The smallest box that holds every voxel other than zero of all masks; empty where there is none."""
+    return bounding_box(*(SparseMask.of(mask) for mask in masks))
+
+
 def bounding_box(*masks: SparseMask) -> Box:
     """The smallest box that holds every voxel of all masks; empty where there is none."""
     held = [mask.coordinates for mask in masks if mask.at.size]
@@ -132,3 +158,14 @@ def bounding_box(*masks: SparseMask) -> Box:
         for axes in zip(*held, strict=True)
     )
     return i, j, k
+
+
+def _nonzero(values: NDArray[Any]) -> NDArray[np.intp]:
+    """`np.flatnonzero` of a flat array, looking at eight voxels at a time where nearly all are empty."""
+    cells = (values if values.dtype.itemsize == 1 else values != 0).view(np.uint8)
+    whole = cells.size // 8 * 8
+    held = np.flatnonzero(cells[:whole].view(np.uint64) != 0)
+    if held.size > cells.size // 64:
+        return np.flatnonzero(cells != 0)
+    near = (held[:, None] * 8 + np.arange(8)).ravel()
+    return np.concatenate([near[cells[near] != 0], np.flatnonzero(cells[whole:]) + whole])

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionseg.metrics._checks import check_masks
-from lesionseg.metrics._crop import lesion_box
+from lesionseg.metrics._sparse import SparseMask, lesion_box
 from lesionseg.metrics.components import Connectivity, Labels, component_sizes, label_components, voxel_volume
-from lesionseg.metrics.surfaces import nearest_neighbours, surface_mask, voxels
+from lesionseg.metrics.surfaces import nearest_neighbours
 
 
 def cc_dice(
@@ -98,7 +98,7 @@ def cell_dice(
     predicted = prediction != 0
     lesion = labels_reference > 0
     shared = np.bincount(labels_reference[predicted & lesion], minlength=n_reference + 1)[1:]
-    outside = voxels(predicted & ~lesion)
+    outside = np.stack(SparseMask.of(predicted & ~lesion).coordinates, axis=1)
     extra = np.bincount(_owners(labels_reference, lesion, outside, spacing), minlength=n_reference + 1)[1:]
     return 2 * shared / (component_sizes(labels_reference, n_reference) + shared + extra)
 
@@ -107,7 +107,8 @@ def _owners(
     labels: Labels, lesion: NDArray[np.bool_], outside: NDArray[np.int64], spacing: tuple[float, float, float]
 ) -> NDArray[np.int32]:
     """Label of the lesion whose cell each voxel outside all lesions lies in, shape (N,)."""
-    sites = voxels(surface_mask(lesion))  # what is nearest to a voxel outside lies on a surface
+    # what is nearest to a voxel outside lies on a surface
+    sites = np.stack(SparseMask.of(lesion).surface().coordinates, axis=1)
     rank = np.ravel_multi_index((sites[:, 2], sites[:, 1], sites[:, 0]), labels.shape[::-1])
     scale = np.asarray(spacing)
     nearest = sites[_nearest(sites * scale, rank, outside * scale)]

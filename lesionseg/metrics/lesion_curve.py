@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lesionseg.metrics._basins import Basins, Ranks, find_basins, opening_levels, spanning_forest
 from lesionseg.metrics._checks import check_masks, check_probability
-from lesionseg.metrics._crop import lesion_box
+from lesionseg.metrics._sparse import lesion_box
 from lesionseg.metrics.components import (
     Connectivity,
     Labels,

@@ -146,12 +146,7 @@ class MaskPair:
     @cached_property
     def _shared(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Which voxels of the reference are predicted, and which of the prediction these are."""
-        there = np.searchsorted(self.prediction.at, self.reference.at)
-        there[there == self.prediction.at.size] = 0
-        if self.prediction.at.size == 0:
-            return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
-        here = np.flatnonzero(self.prediction.at[there] == self.reference.at)
-        return here, there[here]
+        return self.reference.places_in(self.prediction)
 
 
 def _sum_by(groups: Counts, values: Counts, count: int) -> Counts:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesionseg.metrics._checks import check_masks
-from lesionseg.metrics._crop import lesion_box
+from lesionseg.metrics._sparse import SparseMask
 from lesionseg.metrics.components import voxel_volume
 
 if TYPE_CHECKING:
@@ -69,11 +69,8 @@ def score_surfaces(
     voxel_volume(spacing)  # raises where the spacing is impossible
     if not (isfinite(tolerance_mm) and tolerance_mm >= 0):
         raise ValueError(f"The tolerance must be 0 mm or more, found {tolerance_mm}.")
-    if reference.flags.f_contiguous and prediction.flags.f_contiguous:  # read them in the order they lie in memory
-        reference, prediction, spacing = reference.T, prediction.T, spacing[::-1]
-    box = lesion_box(reference, prediction)
-    surfaces = surface_mask(reference[box]), surface_mask(prediction[box])
-    drawn = sum(bool(surface.any()) for surface in surfaces)
+    surfaces = SparseMask.of(reference).surface(), SparseMask.of(prediction).surface()
+    drawn = sum(surface.at.size > 0 for surface in surfaces)
     if drawn < 2:
         return SurfaceScores(hd95_mm=nan, hd_mm=nan, assd_mm=nan, nsd=0.0 if drawn else nan)
     there = _distances_mm(surfaces[0], surfaces[1], spacing)
@@ -87,31 +84,6 @@ def score_surfaces(
     )
 
 
-def surface_mask(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """The voxels of a mask that share a face with a voxel outside it; beyond the volume all is outside.
-
-    Args:
-        mask: shape (I, J, K), every voxel other than zero counts.
-
-    Returns:
-        A mask of the same shape.
-    """
-    solid: NDArray[np.bool_] = mask != 0
-    inner = solid.copy(order="K")
-    for axis in range(solid.ndim):
-        whole, kept = np.moveaxis(solid, axis, 0), np.moveaxis(inner, axis, 0)
-        kept[1:] &= whole[:-1]
-        kept[:-1] &= whole[1:]
-        kept[:1] = False
-        kept[-1:] = False
-    return solid ^ inner
-
-
-def voxels(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices of the voxels of a mask in raster order, shape (N, 3); `np.argwhere`, a few times faster."""
-    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)
-
-
 def nearest_neighbours(sites: NDArray[np.float64]) -> "cKDTree":
     """A search tree over points of shape (N, 3), built for one round of questions.
 
@@ -122,11 +94,11 @@ def nearest_neighbours(sites: NDArray[np.float64]) -> "cKDTree":
     return cKDTree(sites, leafsize=32, balanced_tree=False, compact_nodes=False)
 
 
-def _distances_mm(
-    surface: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tuple[float, float, float]
-) -> NDArray[np.float64]:
-    """From each voxel of a surface to the nearest one of the other, in no particular order."""
-    distances = np.zeros(np.count_nonzero(surface))
-    apart = voxels(surface & ~other) * np.asarray(spacing)  # the voxels that both share are 0 mm away
-    distances[: len(apart)] = nearest_neighbours(voxels(other) * np.asarray(spacing)).query(apart)[0]
+def _distances_mm(surface: SparseMask, other: SparseMask, spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """From each voxel of a surface to the nearest one of the other, in raster order."""
+    apart = np.ones(surface.at.size, dtype=np.bool_)
+    apart[surface.places_in(other)[0]] = False  # the voxels that both share are 0 mm away
+    distances = np.zeros(surface.at.size)
+    sites, points = (np.stack(mask.coordinates, axis=1) * np.asarray(spacing) for mask in (other, surface))
+    distances[apart] = nearest_neighbours(sites).query(points[apart])[0]
     return distances

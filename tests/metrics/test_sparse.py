@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage
 
 from lesionseg.metrics import _sparse, label_components
 from lesionseg.metrics._sparse import SparseMask, bounding_box
@@ -45,6 +46,30 @@ def test_any_layout_in_memory_lists_the_same_voxels(mask, axes):
         found = SparseMask.of(view)
         np.testing.assert_array_equal(found.at, np.flatnonzero(np.ascontiguousarray(view)))
         np.testing.assert_array_equal(np.stack(found.coordinates, axis=1), np.argwhere(view))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.float64])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 1.0])
+def test_few_voxels_and_many_are_found_alike(dtype, share):
+    mask = (np.random.default_rng(4).random((19, 17, 23)) < share).astype(dtype) * np.asarray(3, dtype)
+    assert mask.size % 8, "what is left of eights is looked at, too"
+    np.testing.assert_array_equal(SparseMask.of(mask).at, np.flatnonzero(mask))
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS)
+def test_a_surface_is_what_erosion_takes(mask):
+    inner = ndimage.binary_erosion(mask) if mask.size else mask
+    np.testing.assert_array_equal(SparseMask.of(mask).surface().at, np.flatnonzero(mask & ~inner))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_shared_voxels_are_found_in_both(seed):
+    first, second = np.random.default_rng(seed).random((2, 4, 3, 5)) < 0.3
+    here, there = SparseMask.of(first).places_in(SparseMask.of(second))
+    np.testing.assert_array_equal(SparseMask.of(first).at[here], np.flatnonzero(first & second))
+    np.testing.assert_array_equal(SparseMask.of(second).at[there], np.flatnonzero(first & second))
 
 
 def test_rows_do_not_run_on_into_the_next():
