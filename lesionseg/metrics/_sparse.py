@@ -117,7 +117,7 @@ class SparseMask:
             others = np.arange(number.sum()) + np.repeat(low - (np.cumsum(number) - number), number)
             ends.append((np.repeat(np.arange(n_runs), number), others))
         first, second = (np.concatenate(side) for side in zip(*ends, strict=True))
-        graph = csr_array((np.ones(first.size, dtype=np.int8), (first, second)), shape=(n_runs, n_runs))
+        graph = csr_array((np.ones(first.size), (first, second)), shape=(n_runs, n_runs))
         count, of_run = connected_components(graph, directed=False)
         return np.repeat(of_run + 1, runs.end - runs.start + 1).astype(np.int32, copy=False), int(count)
 
