@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -15,6 +15,7 @@ _ENDING = re.compile(
     r"|manual|truth|pred|prediction|predicted|prob|probs|probability|probabilities|probseg|pmap|output|result|auto)$",
     re.IGNORECASE,
 )
+_ENTITIES = re.compile(r"(?:_(?:label|desc)-[^_]+)+$")
 _MOST = 5  # names of one kind in a message
 
 
@@ -61,7 +62,7 @@ def pair_files(reference: str, prediction: str) -> list[FilePair]:
     if faults:
         raise InputError(faults)
     if all(Path(where).expanduser().is_file() for where in (reference, prediction)):
-        return [FilePair(_shared_name(sides[0][0], sides[1][0]), sides[0][0], sides[1][0])]
+        return _without_entities([FilePair(_shared_name(sides[0][0], sides[1][0]), sides[0][0], sides[1][0])])
     return _pair_by_name(*sides)
 
 
@@ -177,7 +178,15 @@ def _pair_by_name(references: Sequence[Path], predictions: Sequence[Path]) -> li
     ]
     if faults:
         raise UnpairedError(dict.fromkeys(faults), pairs)
-    return sorted(pairs, key=lambda pair: pair.name)
+    return sorted(_without_entities(pairs), key=lambda pair: pair.name)
+
+
+def _without_entities(pairs: Sequence[FilePair]) -> list[FilePair]:
+    """Names without such endings as ``_label-lesion`` that both sides share, where cases can be told apart so."""
+    short = [_ENTITIES.sub("", pair.name) or pair.name for pair in pairs]
+    return [
+        replace(pair, name=name) if short.count(name) == 1 else pair for pair, name in zip(pairs, short, strict=True)
+    ]
 
 
 def _shared_name(reference: Path, prediction: Path) -> str:

@@ -70,6 +70,10 @@ def pool_curves(curves: Sequence[LesionCurve]) -> Froc:
 def sensitivity_at(froc: Froc, false_positives: float) -> float:
     """The highest sensitivity with at most so many false positives per study.
 
+    A falling threshold first adds false positives and then joins them, until all that the map holds is one lesion that
+    finds everything and is not even false. Such thresholds do not count: each has as many false positives as any
+    threshold above it had.
+
     The curve is a step function of the operating points that exist; nothing is interpolated between them. LUNA16
     averages this over 1/8, 1/4, 1/2, 1, 2, 4 and 8 (doi 10.1016/j.media.2017.06.015), between points interpolated.
 
@@ -87,7 +91,7 @@ def sensitivity_at(froc: Froc, false_positives: float) -> float:
         raise ValueError(f"False positives per study must be 0 or more, found {false_positives}.")
     if not froc.n_reference:
         return nan
-    return float(froc.sensitivity[froc.false_positives_per_study <= false_positives].max(initial=0.0))
+    return float(froc.sensitivity[_met_so_far(froc) <= false_positives].max(initial=0.0))
 
 
 def froc_area(froc: Froc, up_to: float) -> float:
@@ -110,8 +114,12 @@ def froc_area(froc: Froc, up_to: float) -> float:
         raise ValueError(f"The area must end at a positive number of false positives per study, found {up_to}.")
     if not froc.n_reference:
         return nan
-    within = froc.false_positives_per_study <= up_to
-    false, sensitivity = froc.false_positives_per_study[within], froc.sensitivity[within]
-    order = np.argsort(false, kind="stable")
-    widths = np.diff(false[order], append=up_to)
-    return float(np.maximum.accumulate(sensitivity[order]) @ widths) / up_to
+    false = _met_so_far(froc)
+    within = false <= up_to
+    widths = np.diff(false[within], append=up_to)
+    return float(np.maximum.accumulate(froc.sensitivity[within]) @ widths) / up_to
+
+
+def _met_so_far(froc: Froc) -> NDArray[np.float64]:
+    """The most false positives per study at each threshold and any above it, shape (K,), ascending."""
+    return np.maximum.accumulate(froc.false_positives_per_study)

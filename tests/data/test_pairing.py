@@ -58,8 +58,8 @@ def test_a_file_of_endings_alone_has_the_name_of_its_folder_wherever_one_stands(
     ("reference", "prediction", "name"),
     [
         # BIDS
-        ("sub-01_ses-1_label-lesion_mask", "sub-01_ses-1_label-lesion_pred", "sub-01_ses-1_label-lesion"),
-        ("sub-01_ses-1_label-lesion_mask", "sub-01_ses-1_label-lesion_prob", "sub-01_ses-1_label-lesion"),
+        ("sub-01_ses-1_label-lesion_mask", "sub-01_ses-1_label-lesion_pred", "sub-01_ses-1"),
+        ("sub-01_ses-1_label-lesion_mask", "sub-01_ses-1_label-lesion_prob", "sub-01_ses-1"),
         ("sub-01_ses-1_label-lesion_mask", "sub-01_ses-1_pred", "sub-01_ses-1"),
         ("sub-01_ses-1_label-lesion_mask", "sub-01_ses-1", "sub-01_ses-1"),
         ("sub-01_ses-1", "sub-01_ses-1_label-lesion_probseg", "sub-01_ses-1"),
@@ -226,6 +226,16 @@ def test_names_without_a_partner_on_either_side_stand_in_one_list(
         "p/SUB_A_pred.nii.gz (case 'SUB_A'), p/c_pred.nii.gz (case 'c'): no reference has such a name; rename the "
         "files, or name the pairs in a table (pairs=FILE.csv)",
     )
+
+
+def test_an_entity_that_both_sides_share_stays_where_it_tells_cases_apart(here: Path) -> None:
+    kinds = ("lesion", "newlesion")
+    touch(*(f"{side}/s1_label-{kind}_{end}.nii.gz" for kind in kinds for side, end in (("r", "mask"), ("p", "pred"))))
+    assert [pair.name for pair in pair_files("r", "p")] == ["s1_label-lesion", "s1_label-newlesion"]
+    assert [pair.name for pair in pair_files("r/*-lesion_*", "p/*-lesion_*")] == ["s1"]
+    assert [pair.name for pair in pair_files("r/s1_label-lesion_mask.nii.gz", "p/s1_label-lesion_pred.nii.gz")] == [
+        "s1"
+    ]
 
 
 def test_the_pairs_of_which_there_is_no_doubt_come_with_the_error(here: Path) -> None:

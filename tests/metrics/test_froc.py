@@ -46,8 +46,8 @@ class TestPooled:
         assert (froc.n_studies, froc.n_reference) == (3, 5)
 
     def test_the_best_sensitivity_with_so_few_false_positives(self, froc):
-        """The lowest threshold has fewer false positives than the two above it: lesions merged."""
-        wanted = {0: 0.2, 1 / 3: 0.2, 1.3: 0.2, 4 / 3: 1.0, 2: 1.0, inf: 1.0}
+        """The lowest threshold has fewer false positives than the two above it, where lesions merged: no gain."""
+        wanted = {0: 0.2, 1 / 3: 0.2, 4 / 3: 0.2, 5 / 3: 0.4, 1.9: 0.4, 2: 1.0, inf: 1.0}
         assert {limit: sensitivity_at(froc, limit) for limit in wanted} == wanted
 
     def test_none_so_few(self):
@@ -60,15 +60,27 @@ class TestPooled:
 
     def test_the_area_by_hand(self, froc):
         assert froc_area(froc, 1.0) == pytest.approx(0.2)
-        assert froc_area(froc, 2.0) == pytest.approx((0.2 * 4 / 3 + 1.0 * 2 / 3) / 2)
+        assert froc_area(froc, 2.0) == pytest.approx((0.2 * 5 / 3 + 0.4 * 1 / 3) / 2)
 
     def test_the_area_is_the_mean_over_limits(self):
         studies = [random_pair(seed, (20, 20, 20)) for seed in range(3)]
         froc = pool_curves([lesion_curve(*study, MM, lowest=0.6) for study in studies])
-        limits = (np.arange(4000) + 0.5) / 4000 * 20
+        limits = (np.arange(4000) + 0.5) / 4000 * 80
         mean = np.mean([sensitivity_at(froc, limit) for limit in limits])
         assert 0.1 < mean < 0.9
-        assert froc_area(froc, 20.0) == pytest.approx(mean, abs=1e-3)
+        assert froc_area(froc, 80.0) == pytest.approx(mean, abs=1e-3)
+
+    def test_one_lesion_that_covers_everything_finds_nothing_for_free(self):
+        reference = np.zeros((9, 9, 9), bool)
+        reference[1:3, 1:3, 1:3] = reference[6:8, 6:8, 6:8] = True
+        probability = np.full(reference.shape, 0.001)  # a sigmoid's tail
+        probability[1:3, 1:3, 1:3] = 0.9
+        probability[6, 1, 1] = probability[1, 6, 1] = 0.5
+        froc = pool_curves([lesion_curve(reference, probability, MM)])
+        assert froc.sensitivity.tolist() == [0.5, 0.5, 1.0]
+        assert froc.false_positives_per_study.tolist() == [0, 2, 0]
+        assert (sensitivity_at(froc, 0), sensitivity_at(froc, 1), sensitivity_at(froc, 2)) == (0.5, 0.5, 1.0)
+        assert froc_area(froc, 1.0) == 0.5
 
     def test_perfect(self):
         froc = pool_curves([lesion_curve(MASK, MASK.astype(float), MM)])
