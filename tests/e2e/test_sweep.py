@@ -58,6 +58,7 @@ def sweep(
         "task=flair_lesions",
         "init=scratch,pretrained",
         f'init.source=["dataset=bids","dataset.root={source_cohort.root}","dataset.name=other","train_size=3"]',
+        "metrics.threshold_criterion=task",
         "train_size=2,4",
         "repeat=0,1",
         "sweep=first",

@@ -55,6 +55,7 @@ def identity(configure: Configure, cache: Cache) -> Callable[..., str]:
         "metrics.surface_tolerance=2.0",
         "metrics.false_positives=[1]",
         "~metrics.criteria.anima",
+        "metrics.thresholds=[0.4,0.5]",
     ],
 )
 def test_what_cannot_change_the_result_does_not_count(identity: Any, override: str) -> None:
@@ -81,8 +82,7 @@ def test_what_cannot_change_the_result_does_not_count(identity: Any, override: s
         "metrics.threshold=0.4",
         "metrics.monitor=val/dice",
         "metrics.threshold_criterion=anima",
-        "metrics.threshold_criterion=null",
-        "metrics.thresholds=[0.4,0.5]",
+        "metrics.threshold_criterion=task",
         "task.matching={_target_:lesionseg.metrics.Anima}",
     ],
 )

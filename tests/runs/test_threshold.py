@@ -54,7 +54,7 @@ def chosen(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_tasks_own_criterion_decides_unless_another_is_named(chosen: Callable[..., dict[str, Any]]) -> None:
-    own = chosen("metrics.thresholds=[0.25,0.4,0.7]", "task.min_lesion_volume=0")
+    own = chosen("metrics.threshold_criterion=task", "metrics.thresholds=[0.25,0.4,0.7]", "task.min_lesion_volume=0")
     low, *others = (entry["lesion_f1"] for entry in own["mean_lesion_f1"])
     assert others == [1.0, 1.0]
     assert 0.5 < low < 1, "at 0.25 every study has one false lesion"
@@ -67,5 +67,5 @@ def test_the_tasks_own_criterion_decides_unless_another_is_named(chosen: Callabl
 
 
 def test_where_no_threshold_finds_anything_the_configured_one_stays(chosen: Callable[..., dict[str, Any]]) -> None:
-    record = chosen("metrics.thresholds=[0.8,0.9]", "metrics.threshold=0.45")
+    record = chosen("metrics.threshold_criterion=task", "metrics.thresholds=[0.8,0.9]", "metrics.threshold=0.45")
     assert (record["threshold"], record["n_studies_defined"]) == (0.45, 0)
