@@ -6,7 +6,7 @@ from lesionseg import __version__
 from lesionseg.build import build
 from lesionseg.config.schema import ScoreConfig
 from lesionseg.data.files import write_json
-from lesionseg.data.judged_pair import read_pair
+from lesionseg.data.judged_pair import JudgedPair, read_pair
 from lesionseg.data.pairing import FilePair, UnpairedError, pair_files, read_pairs
 from lesionseg.errors import InputError
 from lesionseg.metrics import Criterion, LesionCurve, StudyScores, lesion_curve, pool_curves, score_study
@@ -60,8 +60,6 @@ def _score_all(
 ) -> ScoredCases:
     """Score until a file is found wanting; from then on, and where there are faults already, look for faults alone."""
     metrics = config.metrics
-    first = next(iter(criteria.values()))
-    smallest = config.min_volume if first.min_volume_mm3 is None else first.min_volume_mm3
     spacings: dict[str, tuple[float, float, float]] = {}
     studies: dict[str, StudyScores] = {}
     curves: list[LesionCurve] = []
@@ -78,28 +76,8 @@ def _score_all(
                 faults += error.faults
             if not faults:
                 spacings[case.name] = case.grid.spacing
-                studies[case.name] = score_study(
-                    case.reference,
-                    case.prediction,
-                    case.grid.affine,
-                    first,
-                    probability=case.probability,
-                    min_volume_mm3=config.min_volume,
-                    criteria=criteria,
-                    volume_edges_mm3=metrics.volume_edges,
-                    tolerance_mm=metrics.surface_tolerance,
-                )
-                if case.probability is not None:
-                    curves.append(
-                        lesion_curve(
-                            case.reference,
-                            case.probability,
-                            case.grid.spacing,
-                            connectivity=first.connectivity,
-                            min_volume_mm3=smallest,
-                            lowest=metrics.lowest_probability,
-                        )
-                    )
+                studies[case.name], curve = _score_case(config, case, criteria)
+                curves += [curve] if curve else []
             shown.update()
     if faults:
         raise InputError(faults)
@@ -122,3 +100,32 @@ def _score_all(
         metrics.surface_tolerance,
         options,
     )
+
+
+def _score_case(
+    config: ScoreConfig, case: JudgedPair, criteria: dict[str, Criterion]
+) -> tuple[StudyScores, LesionCurve | None]:
+    """One case under all criteria, the first one in front; and its curve, where there is a probability map."""
+    metrics, first = config.metrics, next(iter(criteria.values()))
+    scores = score_study(
+        case.reference,
+        case.prediction,
+        case.grid.affine,
+        first,
+        probability=case.probability,
+        min_volume_mm3=config.min_volume,
+        criteria=criteria,
+        volume_edges_mm3=metrics.volume_edges,
+        tolerance_mm=metrics.surface_tolerance,
+    )
+    if case.probability is None:
+        return scores, None
+    curve = lesion_curve(
+        case.reference,
+        case.probability,
+        case.grid.spacing,
+        connectivity=first.connectivity,
+        min_volume_mm3=config.min_volume if first.min_volume_mm3 is None else first.min_volume_mm3,
+        lowest=metrics.lowest_probability,
+    )
+    return scores, curve
