@@ -53,7 +53,7 @@ def evaluate(config: EvaluateConfig) -> int:
     print(tabulate([[case[name] for name in columns] for case in tables.cases], headers=columns, floatfmt=".2f"))
     scores = ("sensitivity", "ppv", "f1")
     means = [
-        [name, *(metrics[f"criteria/{name}/lesion_{score}"] for score in scores)] for name in config.metrics.criteria
+        [name, *(metrics[f"verdict/{name}/lesion_{score}"] for score in scores)] for name in config.metrics.criteria
     ]
     print("\nMeans under other criteria\n" + tabulate(means, ["criterion", "sensitivity", "PPV", "F1"], floatfmt=".2f"))
     print(

@@ -19,7 +19,8 @@ def test_metrics(averages: Averages) -> dict[str, float]:
 
 
 def criterion_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The scores under each further criterion, as ``criteria/<name>/lesion_f1``.
+    """The scores under each further criterion, as ``verdict/<name>/lesion_f1``: MLflow shows sections by
+    name, and these are to come after ``test`` and ``val``.
 
     Args:
         rows: of ``criteria.csv``.
@@ -28,14 +29,14 @@ def criterion_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for name in dict.fromkeys(row["criterion"] for row in rows):
         averages = average_criterion([row for row in rows if row["criterion"] == name])
         for score in ("sensitivity", "ppv", "f1"):
-            metrics[f"criteria/{name}/lesion_{score}"] = getattr(averages, score).mean
+            metrics[f"verdict/{name}/lesion_{score}"] = getattr(averages, score).mean
     return metrics
 
 
 def froc_metrics(curves: Sequence[LesionCurve], judging: ScoringSection) -> dict[str, float]:
     """Area under the FROC up to the last configured number of false positives per study, and sensitivity at each."""
     froc = pool_curves(curves)
-    area = {"froc/area": froc_area(froc, judging.false_positives[-1])}
+    area = {"test/froc_area": froc_area(froc, judging.false_positives[-1])}
     return area | {
-        f"froc/sensitivity_at_{limit:g}_fp": sensitivity_at(froc, limit) for limit in judging.false_positives
+        f"test/froc_sensitivity_at_{limit:g}_fp": sensitivity_at(froc, limit) for limit in judging.false_positives
     }

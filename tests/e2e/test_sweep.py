@@ -164,10 +164,10 @@ def test_every_run_is_scored_under_every_criterion_at_once(sweep: Sweep, artifac
         assert own["sensitivity"].tolist() == pytest.approx(cases["lesion_sensitivity"].tolist(), nan_ok=True)
         for name in set(table["criterion"]):
             rows = table[(table["criterion"] == name) & (table["n_reference"] > 0)]
-            assert run.data.metrics[f"criteria/{name}/lesion_f1"] == pytest.approx(rows["f1"].mean())
+            assert run.data.metrics[f"verdict/{name}/lesion_f1"] == pytest.approx(rows["f1"].mean())
         curves = pd.read_csv(artifacts(run) / "froc.csv")
         assert (curves["false_positives"] <= curves["n_prediction"]).all()
-        assert 0 <= run.data.metrics["froc/area"] <= run.data.metrics["froc/sensitivity_at_8_fp"] <= 1
+        assert 0 <= run.data.metrics["test/froc_area"] <= run.data.metrics["test/froc_sensitivity_at_8_fp"] <= 1
 
 
 def test_stored_predictions_are_scored_again_without_a_model(

@@ -24,12 +24,12 @@ def row(criterion, sensitivity, n_reference=2):
 def test_each_criterion_has_its_means_over_studies_with_lesions():
     rows = [row("anima", 0.5), row("anima", 1.0), row("anima", nan, n_reference=0), row("any", 0.25)]
     assert criterion_metrics(rows) == {
-        "criteria/anima/lesion_sensitivity": 0.75,
-        "criteria/anima/lesion_ppv": 0.5,
-        "criteria/anima/lesion_f1": 0.25,
-        "criteria/any/lesion_sensitivity": 0.25,
-        "criteria/any/lesion_ppv": 0.5,
-        "criteria/any/lesion_f1": 0.25,
+        "verdict/anima/lesion_sensitivity": 0.75,
+        "verdict/anima/lesion_ppv": 0.5,
+        "verdict/anima/lesion_f1": 0.25,
+        "verdict/any/lesion_sensitivity": 0.25,
+        "verdict/any/lesion_ppv": 0.5,
+        "verdict/any/lesion_f1": 0.25,
     }
 
 
@@ -38,7 +38,7 @@ def test_the_froc_is_read_where_the_configuration_says():
     found, false = np.array([1, 2]), np.array([0, 1])
     curve = LesionCurve(np.array([0.9, 0.4]), found, found + false, false, n_reference=4)
     assert froc_metrics([curve], job.config.metrics) == {  # type: ignore[attr-defined]
-        "froc/area": pytest.approx((1 / 4 * 1 + 2 / 4 * 1) / 2),
-        "froc/sensitivity_at_0.5_fp": 1 / 4,
-        "froc/sensitivity_at_2_fp": 2 / 4,
+        "test/froc_area": pytest.approx((1 / 4 * 1 + 2 / 4 * 1) / 2),
+        "test/froc_sensitivity_at_0.5_fp": 1 / 4,
+        "test/froc_sensitivity_at_2_fp": 2 / 4,
     }
