@@ -116,6 +116,7 @@ def tabulate_lesions(
     inside = None if probability is None else probability[pair.box]
 
     def rows(side: Side, labels: Labels, sizes: Counts, hits: Flags, touches: Counts, dice: Ratios) -> list[LesionRow]:
+        """The rows of one side."""
         shapes = measure_shapes(labels, sizes.size, inside)
         centroid = shapes.centroid + corner
         world = voxel_to_world(centroid, affine)
