@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "what the second arm of a sweep gains over the first",
     "predict": "segment studies with a trained model",
     "check": "list what a dataset holds for a task, and every fault",
+    "synthesize": "write a synthetic cohort, as BIDS: brains, lesions and scans, without a patient's data",
     "ui": "open MLflow's pages on what was run",
 }
 
@@ -139,12 +140,18 @@ def _sources(request: "Request", jobs: "Sequence[Job]") -> "dict[str, TrainConfi
 def _goes_for(text: str, source: "Sequence[str]") -> bool:
     """Whether an override of the sweep holds for its source model, too: not the axes of the study, and nothing that
     belongs to a group for which the source chooses another file, such as the folder of another dataset."""
-    key = text.lstrip("+~").partition("=")[0]
-    chosen = {override.partition("=")[0] for override in source}
+    key = _place(text)
+    chosen = {_place(override) for override in source}
     own = {"init", "sweep", "train_size", "repeat", "force", *chosen}
     if "dataset" in chosen:
         own.add("split.file")  # it names subjects
     return not any(key == other or key.startswith(f"{other}.") for other in own)
+
+
+def _place(override: str) -> str:
+    """Where in the configuration an override acts: ``dataset.synthetic.pathology`` for
+    ``pathology@dataset.synthetic.pathology=glioma``."""
+    return override.lstrip("+~").partition("=")[0].rpartition("@")[2]
 
 
 def _launch(arguments: list[str], configs: "Sequence[TrainConfig]") -> int:
@@ -249,6 +256,10 @@ def _other(request: "Request") -> int:
         from lesionseg.runs.compare import compare
 
         return compare(config)
+    if request.command == "synthesize":
+        from lesionseg.runs.synthesize import synthesize
+
+        return synthesize(config)
     from lesionseg.runs.ui import ui
 
     return ui(config)
@@ -259,7 +270,7 @@ def _stopped(number: int, frame: Any) -> None:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
             "lesionseg: how many scans does a lesion segmentation need, and how many does pretraining save?",

@@ -205,6 +205,26 @@ def source_cohort(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
 
 
 @pytest.fixture(scope="session")
+def label_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head of ellipsoids, to draw synthetic brains from: the MNI template takes seconds in every process."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, size) for size in (46, 56, 46)), indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    labels = np.zeros(radius.shape, np.int16)
+    labels[radius < 0.9] = 3  # cortex
+    labels[radius < 0.75] = 2  # white matter
+    labels[(radius < 0.75) & (z < -0.45)] = 46  # that of the cerebellum
+    labels[((np.abs(x) - 0.12) / 0.08) ** 2 + (y / 0.4) ** 2 + (z / 0.15) ** 2 < 1] = 4  # ventricles
+    labels[((np.abs(x) - 0.3) / 0.08) ** 2 + (y / 0.2) ** 2 + (z / 0.15) ** 2 < 1] = 10  # thalamus
+    return write_nifti(tmp_path_factory.mktemp("head") / "labels.nii.gz", labels, np.diag([3.0, 3.0, 3.0, 1.0]))
+
+
+@pytest.fixture(scope="session")
+def small_heads(label_map: Path) -> tuple[str, ...]:
+    """Overrides by which ``lesionseg synthesize`` needs less than a second for a subject."""
+    return (f"pathology.anatomy.labels={label_map}", "pathology.spacing=[4,4,4]")
+
+
+@pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides that make a run last a second: a small network, small patches, four steps, one thread."""
     return (

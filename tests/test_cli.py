@@ -32,7 +32,7 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str], ar
     assert code == 0
     assert "usage: lesionseg COMMAND [key=value ...]" in out
     for command, what in COMMANDS.items():
-        assert f"  {command:<10}{what}\n" in out
+        assert f"  {command:<12}{what}\n" in out
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +53,8 @@ def test_a_commands_help_shows_its_settings(capsys: pytest.CaptureFixture[str], 
     assert ("[--multirun]" in out) == (command == "train")
     assert COMMANDS[command] in out
     assert f"# lesionseg {command}: " in out
+    if command == "synthesize":
+        assert "  pathology=glioma | infarct | metastasis | ms | small_vessel\n" in out
     if command == "train":
         assert "  task=enhancing_lesions | flair_lesions | new_lesions\n" in out
         assert "  init=pretrained | scratch\n" in out
@@ -84,6 +86,18 @@ def test_a_faulty_configuration_is_told_without_lightning_and_mlflow(environment
     assert done.stdout == "2 ['torch', 'torchio']\n"
 
 
+def test_what_may_be_configured_is_known_without_numerical_libraries(environment: dict[str, str]) -> None:
+    code = (
+        "import sys\nfrom lesionseg.cli import main\n"
+        "try:\n    main(['synthesize', 'subjects=0', 'output=x'])\n"
+        "except SystemExit as end:\n"
+        f"    print(end.code, sorted({{*{HEAVY!r}, 'nilearn', 'sklearn', 'joblib'}} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == "subjects: input should be greater than or equal to 1, found 0\n"
+    assert done.stdout == "2 ['hydra', 'numpy', 'omegaconf']\n"
+
+
 def test_all_faults_of_a_configuration_end_with_2_in_one_list(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,10 +124,14 @@ def test_hydra_shows_the_whole_configuration(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["evaluate", "check"])
+@pytest.mark.parametrize("command", ["evaluate", "check", "synthesize"])
 def test_only_training_is_swept(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    more = ["checkpoint=x"] if command == "evaluate" else []
-    code, _, err = _end(capsys, command, "dataset.root=a,b", "--multirun", *more)
+    more = {
+        "evaluate": ["checkpoint=x", "dataset.root=a,b"],
+        "check": ["dataset.root=a,b"],
+        "synthesize": ["output=x", "subjects=1,2"],
+    }
+    code, _, err = _end(capsys, command, "--multirun", *more[command])
     assert code == 2
     assert err == f"lesionseg {command} takes one configuration; sweeps are for lesionseg train\n"
 
@@ -139,6 +157,10 @@ def test_an_unknown_option_ends_with_2(capsys: pytest.CaptureFixture[str]) -> No
         ("dataset=bids", ["dataset=infarct"], False),
         ("+dataset.extra=1", ["dataset=infarct"], False),
         ("split.file=mine.yaml", ["dataset=infarct"], False),
+        ("pathology@dataset.synthetic.pathology=ms", ["dataset=infarct"], False),
+        ("pathology@dataset.synthetic.pathology=ms", ["pathology@dataset.synthetic.pathology=glioma"], False),
+        ("dataset.synthetic.pathology.spacing=[2,2,2]", ["dataset=infarct"], False),
+        ("dataset.synthetic.pathology.spacing=[2,2,2]", ["train_size=3"], True),
         ("split.test=3", ["dataset=infarct"], True),
         ("split.test=3", ["dataset=infarct", "split.test=5"], False),
         ("init.min_loaded=0.9", [], False),

@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
@@ -76,7 +77,7 @@ def _unresolved(fault: str) -> bool:
 
 
 def _fault(detail: Any, schema: type[BaseModel]) -> str:
-    where = [str(part) for part in detail["loc"]]
+    where = [str(part) for part in detail["loc"] if part != "[key]"]  # pydantic's mark for the name of an entry
     key = ".".join(where) or "configuration"
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where[-1], _keys(schema, where[:-1]), n=1)
@@ -92,10 +93,21 @@ def _fault(detail: Any, schema: type[BaseModel]) -> str:
 
 
 def _keys(schema: type[BaseModel], path: list[str]) -> list[str]:
-    model: Any = schema
+    """The keys that may stand at a place of the configuration."""
+    kind: Any = schema
     for part in path:
-        model = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
-    return list(getattr(model, "model_fields", {}))
+        fields = getattr(kind, "model_fields", None)
+        if fields is not None:
+            kind = _present(fields[part].annotation) if part in fields else None
+        else:  # an entry of a list or of a mapping
+            kind = _present(get_args(kind)[-1]) if get_origin(kind) in (list, dict) else None
+    return list(getattr(kind, "model_fields", {}))
+
+
+def _present(annotation: Any) -> Any:
+    """What there is where there is something: ``X`` for ``X | None``."""
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    return kinds[0] if get_origin(annotation) is UnionType else annotation
 
 
 def _targets(values: Any, path: str = "") -> list[str]:

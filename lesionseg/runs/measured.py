@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lesionseg.config.schema import ScoringSection
+from lesionseg.config.sections import ScoringSection
 from lesionseg.metrics import Averages, LesionCurve, average_criterion, froc_area, pool_curves, sensitivity_at
 
 

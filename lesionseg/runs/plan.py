@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from lesionseg.config.schema import PathsSection, TrackingSection, TrainConfig
+from lesionseg.config.schema import TrainConfig
+from lesionseg.config.sections import PathsSection, TrackingSection
 from lesionseg.data.cache import Cache, CachedStudy
 from lesionseg.data.selection import TaskStudy, select_studies
 from lesionseg.data.split import Split, fixed_parts, make_split

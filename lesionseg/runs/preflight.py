@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from torch import nn
 
 from lesionseg.build import build
-from lesionseg.config.schema import PathsSection, TaskSection, TrainConfig
+from lesionseg.config.schema import TrainConfig
+from lesionseg.config.sections import PathsSection, TaskSection
 from lesionseg.data.audit import audit
 from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import Cache

@@ -12,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from lesionseg.build import build
-from lesionseg.config.schema import DatasetSection, EvaluateConfig, TaskSection
+from lesionseg.config.schema import EvaluateConfig
+from lesionseg.config.sections import DatasetSection, TaskSection
 from lesionseg.data.files import written_whole
 from lesionseg.data.selection import select_studies
 from lesionseg.data.study import MaskFile

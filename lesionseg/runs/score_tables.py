@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lesionseg.config.schema import ScoringSection
+from lesionseg.config.sections import ScoringSection
 from lesionseg.metrics import Averages, LesionCurve, average, lesion_curve, score_study
 from lesionseg.runs.measured import criterion_metrics, froc_metrics, test_metrics
 from lesionseg.runs.scoring import Segmentation, criteria_of, reference_of, write_csv

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lesionseg.build import build
-from lesionseg.config.schema import ScoringSection
+from lesionseg.config.sections import ScoringSection
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.channels import parse_channel
 from lesionseg.data.files import written_whole

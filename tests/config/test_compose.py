@@ -22,6 +22,7 @@ NEEDED = {
     "score": ("reference=masks", "prediction=predicted"),
     "predict": ("dataset.root=scans", "checkpoint=best.ckpt"),
     "check": ("dataset.root=scans",),
+    "synthesize": ("output=cohort", "subjects=2"),
     "compare": ("sweep=first",),
 }
 
@@ -50,9 +51,39 @@ def _config(*overrides: str, **request: Any) -> TrainConfig:
 @pytest.mark.parametrize("choice", _choices())
 def test_every_shipped_file_composes_and_is_sound(choice: str) -> None:
     group, _, name = choice.partition("=")
-    config = _config(choice, *NEEDED.get(choice, ()))
-    section = getattr(config, group)
-    assert group == "paths" or section.name == name
+    command = "synthesize" if group == "pathology" else "train"
+    needed = NEEDED[command] if group == "pathology" else NEEDED.get(choice, ())
+    (job,) = compose_jobs(Request(command, (choice, *needed)))
+    section = getattr(job.config, group)
+    named_otherwise = {"dataset=synthetic_source": "synthetic_infarct"}  # by what it is drawn from
+    assert group == "paths" or section.name == named_otherwise.get(choice, name)
+
+
+@pytest.mark.parametrize("pathology", sorted(path.stem for path in (conf_dir() / "pathology").glob("[!_]*.yaml")))
+def test_every_pathology_can_be_the_source(pathology: str) -> None:
+    dataset = _config("dataset=synthetic_source", f"pathology@dataset.synthetic.pathology={pathology}").dataset
+    assert dataset.name == f"synthetic_{pathology}", "so that tables and MLflow tell them apart"
+    assert dataset.root == f"outputs/synthetic/{pathology}-24-seed2"
+    assert dataset.synthetic is not None
+    assert (dataset.synthetic.pathology.name, dataset.synthetic.workers) == (pathology, None)
+    assert dataset.synthetic.pathology.spacing == [1.5, 1.5, 1.5]
+
+
+def test_the_embedded_cohorts_are_of_two_and_of_one_session() -> None:
+    sections = {name: _config(f"dataset={name}").dataset for name in ("synthetic", "synthetic_source")}
+    sessions = {name: section.synthetic.pathology.sessions for name, section in sections.items() if section.synthetic}
+    assert sessions == {"synthetic": 2, "synthetic_source": 1}
+    assert {tuple(section.images) for section in sections.values()} == {("flair", "t1", "t1_post", "t2")}
+
+
+def test_what_a_cohort_is_drawn_from_can_be_set_within_a_dataset() -> None:
+    config = _config("dataset.synthetic.pathology.spacing=[2,2,2]", "dataset.synthetic.workers=3")
+    assert config.dataset.synthetic is not None
+    assert (config.dataset.synthetic.pathology.spacing, config.dataset.synthetic.workers) == ([2.0, 2.0, 2.0], 3)
+    assert _faults("dataset.synthetic.workers=0", "+dataset.synthetic.pathology.scan.gost=1") == (
+        "dataset.synthetic.workers: input should be greater than or equal to 1, found 0",
+        "dataset.synthetic.pathology.scan.gost: unknown key; did you mean 'ghost'?",
+    )
 
 
 @pytest.mark.parametrize("command", sorted(SCHEMAS))

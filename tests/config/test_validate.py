@@ -1,8 +1,10 @@
 import pytest
 from omegaconf import OmegaConf
+from pydantic import BaseModel, ValidationError
 
-from lesionseg.config.schema import PathsSection, UiConfig
-from lesionseg.config.validate import validate
+from lesionseg.config.schema import UiConfig
+from lesionseg.config.sections import PathsSection
+from lesionseg.config.validate import _fault, validate
 from lesionseg.errors import InputError
 
 UI = """
@@ -40,3 +42,24 @@ def test_a_dangling_interpolation_hides_no_other_fault() -> None:
         "sweep: interpolation key 'nope' not found",
         "port: input should be less than or equal to 65535, found 70000",
     )
+
+
+def test_a_misspelt_key_is_found_beneath_lists_mappings_and_what_may_be_null() -> None:
+    class Entry(BaseModel, extra="forbid"):
+        length: int
+
+    class Part(BaseModel, extra="forbid"):
+        entries: list[Entry]
+        by_name: dict[str, Entry]
+        maybe: Entry | None
+
+    right, wrong = {"length": 1}, {"length": 1, "lenght": 2}
+    found = {"entries": [right, wrong], "by_name": {"a": wrong}, "maybe": wrong, "whole": 1}
+    with pytest.raises(ValidationError) as caught:
+        Part.model_validate(found)
+    assert [_fault(detail, Part) for detail in caught.value.errors()] == [
+        "entries.1.lenght: unknown key; did you mean 'length'?",
+        "by_name.a.lenght: unknown key; did you mean 'length'?",
+        "maybe.lenght: unknown key; did you mean 'length'?",
+        "whole: unknown key; known are entries, by_name, maybe",
+    ]

@@ -1,6 +1,1 @@
-"""A synthetic cohort, for trying things on without a single patient's scan."""
-
-from lesionseg.data.synthetic.cohort import make_cohort
-from lesionseg.data.synthetic.subject import Pathology
-
-__all__ = ["Pathology", "make_cohort"]
+"""A synthetic cohort: brains, lesions and scans drawn from parameters, without a single patient's scan."""

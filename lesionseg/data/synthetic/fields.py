@@ -29,15 +29,15 @@ def smooth_field(rng: np.random.Generator, grid: Grid, width: float) -> Volume:
     Gaussian bumps of SD ``width`` mm on a lattice of that pitch, with random heights: separable, hence three
     small matrix products instead of a filter over the whole volume.
     """
-    kernels: list[npt.NDArray[np.float64]] = []
+    kernels: list[npt.NDArray[np.float32]] = []
     for size, spacing in zip(grid.shape, grid.spacing, strict=True):
         nodes = np.arange(-2.0 * width, size * spacing + 2.5 * width, width)
         bumps = np.exp(-0.5 * ((np.arange(size)[:, None] * spacing - nodes) / width) ** 2)
-        kernels.append(bumps / np.linalg.norm(bumps, axis=1, keepdims=True))
-    field: npt.NDArray[Any] = rng.standard_normal([kernel.shape[1] for kernel in kernels])
+        kernels.append((bumps / np.linalg.norm(bumps, axis=1, keepdims=True)).astype(np.float32))
+    field: npt.NDArray[Any] = rng.standard_normal([kernel.shape[1] for kernel in kernels], dtype=np.float32)
     for kernel in kernels:
         field = np.tensordot(field, kernel, axes=(0, 1))  # the axis done goes last: three turns restore them
-    return np.ascontiguousarray(field, dtype=np.float32)
+    return np.ascontiguousarray(field)
 
 
 def ramp(distance: Volume, width: float) -> Volume:

@@ -1,172 +1,394 @@
-"""Lesions of the phantom: drawn as parameters first, then laid on the voxel grid."""
+"""Lesions: drawn as parameters first, then grown on the grid, voxel after voxel, to the volume that was drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cc3d
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, special
 
 from lesionseg.data.synthetic.anatomy import Anatomy
-from lesionseg.data.synthetic.fields import Grid, Mask, Volume, ramp, smooth_field
+from lesionseg.data.synthetic.fields import Grid, Mask, Volume, smooth_field
+from lesionseg.data.synthetic.parameters import (
+    ENHANCED,
+    Enhancement,
+    Evolution,
+    LesionParameters,
+    Quantiles,
+    Volumes,
+    Zone,
+    uniform,
+)
 
-MINIMUM_VOXELS = 3
-_TRIES = 30
+_TRIES = 20
+_CONFLUENT_MM3 = 1000.0
+_FAINT_MM3 = (10.0, 300.0)
+_RING_MM3 = 80.0  # a smaller ring would be one voxel wide
 _ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
-class LesionKind:
-    """What the lesions of a pathology are like.
-
-    Args:
-        zones: probability of each zone of :func:`_zones`.
-        median_mm3, log_sd: log-normal volume, before those too small for the grid are drawn again
-            (at 1.5 mm a median of 7 mm³ becomes 30).
-        range_mm3: the volume is clipped to it, and to a thirtieth of the brain.
-        flair: range of inside minus surroundings on FLAIR, in SD of the brain.
-        irregularity_mm: size of the bumps of the border.
-    """
-
-    zones: dict[str, float]
-    median_mm3: float
-    log_sd: float
-    range_mm3: tuple[float, float]
-    flair: tuple[float, float]
-    irregularity_mm: float
-
-
-MS = LesionKind({"periventricular": 0.45, "juxtacortical": 0.2, "deep": 0.35}, 7.0, 1.8, (4.0, 6000.0), (1.1, 2.1), 2.0)
-INFARCT = LesionKind({"cortical": 0.6, "deep": 0.4}, 2500.0, 1.2, (300.0, 20000.0), (1.3, 2.6), 5.0)
-
-
-@dataclass(frozen=True)
 class Lesion:
-    """What was drawn of one lesion; contrasts are inside minus surroundings, in SD of the brain.
+    """What was drawn of one lesion.
 
     Args:
-        session: the first session that shows it, from 1.
-        enhancing: the sessions in which it takes up gadolinium.
+        zone: where its centre lies.
+        volumes_mm3: in each session; 0 where it is not there.
+        axis_ratios: of the three axes; their product is 1.
+        border_mm: width of the soft border.
+        signals: for each layer, what it adds to each contrast, in SD of the brain.
+        enhancing: the sessions, from 1, in which it takes up contrast agent.
+        enhancement: what that adds to T1 after contrast, in SD of the brain.
+        ring_depth: how deep a ring of enhancement reaches (0 border, 1 centre); None: it enhances as a whole.
+        centre: voxel; None until it is placed.
+        voxels: in each session's mask; likewise.
     """
 
-    zone: str
-    centre: tuple[int, ...]
-    semi_axes_mm: tuple[float, ...]
-    directions: tuple[tuple[float, ...], ...]
-    flair: float
-    t1: float
-    session: int
+    zone: Zone
+    volumes_mm3: tuple[float, ...]
+    axis_ratios: tuple[float, ...]
+    border_mm: float
+    signals: tuple[dict[str, float], ...]
     enhancing: tuple[int, ...] = ()
+    enhancement: float = 0.0
+    ring_depth: float | None = None
+    centre: tuple[int, ...] | None = None
+    voxels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class PlacedLesion:
-    """A lesion on the grid: its box ``where``, in that its mask and soft ``profile`` (mean 1 in the mask)."""
+    """A lesion on the grid, in the box ``where``.
+
+    Args:
+        lesion: what was drawn.
+        where: its box.
+        cost: in mm, how far from the centre each voxel is as the lesion grows; infinite where it cannot.
+        reach: for each session, the cost at its border.
+        masks: for each session.
+    """
 
     lesion: Lesion
     where: tuple[slice, ...]
-    profile: Volume
-    mask: Mask
+    cost: Volume
+    reach: tuple[float, ...]
+    masks: tuple[Mask, ...]
+
+    def depth(self, session: int) -> Volume:
+        """0 at the border and beyond it, 1 at the centre."""
+        reach = np.float32(max(self.reach[session], 1e-3))
+        depth: Volume = np.clip((reach - self.cost) / reach, 0, 1)
+        return depth
+
+    def profile(self, session: int) -> Volume:
+        """1 inside and 0 outside, with a soft border in between; nothing across a sulcus."""
+        width, reach = np.float32(self.lesion.border_mm), np.float32(self.reach[session])
+        soft: Volume = np.clip(np.float32(0.5) + (reach - self.cost) / width, 0, 1)
+        soft[(self.cost <= reach) & ~self.masks[session]] = 0
+        return soft
+
+
+def draw_lesions(rng: np.random.Generator, parameters: LesionParameters, sessions: int) -> list[Lesion]:
+    """Draw all lesions of a subject, not yet where they lie."""
+    first = _volumes(rng, parameters)
+    volumes: list[tuple[float, ...]] = [(volume,) for volume in first]
+    if sessions == 2 and parameters.evolution:
+        volumes = _evolve(rng, parameters.evolution, first)
+    lesions = [_draw_lesion(rng, parameters, over_time) for over_time in volumes]
+    return _enhance(rng, parameters.enhancement, lesions) if parameters.enhancement else lesions
 
 
 def place_lesions(
-    rng: np.random.Generator, grid: Grid, anatomy: Anatomy, kind: LesionKind, counts: Sequence[int]
+    rng: np.random.Generator, grid: Grid, anatomy: Anatomy, parameters: LesionParameters, lesions: Sequence[Lesion]
 ) -> list[PlacedLesion]:
-    """Lay ``counts[i]`` lesions that appear in session ``i + 1``, none touching another (26 neighbours).
+    """Grow the lesions, the largest first, none touching another (26 neighbours) in any session.
 
-    Fewer come back where there is no room left for one of at least ``MINIMUM_VOXELS`` voxels.
+    Where there is no room for one it is left out; a lesion that finds too little room stays smaller than drawn.
     """
-    zones = {name: np.flatnonzero(mask) for name, mask in _zones(anatomy).items() if name in kind.zones}
-    roughness = smooth_field(rng, grid, kind.irregularity_mm)
-    largest = min(kind.range_mm3[1], anatomy.brain.sum() * grid.voxel_mm3 / 30)
-    taken = np.zeros(grid.shape, dtype=bool)
-    placed: list[PlacedLesion] = []
-    for session in [number for number, count in enumerate(counts, start=1) for _ in range(count)]:
+    zones = {zone: np.flatnonzero(mask) for zone, mask in _zones(anatomy, parameters.zones).items()}
+    roughness = np.exp(np.float32(parameters.roughness) * smooth_field(rng, grid, 3.0))
+    resistance = roughness * (1 + np.float32(parameters.spares_grey) * (anatomy.cortex + anatomy.deep_grey / 2))
+    blocked = anatomy.fluid > 0.5
+    blocked |= anatomy.depth_mm <= 0
+    placed = []
+    for lesion in sorted(lesions, key=lambda one: -max(one.volumes_mm3)):
         for _ in range(_TRIES):
-            lesion = _draw_lesion(rng, grid, zones, kind, largest, session)
-            found = _lay(lesion, grid, anatomy.csf, roughness)
-            if found and not (taken[found.where] & ndimage.binary_dilation(found.mask, _ALL_NEIGHBOURS)).any():
-                taken[found.where] |= found.mask
+            candidates = zones[lesion.zone]
+            if not candidates.size:
+                break
+            centre = np.unravel_index(candidates[rng.integers(candidates.size)], grid.shape)
+            if blocked[centre]:
+                continue
+            found = _grow(rng, grid, anatomy, parameters, resistance, blocked, lesion, tuple(int(i) for i in centre))
+            if found:
+                _block(blocked, found)
                 placed.append(found)
                 break
     return placed
 
 
-def lesion_mask(grid: Grid, lesions: Sequence[PlacedLesion]) -> Mask:
-    """The union of the lesions' masks."""
+def lesion_mask(grid: Grid, lesions: Sequence[PlacedLesion], session: int) -> Mask:
+    """All voxels of the lesions in that session, counted from 0."""
     mask = np.zeros(grid.shape, dtype=bool)
     for one in lesions:
-        mask[one.where] |= one.mask
+        mask[one.where] |= one.masks[session]
     return mask
 
 
-def lesion_signal(grid: Grid, lesions: Sequence[PlacedLesion], contrasts: Sequence[float]) -> Volume:
-    """What the lesions add to a scan, in SD of the brain: each profile times its contrast."""
+def enhancing_mask(grid: Grid, lesions: Sequence[PlacedLesion], session: int, depth: float) -> Mask:
+    """What enhances in that session, counted from 0, and what a ring encloses; ``depth``: where it begins."""
+    mask = np.zeros(grid.shape, dtype=bool)
+    for one in lesions:
+        if session + 1 in one.lesion.enhancing:
+            mask[one.where] |= one.masks[session] & (one.depth(session) >= depth)
+    return mask
+
+
+def lesion_signal(
+    grid: Grid,
+    lesions: Sequence[PlacedLesion],
+    parameters: LesionParameters,
+    session: int,
+    contrast: str,
+    unevenness: Volume,
+) -> Volume:
+    """What the lesions add to a contrast in that session, counted from 0, in SD of the brain.
+
+    Args:
+        unevenness: a field of mean 0 and SD 1 that makes the inside of lesions uneven.
+    """
     signal = np.zeros(grid.shape, dtype=np.float32)
-    for one, contrast in zip(lesions, contrasts, strict=True):
-        signal[one.where] += np.float32(contrast) * one.profile
+    ends = np.array([layer.until for layer in parameters.layers])
+    for one in lesions:
+        if not one.masks[session].any():
+            continue
+        profile, depth = one.profile(session), one.depth(session)
+        levels = np.array([layer.get(contrast, 0.0) for layer in one.lesion.signals], dtype=np.float32)
+        faint = np.interp(np.log(one.lesion.volumes_mm3[session]), np.log(_FAINT_MM3), (parameters.faint, 1))
+        level = levels[np.minimum(np.searchsorted(ends, depth), len(ends) - 1)] if len(ends) > 1 else levels[0]
+        added = np.float32(faint) * level * (1 + np.float32(parameters.signal_scatter) * unevenness[one.where])
+        if contrast == ENHANCED and parameters.enhancement and session + 1 in one.lesion.enhancing:
+            uptake = depth >= parameters.enhancement.depth
+            if one.lesion.ring_depth is not None:
+                uptake &= depth < one.lesion.ring_depth
+            added = added + np.float32(one.lesion.enhancement) * uptake
+        signal[one.where] += profile * added
     return signal
 
 
-def _zones(anatomy: Anatomy) -> dict[str, Mask]:
-    """Where a lesion's centre may lie."""
-    white = anatomy.white > 0.8
-    return {
-        "periventricular": white & (anatomy.ventricle_mm < 7),
-        "juxtacortical": white & (anatomy.pial_mm < 6),
-        "deep": white & (anatomy.ventricle_mm >= 7) & (anatomy.pial_mm >= 6),
-        "cortical": anatomy.brain & (anatomy.cortex > 0.8),
-    }
+def _volumes(rng: np.random.Generator, parameters: LesionParameters) -> list[float]:
+    """Volumes in mm³ of the first session's lesions."""
+    count_share, load_share = _correlated_shares(rng, parameters.load_correlation)
+    count = max(1, round(parameters.count.at(count_share)))
+    if parameters.load_ml is None:
+        return _draw_volumes(rng, parameters.volume_mm3, count)
+    load = 1000 * parameters.load_ml.at(load_share)
+    confluent = min(max(1, int(rng.binomial(count, parameters.confluent_share))), count - 1)
+    for _ in range(_TRIES):
+        small = np.array(_draw_volumes(rng, parameters.volume_mm3, count - confluent))
+        if small.sum() < load:
+            break
+    else:
+        small = np.maximum(small * load / small.sum(), parameters.volume_mm3.low)
+    rest = load - small.sum()
+    large = rest * rng.dirichlet(np.full(confluent, 2.0)) if confluent and rest > 0 else np.zeros(0)
+    return [float(volume) for volume in (*small, *np.maximum(large, parameters.volume_mm3.low))]
 
 
-def _draw_lesion(
-    rng: np.random.Generator,
-    grid: Grid,
-    zones: dict[str, npt.NDArray[np.intp]],
-    kind: LesionKind,
-    largest: float,
-    session: int,
-) -> Lesion:
-    zone = str(rng.choice(list(kind.zones), p=list(kind.zones.values())))
-    centre = np.unravel_index(rng.choice(zones[zone]), grid.shape)
-    volume = np.clip(rng.lognormal(np.log(kind.median_mm3), kind.log_sd), kind.range_mm3[0], largest)
-    stretch = rng.lognormal(0, 0.3, 3)
-    semi_axes = stretch / stretch.prod() ** (1 / 3) * (volume * 3 / (4 * np.pi)) ** (1 / 3)
-    directions = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    dark_on_t1 = rng.random() < 0.4
+def _correlated_shares(rng: np.random.Generator, rank_correlation: float) -> tuple[float, float]:
+    """Two numbers from 0 to 1 with this Spearman correlation (Gaussian copula: r = 2 sin(pi/6 · rho))."""
+    correlation = 2 * np.sin(np.pi / 6 * rank_correlation)
+    first, second = rng.standard_normal(2)
+    return float(special.ndtr(first)), float(special.ndtr(correlation * first + np.sqrt(1 - correlation**2) * second))
+
+
+def _draw_volumes(rng: np.random.Generator, volumes: Volumes, count: int) -> list[float]:
+    """Log-normal, cut off at ``low`` and ``high``."""
+    middle, spread = np.log(volumes.median), max(volumes.log_sd, 1e-9)
+    low, high = (special.ndtr((np.log(limit) - middle) / spread) for limit in (volumes.low, volumes.high))
+    drawn = np.exp(middle + spread * special.ndtri(rng.uniform(low, high, count)))
+    return [float(volume) for volume in np.clip(drawn, volumes.low, volumes.high)]
+
+
+def _evolve(rng: np.random.Generator, evolution: Evolution, volumes: Sequence[float]) -> list[tuple[float, ...]]:
+    """Each lesion's volumes in both sessions; the new ones come last."""
+    both: list[tuple[float, ...]] = []
+    for volume in volumes:
+        fate, factor = rng.random(), uniform(rng, evolution.factor)
+        if volume > evolution.largest_mm3 or fate > evolution.growing + evolution.shrinking:
+            factor = 1.0
+        elif fate > evolution.growing:
+            factor = 1 / factor
+        both.append((volume, volume * factor))
+    if rng.random() < evolution.nothing_new:
+        return both
+    count = max(1, round(_at_random(rng, evolution.new)))
+    return both + [(0.0, volume) for volume in _draw_volumes(rng, evolution.new_volume_mm3, count)]
+
+
+def _at_random(rng: np.random.Generator, quantiles: Quantiles) -> float:
+    return quantiles.at(float(rng.random()))
+
+
+def _draw_lesion(rng: np.random.Generator, parameters: LesionParameters, volumes: tuple[float, ...]) -> Lesion:
+    weights = np.array(list(parameters.zones.values()))
+    zone = list(parameters.zones)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    if max(volumes) > _CONFLUENT_MM3 and parameters.hugging and parameters.zones.get("periventricular"):
+        zone = "periventricular"
+    first, second = np.maximum(
+        1, np.exp(np.log(parameters.axis_ratios) + parameters.axis_log_sd * rng.standard_normal(2))
+    )
+    axes = np.array([first * second, second, 1.0])
+    quantile = {name: float(rng.random()) for layer in parameters.layers for name in layer.signal}
     return Lesion(
         zone=zone,
-        centre=tuple(int(index) for index in centre),
-        semi_axes_mm=tuple(float(axis) for axis in semi_axes),
-        directions=tuple(tuple(float(part) for part in row) for row in directions),
-        flair=float(rng.uniform(*kind.flair)),
-        t1=-float(rng.uniform(0.5, 1.5)) if dark_on_t1 else -float(rng.uniform(0, 0.3)),
-        session=session,
+        volumes_mm3=volumes,
+        axis_ratios=tuple(float(axis) for axis in axes / axes.prod() ** (1 / 3)),
+        border_mm=uniform(rng, parameters.border_mm),
+        signals=tuple(
+            {name: low + quantile[name] * (high - low) for name, (low, high) in layer.signal.items()}
+            for layer in parameters.layers
+        ),
     )
 
 
-def _lay(lesion: Lesion, grid: Grid, csf: Volume, roughness: Volume) -> PlacedLesion | None:
-    """The lesion on the grid, kept out of the fluid; None where too few voxels remain."""
-    reach = 1.5 * max(lesion.semi_axes_mm) + 2 * max(grid.spacing)
-    where = tuple(
-        slice(max(0, centre - int(reach / step)), min(size, centre + int(reach / step) + 1))
-        for centre, step, size in zip(lesion.centre, grid.spacing, grid.shape, strict=True)
-    )
-    lines = [
-        (np.arange(part.start, part.stop) - centre) * step
-        for part, centre, step in zip(where, lesion.centre, grid.spacing, strict=True)
+def _enhance(rng: np.random.Generator, enhancement: Enhancement, lesions: Sequence[Lesion]) -> list[Lesion]:
+    """Let some take up contrast agent: in the session in which they are seen first."""
+    active = rng.random() < enhancement.subjects
+    draws = rng.random((2, len(lesions)))
+    signals = [uniform(rng, enhancement.signal) for _ in lesions]
+    rings = [uniform(rng, enhancement.ring_depth) for _ in lesions]
+    able = [number for number, one in enumerate(lesions) if max(one.volumes_mm3) <= enhancement.largest_mm3]
+    chosen = {
+        number
+        for number in able
+        if draws[0, number] < (enhancement.lesions if lesions[number].volumes_mm3[0] else enhancement.new_lesions)
+    }
+    if not active or not able:
+        return list(lesions)
+    chosen = chosen or {able[int(np.argmin(draws[0, able]))]}
+    return [
+        replace(
+            one,
+            enhancing=(1 + next(session for session, volume in enumerate(one.volumes_mm3) if volume),),
+            enhancement=signals[number],
+            ring_depth=(
+                rings[number] if draws[1, number] < enhancement.ring and max(one.volumes_mm3) > _RING_MM3 else None
+            ),
+        )
+        if number in chosen
+        else one
+        for number, one in enumerate(lesions)
     ]
-    offsets = np.stack(np.meshgrid(*lines, indexing="ij"))
-    along = np.einsum("ij,jabc->iabc", np.array(lesion.directions), offsets)
-    level = np.linalg.norm(along / np.reshape(lesion.semi_axes_mm, (3, 1, 1, 1)), axis=0)
-    level = np.float32(level) * np.exp(np.float32(0.2) * roughness[where])
-    radius = np.float32(np.prod(lesion.semi_axes_mm) ** (1 / 3))
-    profile = ramp((1 - level) * radius, 2.0) * (1 - csf[where])
 
-    labels, _ = ndimage.label(profile > 0.5, _ALL_NEIGHBOURS)
-    sizes = np.bincount(labels.ravel())[1:]
-    if not sizes.size or sizes.max() < MINIMUM_VOXELS:
-        return None
-    mask = labels == sizes.argmax() + 1
-    profile[(labels > 0) & ~mask] = 0
-    return PlacedLesion(lesion, where, profile / profile[mask].mean(), mask)
+
+def _zones(anatomy: Anatomy, wanted: dict[Zone, float]) -> dict[Zone, Mask]:
+    """Where a lesion's centre may lie."""
+    white = anatomy.white > 0.7
+    above = white & (anatomy.infratentorial < 0.5)
+    near_ventricle = (anatomy.ventricle_mm < 7) & (anatomy.length > -0.15) & (anatomy.length < 1.15)
+    below = (anatomy.infratentorial > 0.5) & (anatomy.fluid < 0.2) & (anatomy.depth_mm > 5)
+    masks: dict[Zone, Mask] = {
+        "periventricular": above & near_ventricle,
+        "juxtacortical": above & (anatomy.cortex_mm < 3.5) & ~near_ventricle,
+        "deep": above & (anatomy.cortex_mm >= 3.5) & ~near_ventricle,
+        "infratentorial": below & (anatomy.white > 0.4),
+        "cortical": (anatomy.cortex > 0.6) & (anatomy.infratentorial < 0.5),
+        "deep_grey": anatomy.deep_grey > 0.6,
+    }
+    return {zone: masks[zone] for zone in wanted}
+
+
+def _grow(
+    rng: np.random.Generator,
+    grid: Grid,
+    anatomy: Anatomy,
+    parameters: LesionParameters,
+    resistance: Volume,
+    blocked: Mask,
+    lesion: Lesion,
+    centre: tuple[int, ...],
+) -> PlacedLesion | None:
+    """The lesion around ``centre``, or None where not even the smallest lesion has room."""
+    radius = (3 * max(lesion.volumes_mm3) / (4 * np.pi)) ** (1 / 3)
+    reach = 2 * radius * max(lesion.axis_ratios) + 2 * max(grid.spacing) + lesion.border_mm
+    where = tuple(
+        slice(max(0, middle - int(reach / step)), min(size, middle + int(reach / step) + 1))
+        for middle, step, size in zip(centre, grid.spacing, grid.shape, strict=True)
+    )
+    offsets = [
+        np.float32((np.arange(side.start, side.stop) - middle - shift) * step)
+        for side, middle, shift, step in zip(where, centre, rng.uniform(-0.4, 0.4, 3), grid.spacing, strict=True)
+    ]
+    axes = _directions(rng, grid, anatomy, lesion.zone, centre) / np.array(lesion.axis_ratios)[:, None]
+    squares = np.zeros(tuple(part.size for part in offsets), dtype=np.float32)
+    x, y, z = np.meshgrid(*offsets, indexing="ij", sparse=True)
+    for row in axes.astype(np.float32):
+        squares += (row[0] * x + row[1] * y + row[2] * z) ** 2
+    if parameters.hugging and max(lesion.volumes_mm3) > _CONFLUENT_MM3 and lesion.zone == "periventricular":
+        squares += (np.float32(parameters.hugging) * np.maximum(anatomy.ventricle_mm[where] - 2, 0)) ** 2
+    cost = np.sqrt(squares) * resistance[where]
+    cost[blocked[where]] = np.inf
+    here = tuple(middle - side.start for middle, side in zip(centre, where, strict=True))
+
+    masks, reaches = [], []
+    for volume in lesion.volumes_mm3:
+        wanted = max(round(volume / grid.voxel_mm3), parameters.minimum_voxels) if volume else 0
+        mask, border = _up_to(cost, here, wanted) if wanted else (np.zeros(cost.shape, dtype=bool), 0.0)
+        if wanted and mask.sum() < max(parameters.minimum_voxels, 0.3 * wanted):
+            return None
+        masks.append(mask)
+        reaches.append(border)
+    grown = replace(lesion, centre=centre, voxels=tuple(int(mask.sum()) for mask in masks))
+    return PlacedLesion(grown, where, cost, tuple(reaches), tuple(masks))
+
+
+def _directions(
+    rng: np.random.Generator, grid: Grid, anatomy: Anatomy, zone: Zone, centre: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """The directions of the three axes, as rows: periventricular lesions lie along the veins, away from the wall."""
+    directions = rng.standard_normal((3, 3))
+    if zone == "periventricular":
+        box = tuple(slice(max(0, middle - 1), middle + 2) for middle in centre)
+        around = anatomy.ventricle_mm[box]
+        away = np.array([np.mean(part) for part in np.gradient(around, *grid.spacing)])
+        directions[0] = away / max(float(np.linalg.norm(away)), 1e-6) + 0.2 * directions[0]
+    return np.linalg.qr(directions.T)[0].T
+
+
+def _up_to(cost: Volume, here: tuple[int, ...], wanted: int) -> tuple[Mask, float]:
+    """The connected voxels around ``here`` of the lowest cost, about ``wanted`` of them, and the cost at their border.
+
+    The lowest costs may lie across a sulcus: only what hangs together counts, so the limit is raised until that is
+    large enough.
+    """
+    finite = np.sort(cost[np.isfinite(cost)])
+    low, high = min(wanted, finite.size) - 1, finite.size - 1
+    best = _component(cost <= finite[low], here)
+    index = low
+    while best.sum() < 0.95 * wanted and low < high:
+        index = min(high, low + max(1, (wanted - int(best.sum()))))
+        larger = _component(cost <= finite[index], here)
+        if larger.sum() > 1.1 * wanted + 1:  # two parts met: stay with the smaller
+            break
+        best, low = larger, index
+    following = finite[min(low + 1, finite.size - 1)]
+    return best, float(0.5 * (finite[low] + following))
+
+
+def _component(mask: Mask, here: tuple[int, ...]) -> Mask:
+    labels = cc3d.connected_components(mask, connectivity=26)
+    component: Mask = (labels == labels[here]) & mask
+    return component
+
+
+def _block(blocked: Mask, placed: PlacedLesion) -> None:
+    """Keep the lesion's voxels and their neighbours free of other lesions."""
+    wide = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in placed.where)
+    inner = tuple(
+        slice(side.start - outer.start, side.stop - outer.start) for side, outer in zip(placed.where, wide, strict=True)
+    )
+    mask = np.zeros(blocked[wide].shape, dtype=bool)
+    mask[inner] = np.logical_or.reduce(placed.masks)
+    blocked[wide] |= ndimage.binary_dilation(mask, _ALL_NEIGHBOURS)

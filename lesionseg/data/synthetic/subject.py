@@ -1,123 +1,137 @@
 """One subject: anatomy, lesions and every scan, from a seed and a number."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lesionseg.data.synthetic.anatomy import draw_anatomy
-from lesionseg.data.synthetic.contrasts import SCANNERS, Contrast, Scanner, acquire, draw_mimics
+from lesionseg.data.synthetic.acquisition import acquire, draw_scan, draw_tissues, healthy_signal
+from lesionseg.data.synthetic.anatomy import draw_anatomy, make_anatomy
 from lesionseg.data.synthetic.fields import Grid, Mask, smooth_field
 from lesionseg.data.synthetic.lesions import (
-    INFARCT,
-    MS,
     PlacedLesion,
+    draw_lesions,
+    enhancing_mask,
     lesion_mask,
     lesion_signal,
     place_lesions,
 )
+from lesionseg.data.synthetic.mimics import draw_mimics, flow, mimic_signals
+from lesionseg.data.synthetic.parameters import ENHANCED, Pathology
+from lesionseg.data.synthetic.template import load_template
 
-Pathology = Literal["ms", "infarct"]
-PATHOLOGIES: tuple[Pathology, ...] = ("ms", "infarct")
-_CONTRASTS: dict[Pathology, tuple[Contrast, ...]] = {
-    "ms": ("FLAIR", "T1w", "ce-gadolinium_T1w"),
-    "infarct": ("FLAIR",),
-}
+_STREAMS = ("site", "anatomy", "tissues", "lesions", "mimics", "texture", "sessions")
 
 
 @dataclass(frozen=True)
 class Session:
     """One session's scans by contrast and masks by label (``lesion``, ``newlesion``, ``enhancing``)."""
 
-    images: dict[Contrast, npt.NDArray[np.int16]]
+    images: dict[str, npt.NDArray[np.int16]]
     masks: dict[str, Mask]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """All sessions in order, and ``parameters``: what was drawn, ready for JSON."""
+    """All sessions in order, and ``parameters``: what was drawn and from what, ready for JSON."""
 
     sessions: tuple[Session, ...]
     parameters: dict[str, Any]
 
 
-def make_subject(seed: int, index: int, pathology: Pathology, grid: Grid) -> Subject:
-    """Make subject number ``index`` (from 1) of a cohort; the same arguments give the same subject."""
-    rng = np.random.default_rng([seed, index, PATHOLOGIES.index(pathology)])
-    scanner = _draw_scanner(rng)
-    anatomy = draw_anatomy(rng, grid)
-    kind, counts = (MS, _ms_counts(rng)) if pathology == "ms" else (INFARCT, (int(rng.integers(1, 7)),))
-    lesions = place_lesions(rng, grid, anatomy, kind, counts)
-    if pathology == "ms":
-        lesions = _let_enhance(rng, lesions)
-    mimics = draw_mimics(rng, grid, anatomy)
-    texture = (smooth_field(rng, grid, 2.0) + smooth_field(rng, grid, 8.0)) / np.float32(np.sqrt(2))
-
-    sessions = []
-    for number in range(1, len(counts) + 1):
-        seen = [one for one in lesions if one.lesion.session <= number]
-        images = {}
-        for contrast in _CONTRASTS[pathology]:
-            added = mimics[contrast] + lesion_signal(grid, seen, _lesion_contrasts(seen, contrast, number))
-            images[contrast] = acquire(rng, grid, anatomy, contrast, scanner, added, texture)
-        sessions.append(Session(images, _masks(grid, seen, pathology, number)))
-    parameters = {
-        "seed": seed,
-        "index": index,
-        "pathology": pathology,
-        **asdict(grid),
-        "scanner": asdict(scanner),
-        "lesions": [{**asdict(one.lesion), "voxels": int(one.mask.sum())} for one in lesions],
-    }
-    return Subject(tuple(sessions), parameters)
+def grid_of(pathology: Pathology) -> Grid:
+    """The voxels of every scan of a cohort."""
+    i, j, k = (round(extent / step) for extent, step in zip(pathology.field_of_view_mm, pathology.spacing, strict=True))
+    x, y, z = pathology.spacing
+    return Grid((i, j, k), (x, y, z))
 
 
-def _draw_scanner(rng: np.random.Generator) -> Scanner:
-    """A site's scanner, a little off for each subject."""
-    site = SCANNERS[rng.integers(len(SCANNERS))]
-    return replace(
-        site,
-        gain=site.gain * float(rng.lognormal(0, 0.2)),
-        grey_white=site.grey_white * float(rng.lognormal(0, 0.1)),
-        noise=site.noise * float(rng.lognormal(0, 0.15)),
+def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
+    """Make subject number ``index`` (from 1) of a cohort; the same arguments give the same subject.
+
+    What is drawn comes from separate streams, so that another choice of contrasts, or one session instead of two,
+    leaves a subject's brain and first lesions as they are.
+
+    Raises:
+        InputError: the label map of ``pathology.anatomy`` cannot be used.
+    """
+    streams = dict(zip(_STREAMS, _generators(seed, index, pathology.name), strict=True))
+    grid, template = grid_of(pathology), load_template(pathology.anatomy)
+    site = pathology.sites[int(streams["site"].integers(len(pathology.sites)))]
+    brain = draw_anatomy(streams["anatomy"], grid, template, pathology.anatomy)
+    anatomy = make_anatomy(streams["anatomy"], grid, template, pathology.anatomy, brain)
+    tissues = draw_tissues(streams["tissues"], pathology.signals)
+    lesions = draw_lesions(streams["lesions"], pathology.lesions, pathology.sessions)
+    placed = place_lesions(streams["lesions"], grid, anatomy, pathology.lesions, lesions)
+    mimics = draw_mimics(streams["mimics"], pathology.mimics)
+    extra = mimic_signals(streams["mimics"], grid, anatomy, mimics, pathology.contrasts)
+    texture = smooth_field(streams["texture"], grid, 1.5) + smooth_field(streams["texture"], grid, 6.0)
+    texture *= np.float32(np.sqrt(0.5))
+    unevenness = smooth_field(streams["texture"], grid, 2.5)
+
+    sessions, scans = [], []
+    for number, rng in enumerate(streams["sessions"].spawn(pathology.sessions)):
+        displacement = _displacement(rng, pathology) if number < pathology.sessions - 1 else None
+        images, drawn = {}, {}
+        for contrast, own in zip(pathology.signals, rng.spawn(len(pathology.signals)), strict=True):
+            if contrast not in pathology.contrasts:
+                continue
+            signals = pathology.signals[contrast]
+            flowing = pathology.mimics.flow.get(contrast, [0.0, 0.0])
+            scan = draw_scan(own, site, pathology.scan, signals, (flowing[0], flowing[1]), displacement)
+            signal, sd = healthy_signal(anatomy, tissues[contrast], scan.grey_white, signals.structure)
+            added = lesion_signal(grid, placed, pathology.lesions, number, contrast, unevenness)
+            added += extra[contrast]
+            added += np.float32(tissues[contrast].texture) * texture
+            if scan.flow:
+                added += np.float32(scan.flow) * flow(own, grid, anatomy)
+            signal += np.float32(sd) * added * (anatomy.depth_mm > 0)
+            images[contrast] = acquire(own, grid, anatomy.brain, signal, scan, pathology.scan.bias_mm)
+            drawn[contrast] = scan
+        sessions.append(Session(images, _masks(grid, placed, pathology, number)))
+        scans.append(drawn)
+    return Subject(
+        tuple(sessions),
+        {
+            "seed": seed,
+            "index": index,
+            "pathology": pathology.model_dump(),
+            "site": site.name,
+            "slice_mm": site.slice_mm,
+            "anatomy": asdict(brain),
+            "tissues": {contrast: asdict(tissues[contrast]) for contrast in pathology.contrasts},
+            "mimics": asdict(mimics),
+            "scans": [{contrast: asdict(scan) for contrast, scan in drawn.items()} for drawn in scans],
+            "lesions": [_described(one) for one in placed],
+        },
     )
 
 
-def _ms_counts(rng: np.random.Generator) -> tuple[int, int]:
-    """Lesions of session 1 (heavy-tailed, median 25) and lesions new in session 2 (none in one of five)."""
-    first = np.clip(np.rint(rng.lognormal(np.log(25), 0.75)), 5, 120)
-    new = np.clip(np.rint(rng.lognormal(np.log(3), 0.8)), 1, 25)
-    return int(first), int(new) if rng.random() < 0.8 else 0
+def _generators(seed: int, index: int, name: str) -> list[np.random.Generator]:
+    return np.random.default_rng([seed, index, zlib.crc32(name.encode())]).spawn(len(_STREAMS))
 
 
-def _let_enhance(rng: np.random.Generator, lesions: Sequence[PlacedLesion]) -> list[PlacedLesion]:
-    """In half of the subjects a tenth of session 1's lesions enhance there, half of the new in session 2."""
-    active = rng.random() < 0.5
-    draws = rng.random(len(lesions))
-    return [
-        replace(one, lesion=replace(one.lesion, enhancing=(one.lesion.session,)))
-        if active and (number == 0 or draw < (0.1 if one.lesion.session == 1 else 0.5))
-        else one
-        for number, (one, draw) in enumerate(zip(lesions, draws, strict=True))
-    ]
+def _displacement(rng: np.random.Generator, pathology: Pathology) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What registration to the last session leaves: shift in mm, tilt in degrees."""
+    shift, tilt = rng.standard_normal((2, 3)) * [[pathology.scan.shift_mm], [pathology.scan.tilt_deg]]
+    return tuple(float(part) for part in shift), tuple(float(part) for part in tilt)
 
 
-def _lesion_contrasts(lesions: Sequence[PlacedLesion], contrast: Contrast, session: int) -> list[float]:
-    """What each lesion adds to a contrast, in SD of the brain."""
-    if contrast == "FLAIR":
-        return [one.lesion.flair for one in lesions]
-    post = contrast == "ce-gadolinium_T1w"
-    return [one.lesion.flair if post and session in one.lesion.enhancing else one.lesion.t1 for one in lesions]
-
-
-def _masks(grid: Grid, lesions: Sequence[PlacedLesion], pathology: Pathology, session: int) -> dict[str, Mask]:
+def _masks(grid: Grid, placed: list[PlacedLesion], pathology: Pathology, session: int) -> dict[str, Mask]:
     """The session's masks by label; all of them also where one is empty."""
-    masks = {"lesion": lesion_mask(grid, lesions)}
-    if pathology == "ms":
-        enhancing = [one for one in lesions if session in one.lesion.enhancing]
-        masks["enhancing"] = lesion_mask(grid, enhancing)
-        if session > 1:
-            masks["newlesion"] = lesion_mask(grid, [one for one in lesions if one.lesion.session == session])
+    masks = {"lesion": lesion_mask(grid, placed, session)}
+    if pathology.lesions.enhancement and ENHANCED in pathology.contrasts:
+        masks["enhancing"] = enhancing_mask(grid, placed, session, pathology.lesions.enhancement.depth)
+    if session:
+        masks["newlesion"] = lesion_mask(
+            grid, [one for one in placed if not one.lesion.volumes_mm3[session - 1]], session
+        )
     return masks
+
+
+def _described(placed: PlacedLesion) -> dict[str, Any]:
+    """A lesion for JSON, with the first session that shows it, from 1."""
+    first = 1 + next(number for number, volume in enumerate(placed.lesion.volumes_mm3) if volume)
+    return {"session": first, **asdict(placed.lesion)}

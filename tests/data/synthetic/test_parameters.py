@@ -1,0 +1,155 @@
+"""What a synthetic cohort may be drawn from, and what is said against the rest."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lesionseg.config.compose import Request, compose_jobs
+from lesionseg.config.location import conf_dir
+from lesionseg.data.synthetic.parameters import Pathology, Quantiles
+from lesionseg.errors import InputError
+
+NAMES = sorted(path.stem for path in (conf_dir() / "pathology").glob("[!_]*.yaml"))
+
+
+def _pathology(*overrides: str, name: str = "ms") -> Pathology:
+    (job,) = compose_jobs(Request("synthesize", ("output=x", "subjects=1", f"pathology={name}", *overrides)))
+    found: Any = job.config
+    assert isinstance(found.pathology, Pathology)
+    return found.pathology
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_pathology_is_sound_and_survives_json(name: str) -> None:
+    pathology = _pathology(name=name)
+    assert pathology.name == name
+    assert Pathology.model_validate_json(pathology.model_dump_json()) == pathology
+
+
+def test_whole_numbers_on_the_command_line_are_lengths_too() -> None:
+    spacing = _pathology("pathology.spacing=[2,2,2]").spacing
+    assert spacing == [2.0, 2.0, 2.0]
+    assert all(type(step) is float for step in spacing), "hence one spelling in JSON"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_contrast_and_one_session_can_be_asked_for(name: str) -> None:
+    pathology = _pathology("pathology.contrasts=[FLAIR]", "pathology.sessions=1", name=name)
+    assert (pathology.contrasts, pathology.sessions) == (["FLAIR"], 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("pathology.name=MS", "pathology.name: string should match pattern '^[a-z][a-z0-9_]*$', found 'MS'"),
+        ("pathology.spacing=[1,0,1]", "pathology.spacing.1: input should be greater than 0, found 0"),
+        ("pathology.sessions=3", "pathology.sessions: input should be 1 or 2, found 3"),
+        (
+            "pathology.spacing=[8,4,4] pathology.field_of_view_mm=[160,160,160]",
+            "pathology: field_of_view_mm and spacing give [20, 40, 40] voxels: 32 to 512 are possible along each axis",
+        ),
+        (
+            "pathology.contrasts=[FLAIR,PD]",
+            "pathology: contrasts names PD, of which signals tells nothing; it knows FLAIR, T1w, ",
+        ),
+        (
+            "pathology.lesions.evolution=null",
+            "pathology: sessions is 2, but lesions.evolution is null: say what the second session brings",
+        ),
+        (
+            "pathology.sites.0.name=B",
+            "pathology: sites must have different names, found B, B",
+        ),
+        ("pathology.sites=[]", "pathology.sites: list should have at least 1 item after validation, not 0, found []"),
+        ("pathology.sites.2.slice_axis=3", "pathology.sites.2.slice_axis: input should be 0, 1 or 2, found 3"),
+        ("+pathology.sites.2.gian=3", "pathology.sites.2.gian: unknown key; did you mean 'gain'?"),
+        (
+            "pathology.anatomy.scale=[1.1,0.9]",
+            "pathology.anatomy.scale: write the lower number first, found [1.1, 0.9]",
+        ),
+        (
+            "pathology.mimics.flow.FLAIR=[2,1]",
+            "pathology.mimics.flow.FLAIR: write the lower number first, found [2, 1]",
+        ),
+        ("pathology.anatomy.flip=2", "pathology.anatomy.flip: input should be less than or equal to 1, found 2"),
+        (
+            "pathology.lesions.count={shares:[0,1],values:[1,2,3,4,5]}",
+            "pathology.lesions.count: 2 shares and 5 values: there must be one of each",
+        ),
+        (
+            "pathology.lesions.count={shares:[0,0.5,0.5,0.75,1],values:[1,2,3,4,5]}",
+            "pathology.lesions.count: shares must go up from 0 to 1, found [0.0, 0.5, 0.5, 0.75, 1.0]",
+        ),
+        (
+            "pathology.lesions.count={shares:[0.1,0.25,0.5,0.75,1],values:[1,2,3,4,5]}",
+            "pathology.lesions.count: shares must go up from 0 to 1, found [0.1, 0.25, 0.5, 0.75, 1.0]",
+        ),
+        (
+            "pathology.lesions.count={shares:[0,1],values:[5,4]}",
+            "pathology.lesions.count: values must not go down, found [5.0, 4.0]",
+        ),
+        (
+            "pathology.lesions.volume_mm3={median:15.0,low:99.0,high:2000.0}",
+            "pathology.lesions.volume_mm3: median 15.0 must lie between low 99.0 and high 2000.0",
+        ),
+        (
+            "pathology.lesions.layers.0.until=0.5",
+            "pathology.lesions: layers must end one after the other, the last at 1.0; found [0.5]",
+        ),
+        (
+            "++pathology.lesions.zones={deep:0,cortical:0,periventricular:0,juxtacortical:0,infratentorial:0}",
+            "pathology.lesions: zones: at least one must be likelier than 0",
+        ),
+        (
+            "+pathology.lesions.zones.corticl=1",
+            "pathology.lesions.zones.corticl: input should be 'periventricular', 'juxtacortical', 'deep', "
+            "'infratentorial', 'cortical' or 'deep_grey', found 'corticl'",
+        ),
+        ("+pathology.lesions.evolution.nwe.x=1", "pathology.lesions.evolution.nwe: unknown key; did you mean 'new'?"),
+        ("+pathology.lesions.layers.0.untl=1", "pathology.lesions.layers.0.untl: unknown key; did you mean 'until'?"),
+        (
+            "+pathology.signals.FLAIR.textur=1",
+            "pathology.signals.FLAIR.textur: unknown key; did you mean 'texture'?",
+        ),
+    ],
+)
+def test_a_fault_names_key_value_and_way_out(override: str, fault: str) -> None:
+    with pytest.raises(InputError) as caught:
+        _pathology(*override.split())
+    (found,) = caught.value.faults
+    assert found.startswith(fault)
+
+
+def test_faults_of_all_parts_are_told_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        _pathology("pathology.sessions=0", "pathology.scan.bias_mm=0", "pathology.lesions.count.shares=[0,1]")
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "pathology.sessions",
+        "pathology.scan.bias_mm",
+        "pathology.lesions.count",
+    ]
+
+
+def test_a_pathology_of_ones_own_says_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "pathology").mkdir()
+    (tmp_path / "pathology" / "abscess.yaml").write_text(
+        "defaults: [glioma, _self_]\nname: abscess\nlesions:\n  volume_mm3: {median: 8000.0}\n"
+    )
+    request = Request("synthesize", ("output=x", "subjects=1", "pathology=abscess"), config_dir=tmp_path)
+    own: Any = compose_jobs(request)[0].config
+    glioma = _pathology(name="glioma").model_dump()
+    glioma["name"] = "abscess"
+    glioma["lesions"]["volume_mm3"]["median"] = 8000.0
+    assert own.pathology.model_dump() == glioma
+
+
+def test_quantiles_are_met_where_they_stand_and_are_logarithmic_between() -> None:
+    quantiles = Quantiles(shares=[0.0, 0.5, 1.0], values=[1.0, 10.0, 1000.0])
+    assert [quantiles.at(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1, 10, 1000])
+    assert quantiles.at(0.25) == pytest.approx(10**0.5)
+    assert quantiles.at(0.75) == pytest.approx(100)
+    drawn = [quantiles.at(share) for share in np.random.default_rng(0).random(4000)]
+    assert np.median(drawn) == pytest.approx(10, rel=0.2)
+    assert 1 <= min(drawn) < max(drawn) <= 1000
