@@ -11,7 +11,7 @@ from lesionseg.data.synthetic.fields import Grid, Mask, Volume, ramp, smooth_fie
 from lesionseg.data.synthetic.parameters import AnatomyParameters, uniform
 from lesionseg.data.synthetic.template import Template
 
-_SPARE_MM = 3  # around the brain, for what the smooth displacements add
+_SPARE_MM = 6  # around the brain, for what the smooth displacements add
 _SKULL_MM = {"fluid": 2.0, "bone": 8.0, "scalp": 14.0}  # where each ends, from the brain's outline
 
 

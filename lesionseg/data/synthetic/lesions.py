@@ -23,7 +23,7 @@ from lesionseg.data.synthetic.parameters import (
 
 _TRIES = 20
 _CONFLUENT_MM3 = 1000.0
-_FAINT_MM3 = (10.0, 300.0)
+_SMALL_MM3 = (10.0, 300.0)
 _RING_MM3 = 80.0  # a smaller ring would be one voxel wide
 _ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
@@ -83,7 +83,8 @@ class PlacedLesion:
 
     def profile(self, session: int) -> Volume:
         """1 inside and 0 outside, with a soft border in between; nothing across a sulcus."""
-        width, reach = np.float32(self.lesion.border_mm), np.float32(self.reach[session])
+        reach = np.float32(self.reach[session])
+        width = np.float32(min(self.lesion.border_mm, max(0.5, self.reach[session])))  # a small one has no wide border
         soft: Volume = np.clip(np.float32(0.5) + (reach - self.cost) / width, 0, 1)
         soft[(self.cost <= reach) & ~self.masks[session]] = 0
         return soft
@@ -165,9 +166,9 @@ def lesion_signal(
             continue
         profile, depth = one.profile(session), one.depth(session)
         levels = np.array([layer.get(contrast, 0.0) for layer in one.lesion.signals], dtype=np.float32)
-        faint = np.interp(np.log(one.lesion.volumes_mm3[session]), np.log(_FAINT_MM3), (parameters.faint, 1))
+        factor = np.interp(np.log(one.lesion.volumes_mm3[session]), np.log(_SMALL_MM3), (parameters.small_signal, 1))
         level = levels[np.minimum(np.searchsorted(ends, depth), len(ends) - 1)] if len(ends) > 1 else levels[0]
-        added = np.float32(faint) * level * (1 + np.float32(parameters.signal_scatter) * unevenness[one.where])
+        added = np.float32(factor) * level * (1 + np.float32(parameters.signal_scatter) * unevenness[one.where])
         if contrast == ENHANCED and parameters.enhancement and session + 1 in one.lesion.enhancing:
             uptake = depth >= parameters.enhancement.depth
             if one.lesion.ring_depth is not None:

@@ -44,7 +44,7 @@ def mimic_signals(
         "rim": lambda: tissue * ramp(1.2 - np.abs(anatomy.ventricle_mm - 0.8), 1.0) * _along(anatomy),
         "septum": lambda: ramp(1.6 - anatomy.side_mm, 1.2) * _septum(anatomy),
         "choroid_plexus": lambda: _choroid_plexus(anatomy, fields[2]),
-        "bright_cortex": lambda: anatomy.cortex * np.clip(patches - 0.8, 0, 1),
+        "bright_cortex": lambda: anatomy.cortex * np.clip(patches - 0.3, 0, 1),
         "dirty_white": lambda: anatomy.white * _fading(anatomy, 12.0) * np.clip(1 + fields[3], 0, 2),
         "perivascular_spaces": lambda: _tubes(tubes_seed, grid, anatomy, drawn.perivascular_count),
         "vessels": lambda: _vessels(anatomy, fields[0], fields[1]),
@@ -99,7 +99,7 @@ def _choroid_plexus(anatomy: Anatomy, field: Volume) -> Volume:
     """Clumps in the ventricles, mostly where body and hind horn meet."""
     likely = np.exp(-(((anatomy.length - np.float32(0.28)) / np.float32(0.15)) ** 2))
     inside = (anatomy.ventricle_mm < 1.5) * anatomy.fluid
-    clumps: Volume = inside * np.clip(field + 2.2 * likely - 1.2, 0, 1)
+    clumps: Volume = inside * np.clip(field + 2.2 * likely - 1.6, 0, 1)
     return clumps
 
 

@@ -295,7 +295,7 @@ class LesionParameters(_Parameters):
         hugging: how much nearer to the ventricle than across confluent lesions grow; 0 not at all.
         spares_grey: how much harder than white matter cortex (and half of that deep grey matter) is to grow into.
         border_mm: width of the soft border.
-        faint: factor on the signal of lesions of 10 mm³ or less; it rises to 1 at 300 mm³.
+        small_signal: factor on the signal of lesions of 10 mm³ or less; it is 1 from 300 mm³ on.
         signal_scatter: standard deviation of the signal within a lesion, as a factor.
         layers: from the border to the centre; the last one ends at 1.
     """
@@ -313,7 +313,7 @@ class LesionParameters(_Parameters):
     hugging: float = Field(ge=0)
     spares_grey: float = Field(ge=0)
     border_mm: PositiveInterval
-    faint: Share
+    small_signal: Positive
     signal_scatter: float = Field(ge=0)
     layers: list[Layer] = Field(min_length=1)
     enhancement: Enhancement | None

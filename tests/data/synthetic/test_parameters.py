@@ -1,10 +1,12 @@
 """What a synthetic cohort may be drawn from, and what is said against the rest."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.location import conf_dir
@@ -143,6 +145,104 @@ def test_a_pathology_of_ones_own_says_only_what_differs(tmp_path: Path) -> None:
     glioma["name"] = "abscess"
     glioma["lesions"]["volume_mm3"]["median"] = 8000.0
     assert own.pathology.model_dump() == glioma
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    """Multiple sclerosis as plain values."""
+    return _pathology().model_dump()
+
+
+def _told(plain: dict[str, Any], **changes: Any) -> str:
+    """What is said against these changes: ``_told(plain, mimics__rim={...})``."""
+    own = copy.deepcopy(plain)
+    for keys, value in changes.items():
+        *parents, last = keys.split("__")
+        part = own
+        for key in parents:
+            part = part[key]
+        part[last] = value
+    with pytest.raises(ValidationError) as caught:
+        Pathology.model_validate(own)
+    (error,) = caught.value.errors()
+    return str(error["msg"])
+
+
+KNOWN = "of which signals tells nothing; it knows FLAIR, T1w, ce-gadolinium_T1w, T2w"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"contrasts": ["PD", "FLAIR", "DWI"]}, f"contrasts names PD, DWI, {KNOWN}"),
+        ({"contrasts": ["FLAIR", "T1w", "FLAIR"]}, "contrasts names one twice: FLAIR, T1w, FLAIR"),
+        ({"mimics__rim": {"FLAIR": [0.0, 1.0], "flair": [0.0, 1.0]}}, f"mimics.rim names flair, {KNOWN}"),
+        ({"mimics__flow": {"PD": [0.0, 1.0]}}, f"mimics.flow names PD, {KNOWN}"),
+        (
+            {
+                "lesions__layers": [
+                    {"until": 0.5, "signal": {"FLAIR": [1.0, 2.0]}},
+                    {"until": 1.0, "signal": {"FLAIR": [1.0, 2.0], "PD": [1.0, 2.0]}},
+                ]
+            },
+            f"lesions.layers.1.signal names PD, {KNOWN}",
+        ),
+        (
+            {"spacing": [0.5, 1.0, 1.0], "field_of_view_mm": [256.5, 184.0, 160.0]},
+            "field_of_view_mm and spacing give [513, 184, 160] voxels: 32 to 512 are possible along each axis",
+        ),
+        (
+            {"field_of_view_mm": [148.0, 184.0, 31.0]},
+            "field_of_view_mm and spacing give [148, 184, 31] voxels: 32 to 512 are possible along each axis",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_told(plain: dict[str, Any], changes: dict[str, Any], fault: str) -> None:
+    assert _told(plain, **changes) == f"Value error, {fault}"
+
+
+def test_all_that_does_not_fit_together_is_told_at_once(plain: dict[str, Any]) -> None:
+    told = _told(
+        plain,
+        lesions__evolution=None,
+        spacing=[10.0, 10.0, 10.0],
+        contrasts=["PD", "PD"],
+        mimics__caps={"DWI": [0.0, 1.0]},
+        sites=[plain["sites"][0]] * 2,
+    )
+    assert told.removeprefix("Value error, ").split("; ") == [
+        "sessions is 2, but lesions.evolution is null: say what the second session brings",
+        "field_of_view_mm and spacing give [15, 18, 16] voxels: 32 to 512 are possible along each axis",
+        "contrasts names one twice: PD, PD",
+        *(f"contrasts names PD, PD, {KNOWN}").split("; "),
+        *(f"mimics.caps names DWI, {KNOWN}").split("; "),
+        "sites must have different names, found A, A",
+    ]
+
+
+def test_the_largest_and_the_smallest_grid_are_possible(plain: dict[str, Any]) -> None:
+    for shape in ([32, 512, 40], [512, 32, 512]):
+        changed = plain | {
+            "spacing": [0.5, 1.0, 2.0],
+            "field_of_view_mm": [0.5 * shape[0], 1.0 * shape[1], 2.0 * shape[2]],
+        }
+        assert Pathology.model_validate(changed).field_of_view_mm[1] == shape[1]
+
+
+@pytest.mark.parametrize(
+    ("shares", "values", "fault"),
+    [
+        ([0.0, 0.5, 1.0], [1.0, 3.0, 2.0], "values must not go down, found [1.0, 3.0, 2.0]"),
+        ([0.0, 1.0], [1.0, 2.0, 3.0], "2 shares and 3 values: there must be one of each"),
+        ([0.0, 0.7, 0.5, 1.0], [1.0, 2.0, 3.0, 4.0], "shares must go up from 0 to 1, found [0.0, 0.7, 0.5, 1.0]"),
+        ([0.0, 0.9], [1.0, 2.0], "shares must go up from 0 to 1, found [0.0, 0.9]"),
+    ],
+)
+def test_quantiles_that_are_none_are_told(shares: list[float], values: list[float], fault: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Quantiles(shares=shares, values=values)
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {fault}"]
+    assert Quantiles(shares=[0.0, 0.5, 1.0], values=[2.0, 2.0, 2.0]).at(0.3) == pytest.approx(2), "level is possible"
 
 
 def test_quantiles_are_met_where_they_stand_and_are_logarithmic_between() -> None:
