@@ -135,7 +135,7 @@ def make_anatomy(
         bone=bone,
         scalp=scalp,
         depth_mm=depth,
-        ventricle_mm=dense(ventricle_mm, 1e3),
+        ventricle_mm=dense(ventricle_mm - np.float32(drawn.ventricle_mm), 1e3),
         cortex_mm=dense(warped(template.cortex_mm)),
         infratentorial=dense(infratentorial),
         structure=dense(warped(template.structure)),

@@ -111,7 +111,7 @@ def place_lesions(
     roughness = np.exp(np.float32(parameters.roughness) * smooth_field(rng, grid, 3.0))
     resistance = roughness * (1 + np.float32(parameters.spares_grey) * (anatomy.cortex + anatomy.deep_grey / 2))
     blocked = anatomy.fluid > 0.5
-    blocked |= anatomy.depth_mm <= 0
+    blocked |= (anatomy.depth_mm <= 0) | ~anatomy.brain
     placed = []
     for lesion in sorted(lesions, key=lambda one: -max(one.volumes_mm3)):
         for _ in range(_TRIES):
@@ -190,10 +190,10 @@ def _volumes(rng: np.random.Generator, parameters: LesionParameters) -> list[flo
         small = np.array(_draw_volumes(rng, parameters.volume_mm3, count - confluent))
         if small.sum() < load:
             break
-    else:
+    else:  # too many lesions for confluent ones among them
+        small, confluent = np.array(_draw_volumes(rng, parameters.volume_mm3, count)), 0
         small = np.maximum(small * load / small.sum(), parameters.volume_mm3.low)
-    rest = load - small.sum()
-    large = rest * rng.dirichlet(np.full(confluent, 2.0)) if confluent and rest > 0 else np.zeros(0)
+    large = (load - small.sum()) * rng.dirichlet(np.full(confluent, 2.0)) if confluent else np.zeros(0)
     return [float(volume) for volume in (*small, *np.maximum(large, parameters.volume_mm3.low))]
 
 

@@ -46,7 +46,7 @@ def mimic_signals(
         "choroid_plexus": lambda: _choroid_plexus(anatomy, fields[2]),
         "bright_cortex": lambda: anatomy.cortex * np.clip(patches - 0.3, 0, 1),
         "dirty_white": lambda: anatomy.white * _fading(anatomy, 12.0) * np.clip(1 + fields[3], 0, 2),
-        "perivascular_spaces": lambda: _tubes(tubes_seed, grid, anatomy, drawn.perivascular_count),
+        "perivascular_spaces": lambda: tissue * _tubes(tubes_seed, grid, anatomy, drawn.perivascular_count),
         "vessels": lambda: _vessels(anatomy, fields[0], fields[1]),
         "sinuses": lambda: _sinuses(anatomy, patches),
     }

@@ -79,7 +79,7 @@ class AnatomyParameters(_Parameters):
         scale: size relative to the template.
         aspect: standard deviation of the logarithm of each axis' own scale.
         rotation_deg: standard deviation of the head's tilt about each axis.
-        flip: share of subjects that are mirrored left to right.
+        flip: share of subjects that are mirrored left to right; the MNI152 template is symmetric as it is.
         elastic: smooth displacements that are added up.
         ventricle_mm: how far the ventricles' walls lie outwards of the template's.
         atrophy: log odds that are added to the fluid of the sulci.
@@ -87,7 +87,7 @@ class AnatomyParameters(_Parameters):
         sulci: log odds of fluid that every mm beyond the cortex' thickness adds.
         sharpness: exponent on the template's tissue probabilities, which are an average of many brains.
         folding: standard deviation of the log odds of grey against white matter, over ``folding_mm``.
-        outline_mm: how much the skull-stripping takes off (or leaves, if negative).
+        outline_mm: how much of the brain's outline the skull-stripping takes off.
         outline_roughness_mm: standard deviation of the same over the surface.
         skull: whether fluid, bone and scalp remain around the brain.
     """
@@ -106,7 +106,9 @@ class AnatomyParameters(_Parameters):
     sharpness: Positive
     folding: float = Field(ge=0)
     folding_mm: Positive
-    outline_mm: Interval
+    outline_mm: Annotated[
+        list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2), AfterValidator(_ascending)
+    ]
     outline_roughness_mm: float = Field(ge=0)
     skull: bool
 

@@ -51,8 +51,8 @@ def grid_of(pathology: Pathology) -> Grid:
 def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
     """Make subject number ``index`` (from 1) of a cohort; the same arguments give the same subject.
 
-    What is drawn comes from separate streams, so that another choice of contrasts, or one session instead of two,
-    leaves a subject's brain and first lesions as they are.
+    What is drawn comes from separate streams, so that another choice of contrasts leaves a subject's brain and lesions
+    as they are, and another number of sessions the brain.
 
     Raises:
         InputError: the label map of ``pathology.anatomy`` cannot be used.

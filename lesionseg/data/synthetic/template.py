@@ -1,5 +1,6 @@
 """The brain that all subjects are bent from: nilearn's MNI152 with its tissue maps, or the user's label map."""
 
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -126,7 +127,7 @@ def _from_labels(path: Path, tissues: tuple[tuple[str, tuple[int, ...]], ...], m
     try:
         image = nib.as_closest_canonical(nib.load(path))
         labels = np.asarray(image.dataobj)
-    except (OSError, ImageFileError, EOFError) as error:
+    except (OSError, ImageFileError, EOFError, zlib.error) as error:
         raise InputError(
             f"anatomy.labels: {path} cannot be read ({type(error).__name__}: {error}); give a NIfTI label map, or null "
             "for the MNI152 template"

@@ -45,6 +45,10 @@ def test_correlation_falls_with_the_distance_in_mm(fields: tuple[Grid, npt.NDArr
         for lag in range(1, grid.shape[axis] - 2):
             expected = np.exp(-((lag * step) ** 2) / (4 * WIDTH**2))
             assert correlation(drawn, axis, lag) == pytest.approx(expected, abs=0.06)
+            turned = np.moveaxis(drawn, axis + 1, 0)
+            for edge, inner in ((0, lag), (-1, -1 - lag)):
+                found = np.corrcoef(turned[edge].ravel(), turned[inner].ravel())[0, 1]
+                assert found == pytest.approx(expected, abs=0.045), "at the edges too"
     one_diagonal = np.corrcoef(drawn[:, :-1, :-1].ravel(), drawn[:, 1:, 1:].ravel())[0, 1]
     squared = grid.spacing[0] ** 2 + grid.spacing[1] ** 2
     assert one_diagonal == pytest.approx(np.exp(-squared / (4 * WIDTH**2)), abs=0.06)

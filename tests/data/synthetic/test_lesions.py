@@ -288,7 +288,6 @@ class TestPlace:
         assert anatomy.fluid[mask].max() <= 0.5
         assert anatomy.depth_mm[mask].min() > 0
 
-    @pytest.mark.xfail(strict=True, reason="only depth_mm <= 0 is blocked, not what the skull-stripping took off")
     def test_none_lies_where_the_skull_stripping_cut(
         self, grid: Grid, anatomy: Anatomy, placed: list[PlacedLesion]
     ) -> None:
@@ -475,6 +474,12 @@ class TestSignal:
             "0.5 at the border, cut off beyond"
         )
         assert not one.depth(0)[one.cost > 0].any()
+
+    def test_a_small_one_has_no_border_wider_than_itself(self) -> None:
+        wide = replace(NEW, border_mm=4.0)
+        assert on_a_line(wide, reach=4.0).profile(1).ravel()[:6] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+        assert on_a_line(wide, reach=1.0).profile(1).ravel()[3:7] == pytest.approx([0, 0.5, 1, 0.5])
+        assert on_a_line(wide, reach=0.2).profile(1).ravel()[4:6] == pytest.approx([0, 0.9]), "at least half a mm wide"
 
     def test_nothing_before_it_is_there(self, parameters: LesionParameters) -> None:
         assert not self.signal(parameters, session=0).any()

@@ -89,7 +89,6 @@ class TestSignals:
         if kind != "perivascular_spaces":  # a tube at the brain's edge reaches out of it
             assert not shape[anatomy.depth_mm <= 0].any()
 
-    @pytest.mark.xfail(strict=True, reason="tubes are not cut off at the brain's outline")
     def test_perivascular_spaces_end_with_the_brain(self, grid: Grid, anatomy: Anatomy) -> None:
         signal = mimic_signals(
             np.random.default_rng(0), grid, anatomy, only("perivascular_spaces", tubes=3000, FLAIR=1.0), ["FLAIR"]
