@@ -118,17 +118,19 @@ def _sources(request: "Request", jobs: "Sequence[Job]") -> "dict[str, TrainConfi
     from dataclasses import replace
 
     from lesionseg.config.compose import compose_one, fixed_overrides
+    from lesionseg.config.init_section import FROM_SCRATCH
     from lesionseg.config.validate import validate
     from lesionseg.errors import InputError
 
     sources: dict[str, TrainConfig] = {}
     for job in jobs:
         init = job.config.init  # type: ignore[attr-defined]
-        if init.strategy == "scratch" or init.checkpoint or not init.source:
+        if init.from_scratch or init.checkpoint or not init.source:
             continue
         inherited = [text for text in fixed_overrides(request.overrides) if _goes_for(text, init.source)]
         overrides = (*inherited, *init.source, "init=scratch", "sweep=null")
         composed = compose_one(replace(request, overrides=overrides))
+        composed.init = FROM_SCRATCH  # whatever a study's file sets for its arms
         sources[" ".join(init.source)] = validate("train", composed)  # type: ignore[assignment]
     if len(sources) > 1:
         raise InputError(

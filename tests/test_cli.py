@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lesionseg import __version__
-from lesionseg.cli import COMMANDS, _goes_for, main
+from lesionseg.cli import COMMANDS, _goes_for, _sources, main
+from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.schema import SCHEMAS
 
 HEAVY = ("torch", "hydra", "omegaconf", "mlflow", "pytorch_lightning", "nibabel", "numpy", "torchio", "scipy")
@@ -57,7 +58,7 @@ def test_a_commands_help_shows_its_settings(capsys: pytest.CaptureFixture[str], 
         assert "  pathology=glioma | infarct | metastasis | ms | small_vessel\n" in out
     if command == "train":
         assert "  task=enhancing_lesions | flair_lesions | new_lesions\n" in out
-        assert "  init=pretrained | scratch\n" in out
+        assert "  init=discriminative_lr | encoder_only | frozen_encoder | gradual_unfreeze | head_first | l2_sp" in out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["nonsense"]])
@@ -173,3 +174,15 @@ def test_an_unknown_option_ends_with_2(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_what_of_a_sweep_holds_for_its_source_model(text: str, source: list[str], goes: bool) -> None:
     assert _goes_for(text, source) is goes
+
+
+def test_a_source_is_trained_plainly_whatever_a_study_sets_for_its_arms(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(
+        "# @package _global_\ndefaults: [train, override init: pretrained, _self_]\nsweep: grid\n"
+        "init: {source: [train_size=3], l2_sp: 0.1, layer_decay: 0.8, train_from: {encoder: 0.2}}\n"
+    )
+    request = Request("train", (), config_dir=tmp_path, config_name="study")
+    jobs = compose_jobs(request)
+    (source,) = _sources(request, jobs).values()
+    assert (source.init.name, source.init.knobs, source.train_size) == ("scratch", {}, 3)
+    assert jobs[0].config.init.knobs["l2_sp"] == 0.1  # type: ignore[attr-defined]

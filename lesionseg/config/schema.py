@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from lesionseg.config.init_section import InitSection
 from lesionseg.config.sections import (
     AugmentSection,
     DatasetSection,
-    InitSection,
     LossSection,
     MetricsSection,
     ModelSection,
@@ -48,6 +48,15 @@ class TrainConfig(Section):
     seed: int = Field(ge=0)
     sweep: Name | None
     force: bool
+
+    @model_validator(mode="after")
+    def _later_parts_need_one_device(self) -> "TrainConfig":
+        if any(self.init.train_from_step(self.trainer.steps).values()) and self.trainer.devices not in (1, "1"):
+            raise ValueError(
+                f"trainer.devices={self.trainer.devices}: parts that init.train_from trains later need "
+                "trainer.devices=1, since several devices join the gradients of what the first step trains"
+            )
+        return self
 
 
 class ScoreConfig(Section):

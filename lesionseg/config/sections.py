@@ -133,29 +133,15 @@ class TaskSection(Section):
 
 
 class ModelSection(Section):
-    """The network: a class by its dotted name, and its arguments."""
+    """The network: a class by its dotted name, and its arguments.
+
+    ``parts`` names, from the image to the logits, what the parameters of each part begin with; None: ``encoder``,
+    ``decoder``, ``head``. Only strategies that tell parts apart need them.
+    """
 
     name: Name
     network: Target
-
-
-class InitSection(Section):
-    """Where the first weights come from."""
-
-    name: Name
-    strategy: Literal["scratch", "pretrained"]
-    checkpoint: str | None
-    source: list[str] | None
-    min_loaded: float = Field(ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _pretrained_needs_weights(self) -> "InitSection":
-        if self.strategy == "pretrained" and not (self.checkpoint or self.source):
-            raise ValueError(
-                "init=pretrained needs a source model: init.checkpoint=<path or runs:/<run id>>, or init.source "
-                "with the overrides of a run that trains one"
-            )
-        return self
+    parts: dict[Name, Annotated[list[str], Field(min_length=1)]] | None = None
 
 
 class AugmentSection(Section):

@@ -1,6 +1,7 @@
 """A run's network with its first weights."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,20 @@ from lesionseg.build import build
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.prepare import NORMALISATION
 from lesionseg.errors import InputError
+from lesionseg.runs.strategy import check_parts, from_source, trained_at_first
 from lesionseg.tracking import Store, fetch_artifact
 from lesionseg.weights import (
+    DEFAULT_PARTS,
+    ChannelRule,
     ModelCard,
+    Parts,
     SourceModel,
     TransferReport,
+    add_adapters,
     differences,
     from_scratch,
     load_model,
+    shuffled,
     transfer,
 )
 
@@ -77,33 +84,84 @@ def initialise(
     source: SourceModel | None,
     test_subjects: Sequence[str] = (),
 ) -> tuple[nn.Module, TransferReport]:
-    """The network, its fresh weights drawn from the seed, its other ones from the source.
+    """The network, its fresh weights drawn from the seed, its other ones from the source, with the adapters that it is
+    trained by.
 
     Raises:
-        InputError: the network cannot be made, or too little of it comes from the source.
+        InputError: the network cannot be made or lacks a part, or too little of it comes from the source.
     """
     seed_everything(seed, verbose=False)
     network = _made(card.network)
+    check_parts(config, network)
+    parts = Parts(config.model.parts or DEFAULT_PARTS)
     if source is None:
-        return network, from_scratch(network, card.inputs)
-    report = transfer(
+        report = from_scratch(network, card.inputs, parts)
+    else:
+        report = _transferred(config, card, network, source, seed, test_subjects)
+        _check_share(config, report)
+    if config.init.lora_rank:
+        add_adapters(network, config.init.lora_rank, from_source(report))
+    trained = trained_at_first(config, network, report)
+    return network, replace(report, strategy=config.init.knobs, trained=trained)
+
+
+def _transferred(
+    config: TrainConfig,
+    card: ModelCard,
+    network: nn.Module,
+    source: SourceModel,
+    seed: int,
+    test_subjects: Sequence[str],
+) -> TransferReport:
+    init, parts = config.init, Parts(config.model.parts or DEFAULT_PARTS)
+    notes = differences(
+        source.card, card, test_subjects, threshold_to_be_chosen=config.metrics.threshold_criterion is not None
+    )
+    rule = ChannelRule(init.new_channels, init.channels)
+    faults = rule.faults(card.inputs, source.card.inputs)
+    if faults:
+        raise InputError(f"init.channels: {fault}" for fault in faults)
+    if init.shuffle:
+        notes.append("CONTROL: the source's values were permuted within each tensor (init.shuffle)")
+    take = None if init.take == "all" else {name for name in network.state_dict() if parts.of(name) in init.take}
+    return transfer(
         network,
-        source.weights,
+        shuffled(source.weights, seed) if init.shuffle else source.weights,
         inputs=card.inputs,
         patch_size=card.patch_size,
         source_inputs=source.card.inputs,
         source=source.origin,
         source_digest=source.digest,
         source_task=source.card.task,
-        differences=differences(source.card, card, test_subjects),
+        differences=notes,
+        take=take,
+        rule=rule,
+        parts=parts,
     )
-    if report.loaded_share < config.init.min_loaded:
+
+
+def _check_share(config: TrainConfig, report: TransferReport) -> None:
+    """See that enough was loaded of what was to be, and all of it where nothing is trained.
+
+    Raises:
+        InputError: it was not; with the report.
+    """
+    init = config.init
+    what = "the network's values" if init.take == "all" else f"the values of its {' and '.join(init.take)}"
+    if report.taken_share < init.min_loaded:
         raise InputError(
-            f"init.checkpoint={source.origin}: only {report.loaded_share:.1%} of the network's values come from it, "
-            f"init.min_loaded asks for {config.init.min_loaded:.0%}; choose the source's model, or a lower share\n"
+            f"init.checkpoint={report.source}: only {report.taken_share:.1%} of {what} come from it, "
+            f"init.min_loaded asks for {init.min_loaded:.0%}; choose the source's model, or a lower share\n"
             + report.summary()
         )
-    return network, report
+    fresh = [fate.name for fate in report.parameters if fate.fate == "fresh"]
+    if fresh and not init.train:
+        named = ", ".join(fresh[:3]) + (", ..." if len(fresh) > 3 else "")
+        raise InputError(
+            f"init.checkpoint={report.source}: init.train=false scores the weights as they are, and {len(fresh)} of "
+            f"the network's tensors do not come from it ({named}); choose the source's model and channels, or a "
+            "strategy that trains"
+        )
 
 
 def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> SourceModel | None:
@@ -112,7 +170,7 @@ def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> S
     Raises:
         InputError: there is no such checkpoint, or it is none.
     """
-    if config.init.strategy == "scratch" or config.init.checkpoint is None:
+    if config.init.from_scratch or config.init.checkpoint is None:
         return None
     return load_model(checkpoint_path(config.init.checkpoint, store, downloads))
 

@@ -108,7 +108,10 @@ def config_hash(config: TrainConfig, split: Split, studies: Sequence[CachedStudy
     content = config.model_dump(exclude={"tracking", "paths", "sweep", "force"})
     for key in ("root", "synthetic", "images", "masks"):
         content["dataset"].pop(key)
-    content["init"] = {"name": config.init.name, "strategy": config.init.strategy, "weights": weights_digest}
+    kind = "scratch" if config.init.from_scratch else "pretrained"
+    content["init"] = {"name": config.init.name, "strategy": kind, "weights": weights_digest, **config.init.knobs}
+    if config.model.parts is None:  # as in the runs of before there were any
+        content["model"].pop("parts")
     for key in ("num_workers", "threads", "log_every", "devices", "accelerator"):
         content["trainer"].pop(key)
     content["metrics"] = {key: content["metrics"][key] for key in ("monitor", "threshold", "save_predictions")}

@@ -113,7 +113,7 @@ _TRIALS = {"trainer": _try_trainer, "augment": _try_augment, "loss": _try_loss}
 def _try_weights(job: TrainConfig) -> None:
     check_network(job)
     folder = outputs(job.paths)
-    named = (job.init.checkpoint or "").startswith("runs:/") and job.init.strategy != "scratch"
+    named = (job.init.checkpoint or "").startswith("runs:/") and not job.init.from_scratch
     store = store_of(job.tracking, job.paths, create=False) if named else None
     source = source_model(job, store, folder / "cache" / "models")
     initialise(job, model_card(job, []), run_seed(job), source)

@@ -33,6 +33,7 @@ from lesionseg.runs.plan import (
 )
 from lesionseg.runs.score_tables import ScoreTables
 from lesionseg.runs.scoring import segment
+from lesionseg.runs.strategy import regimes_of
 from lesionseg.runs.threshold import set_threshold
 from lesionseg.tracking import (
     HASH_TAG,
@@ -45,7 +46,7 @@ from lesionseg.tracking import (
     start_run,
     sweep_parent,
 )
-from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit
+from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit, keep
 from lesionseg.weights import ModelCard, TransferReport, load_model
 
 
@@ -176,7 +177,7 @@ def _params(this: _Run) -> dict[str, Any]:
         "train_size": config.train_size,
         "repeat": config.repeat,
         "seed": run_seed(config),
-        "steps": config.trainer.steps,
+        "steps": config.trainer.steps if config.init.train else 0,
         "batch_size": config.trainer.batch_size,
         "learning_rate": config.optim.learning_rate,
     }
@@ -210,6 +211,7 @@ def _fit(run: Run, this: _Run) -> Path:
         ),
         window_overlap=trainer.window_overlap,
         study_names=[study.name for study in this.studies["train"]],
+        regimes=regimes_of(config, this.network, this.report),
     )
     seed = run_seed(config)
     data = PatchDataModule(
@@ -226,11 +228,15 @@ def _fit(run: Run, this: _Run) -> Path:
         num_workers=trainer.num_workers,
     )
     seed_everything(seed, verbose=False)
+    folder = this.folder / "checkpoints"
+    machine = Machine(trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision)
+    if not config.init.train:
+        return keep(module, data, folder=folder, machine=machine, log=run.log_metrics, say=_say, title=this.title)
     return fit(
         module,
         data,
-        folder=this.folder / "checkpoints",
-        machine=Machine(trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision),
+        folder=folder,
+        machine=machine,
         monitor=config.metrics.monitor,
         gradient_clip=config.optim.gradient_clip,
         log_every=trainer.log_every,

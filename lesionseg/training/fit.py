@@ -16,7 +16,7 @@ from lesionseg.errors import InputError
 from lesionseg.training.datamodule import PatchDataModule
 from lesionseg.training.logger import LogMetrics, MetricLogger
 from lesionseg.training.module import SegmentationModule
-from lesionseg.training.progress import ProgressLines
+from lesionseg.training.progress import ProgressLines, scores_in_words
 
 BEST, LAST = "best", "last"
 
@@ -86,6 +86,39 @@ def fit(
     return folder / f"{BEST}.ckpt"
 
 
+def keep(
+    module: SegmentationModule,
+    data: PatchDataModule,
+    *,
+    folder: Path,
+    machine: Machine,
+    log: LogMetrics,
+    say: Callable[[str], None],
+    title: str,
+) -> Path:
+    """Validate a network as it is and write it as a run's best checkpoint, without a step of training.
+
+    Returns:
+        ``folder/best.ckpt``, as :func:`fit` does.
+    """
+    _quiet()
+    with warnings.catch_warnings():
+        _ignore_known_warnings()
+        trainer = pl.Trainer(
+            **_place(machine),
+            logger=MetricLogger(log),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+        (scores,) = trainer.validate(module, datamodule=data, verbose=False)
+        trainer.save_checkpoint(folder / f"{BEST}.ckpt", weights_only=True)
+    say(f"{title}  not trained  validation {scores_in_words(scores)}")
+    return folder / f"{BEST}.ckpt"
+
+
 def check_machine(machine: Machine) -> None:
     """See that Lightning can train there.
 
@@ -144,5 +177,6 @@ def _ignore_known_warnings() -> None:
         ".*Trying to infer the `batch_size`.*",
         ".*could not find the monitored key.*",  # the end of an epoch is told again on going on from it
         ".*GPU available but not used.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",  # the norms of what is frozen
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -1,7 +1,7 @@
 """What happens in a training step and in a validation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,9 @@ from lesionseg.data.patches import Patch
 from lesionseg.inference import sliding_window
 from lesionseg.metrics import average, detection_row
 from lesionseg.models import channels_last
-from lesionseg.weights import METADATA_KEY, ModelCard
+from lesionseg.training.regime import Regime, set_trained
+from lesionseg.training.starting_point import StartingPoint
+from lesionseg.weights import METADATA_KEY, ModelCard, is_adapter, merged
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class SegmentationModule(pl.LightningModule):
         optimiser: rate and schedule.
         window_overlap: of the sliding window in validation.
         study_names: of the training studies in their order, to name them when something goes wrong.
+        regimes: how each of the network's parameters is trained, by name; those without one are trained as the
+            optimiser says. The network must hold its first weights: some may be pulled towards them.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class SegmentationModule(pl.LightningModule):
         optimiser: Optimiser,
         window_overlap: float,
         study_names: Sequence[str],
+        regimes: Mapping[str, Regime] | None = None,
     ) -> None:
         super().__init__()
         self.network = channels_last(network)
@@ -79,7 +84,18 @@ class SegmentationModule(pl.LightningModule):
         self.optimiser = optimiser
         self.window_overlap = window_overlap
         self.study_names = tuple(study_names)
+        self.regimes = {name: (regimes or {}).get(name, Regime()) for name, _ in network.named_parameters()}
+        self.alike = all(regime == Regime() for regime in self.regimes.values())
+        pulled = any(regime.pull for regime in self.regimes.values())
+        self.start = StartingPoint(self.network, self.regimes) if pulled else None
+        if not self.alike:  # before several devices agree on whose gradients to join
+            set_trained(self.network, self.regimes, 0)
         self.cases: list[dict[str, Any]] = []
+
+    def on_train_batch_start(self, batch: Patch, batch_idx: int) -> None:
+        """Train what this step trains; after an interruption, too, it depends on the step alone."""
+        if not self.alike:
+            set_trained(self.network, self.regimes, self.global_step)
 
     def training_step(self, batch: Patch, batch_idx: int) -> Tensor:
         """The loss of a batch of patches.
@@ -97,7 +113,11 @@ class SegmentationModule(pl.LightningModule):
             )
         self.log("train/loss", loss, prog_bar=False)
         self.log("step", self.global_step + 1.0)  # Lightning's own count is one too high after a resume
-        return loss
+        if self.start is None:
+            return loss
+        away: Tensor = self.start(self.network)
+        self.log("train/l2_sp", away, prog_bar=False)
+        return loss + away
 
     def on_validation_epoch_start(self) -> None:
         """Forget the validation before."""
@@ -126,13 +146,34 @@ class SegmentationModule(pl.LightningModule):
         self.log("step", float(self.global_step))
 
     def configure_optimizers(self) -> Any:
-        """AdamW over all parameters, its rate set at every step."""
+        """AdamW, its rate set at every step; in one group what has the same rate and weight decay.
+
+        A group holds its parameters from the first step on, whenever their training begins, so that the groups of a
+        run that goes on are the same; AdamW leaves alone what has no gradient.
+        """
+        decay = self.optimiser.weight_decay
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            regime = self.regimes[name]
+            if regime.first_step is not None:
+                groups.setdefault((regime.rate, 0.0 if regime.pull else decay), []).append(parameter)
+        for parameter in self.loss.parameters():
+            groups.setdefault((1.0, decay), []).append(parameter)
         chosen = torch.optim.AdamW(
-            self.parameters(), lr=self.optimiser.learning_rate, weight_decay=self.optimiser.weight_decay
+            [
+                {"params": parameters, "lr": self.optimiser.learning_rate * rate, "weight_decay": decay}
+                for (rate, decay), parameters in groups.items()
+            ]
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(chosen, self.optimiser.factor)
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the model card into the checkpoint."""
+        """Put the model card into the checkpoint, and a plain network into one that is there to be used."""
         checkpoint[METADATA_KEY] = self.card.to_dict()
+        goes_on = "optimizer_states" in checkpoint  # then adapters stay what they are
+        if not goes_on and any(is_adapter(name) for name in self.regimes):
+            plain = {f"network.{name}": value for name, value in merged(self.network).items()}
+            state = checkpoint["state_dict"]
+            others = {name: value for name, value in state.items() if not name.startswith("network.")}
+            checkpoint["state_dict"] = {**plain, **others}

@@ -1,7 +1,7 @@
 """A line per validation: where a run is, how it does, how long it takes yet."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -45,13 +45,18 @@ class ProgressLines(pl.Callback):
         left = timedelta(seconds=round(rate * (self.steps - step)))
         loss = sum(self._loss) / max(1, len(self._loss))
         self._loss = []
-        scores = ", ".join(
-            f"{label} {float(values[f'val/{name}']):.2f}"
-            for label, name in (
-                ("sensitivity", "lesion_sensitivity"),
-                ("PPV", "lesion_ppv"),
-                ("F1", "lesion_f1"),
-            )
-            if f"val/{name}" in values
-        )
+        scores = scores_in_words(values)
         self.say(f"{self.title}  step {step}/{self.steps}  loss {loss:.3f}  validation {scores}  {left} left")
+
+
+def scores_in_words(values: Mapping[str, Any]) -> str:
+    """A validation's scores for the terminal; what is not among the values is left out."""
+    return ", ".join(
+        f"{label} {float(values[f'val/{name}']):.2f}"
+        for label, name in (
+            ("sensitivity", "lesion_sensitivity"),
+            ("PPV", "lesion_ppv"),
+            ("F1", "lesion_f1"),
+        )
+        if f"val/{name}" in values
+    )

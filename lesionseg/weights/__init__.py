@@ -1,5 +1,6 @@
 """Where a network's first weights come from, and what became of them."""
 
+from lesionseg.weights.adapters import add_adapters, is_adapter, merged, plain_name
 from lesionseg.weights.checkpoint import (
     METADATA_KEY,
     ModelCard,
@@ -9,17 +10,32 @@ from lesionseg.weights.checkpoint import (
     weights_digest,
 )
 from lesionseg.weights.differences import differences
-from lesionseg.weights.transfer import ParameterFate, TransferReport, from_scratch, transfer
+from lesionseg.weights.fates import ParameterFate
+from lesionseg.weights.parts import DEFAULT_PARTS, Parts
+from lesionseg.weights.report import TransferReport
+from lesionseg.weights.shares import PartShares
+from lesionseg.weights.shuffling import shuffled
+from lesionseg.weights.stems import ChannelRule
+from lesionseg.weights.transfer import from_scratch, transfer
 
 __all__ = [
+    "DEFAULT_PARTS",
     "METADATA_KEY",
+    "ChannelRule",
     "ModelCard",
     "ParameterFate",
+    "PartShares",
+    "Parts",
     "SourceModel",
     "TransferReport",
+    "add_adapters",
     "differences",
     "from_scratch",
+    "is_adapter",
     "load_model",
+    "merged",
+    "plain_name",
+    "shuffled",
     "store_threshold",
     "transfer",
     "weights_digest",

@@ -7,20 +7,26 @@ from lesionseg.weights.checkpoint import ModelCard
 _SPACING_RATIO = 1.5
 
 
-def differences(source: ModelCard, target: ModelCard, test_subjects: Collection[str] = ()) -> list[str]:
+def differences(
+    source: ModelCard, target: ModelCard, test_subjects: Collection[str] = (), *, threshold_to_be_chosen: bool = False
+) -> list[str]:
     """One sentence for each difference that is known to matter; a warning where it is known to hurt.
 
     Args:
         source: the model that the weights come from.
         target: the model that is trained from them.
         test_subjects: whom the target is scored on: a source that has seen them makes the scores worthless.
+        threshold_to_be_chosen: the target's is only what it starts with, so that it is no difference.
     """
     found = []
     ratios = [max(a / b, b / a) for a, b in zip(source.spacing, target.spacing, strict=True)]
     if max(ratios) > 1:
         warning = " (WARNING: more than 1.5 times)" if max(ratios) > _SPACING_RATIO else ""
         found.append(f"spacing {source.spacing} mm there, {target.spacing} mm here{warning}")
-    for field in ("task", "target", "inputs", "patch_size", "threshold", "dataset"):
+    fields = ["task", "target", "inputs", "patch_size", "threshold", "dataset"]
+    if threshold_to_be_chosen:
+        fields.remove("threshold")
+    for field in fields:
         there, here = getattr(source, field), getattr(target, field)
         if there != here:
             found.append(f"{field} {there!r} there, {here!r} here")

@@ -1,91 +1,23 @@
 """Bring a source model's weights into a network, and say what became of every one."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-Fate = Literal["loaded", "adapted", "fresh"]
+from lesionseg.weights.fates import ParameterFate, loaded_share
+from lesionseg.weights.parts import Parts
+from lesionseg.weights.report import TransferReport
+from lesionseg.weights.shares import part_shares
+from lesionseg.weights.stems import ChannelRule, describe_origins, fill_stem, readers_of_the_image
 
 
-@dataclass(frozen=True)
-class ParameterFate:
-    """What became of one parameter or buffer of the target network.
-
-    Args:
-        name: in the target's state dict.
-        fate: taken as it was, taken for some input channels, or left as initialised.
-        count: its number of values.
-        loaded: how many of them come from the source.
-        reason: how it was adapted, or why it is fresh.
-    """
-
-    name: str
-    fate: Fate
-    count: int
-    loaded: int
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class TransferReport:
-    """Every parameter's fate, and what of the source found no place.
-
-    Args:
-        source: where the weights come from; empty from scratch.
-        source_digest: SHA-256 of the source's weights; empty from scratch.
-        source_task: the source's task.
-        source_inputs: the source's channels in order.
-        inputs: the target's channels in order.
-        parameters: one entry per parameter or buffer of the target.
-        skipped: names of the source's parameters that the target has no place for.
-        differences: what source and target do not have in common, in words.
-    """
-
-    source: str
-    source_digest: str
-    source_task: str
-    source_inputs: tuple[str, ...]
-    inputs: tuple[str, ...]
-    parameters: tuple[ParameterFate, ...]
-    skipped: tuple[str, ...]
-    differences: tuple[str, ...] = ()
-
-    @property
-    def loaded_share(self) -> float:
-        """Share of the target's values that come from the source, 0 to 1."""
-        total = sum(parameter.count for parameter in self.parameters)
-        return sum(parameter.loaded for parameter in self.parameters) / total if total else 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, with the shares on top."""
-        fates = Counter(parameter.fate for parameter in self.parameters)
-        return {"loaded_share": self.loaded_share, "tensors": dict(fates), **asdict(self)}
-
-    def summary(self) -> str:
-        """A few lines for the terminal."""
-        if not self.source:
-            return "weights: all fresh (from scratch)"
-        fates = Counter(parameter.fate for parameter in self.parameters)
-        lines = [
-            f"weights: {self.loaded_share:.1%} of the values from {self.source} "
-            f"({fates['loaded']} tensors loaded, {fates['adapted']} adapted, {fates['fresh']} fresh, "
-            f"{len(self.skipped)} of the source's skipped)"
-        ]
-        lines += [f"  {p.fate}: {p.name}: {p.reason}" for p in self.parameters if p.fate != "loaded"][:12]
-        lines += [f"  note: {difference}" for difference in self.differences]
-        return "\n".join(lines)
-
-
-def from_scratch(network: nn.Module, inputs: Sequence[str]) -> TransferReport:
+def from_scratch(network: nn.Module, inputs: Sequence[str], parts: Parts | None = None) -> TransferReport:
     """The report of a network that takes nothing over."""
     fresh = tuple(
         ParameterFate(name, "fresh", value.numel(), 0, "from scratch") for name, value in network.state_dict().items()
     )
-    return TransferReport("", "", "", (), tuple(inputs), fresh, ())
+    shares = part_shares(fresh, {}, (), parts or Parts())
+    return TransferReport("", "", "", (), tuple(inputs), fresh, (), parts=shares)
 
 
 def transfer(
@@ -99,13 +31,17 @@ def transfer(
     source_digest: str,
     source_task: str,
     differences: Sequence[str] = (),
+    take: Collection[str] | None = None,
+    rule: ChannelRule | None = None,
+    parts: Parts | None = None,
 ) -> TransferReport:
     """Load all that fits into ``network``, in place.
 
     A tensor is loaded when name and shape agree. The kernels that read the image, whose second axis is the input
-    channel, are matched channel by channel by *name*: a channel that the source does not know gets zeros, so that
-    on the source's own channels the network answers as the source did. If no channel has the source's name, they
-    stay fresh. A network without such a kernel is matched by position, with a warning in the report.
+    channel, are matched channel by channel by *name*: a channel that the source does not know gets zeros, unless
+    ``rule`` says otherwise, so that on the source's own channels the network answers as the source did. If no channel
+    has anything of the source's, they stay fresh. A network without such a kernel is matched by position, with a
+    warning in the report.
 
     Args:
         network: the target; changed.
@@ -117,15 +53,20 @@ def transfer(
         source_digest: their digest, for the report.
         source_task: their task, for the report.
         differences: what source and target do not share, for the report.
+        take: names of the target's parameters and buffers that are to come from the source; None: all.
+        rule: where each input channel's kernels come from.
+        parts: of the network, to report on each; those of our U-Net if not given.
     """
     state = network.state_dict()
     like = next(network.parameters())
-    stems = _readers_of_the_image(network, like.new_zeros(1, len(inputs), *patch_size))
+    stems = readers_of_the_image(network, like.new_zeros(1, len(inputs), *patch_size))
     fates = []
     for name, value in state.items():
         found = weights.get(name)
-        if name in stems:
-            fates.append(_load_stem(name, value, found, list(inputs), list(source_inputs)))
+        if take is not None and name not in take:
+            fates.append(ParameterFate(name, "fresh", value.numel(), 0, "was not to be taken"))
+        elif name in stems:
+            fates.append(_load_stem(name, value, found, list(inputs), list(source_inputs), rule or ChannelRule()))
         else:
             fates.append(_load(name, value, found))
     network.load_state_dict(state)
@@ -136,6 +77,7 @@ def transfer(
             f"{list(source_inputs)} there and {list(inputs)} here were matched by position, not by name"
         )
     used = {fate.name for fate in fates if fate.fate != "fresh"}
+    skipped = tuple(name for name in weights if name not in used)
     return TransferReport(
         source,
         source_digest,
@@ -143,28 +85,11 @@ def transfer(
         tuple(source_inputs),
         tuple(inputs),
         tuple(fates),
-        tuple(name for name in weights if name not in used),
+        skipped,
         tuple(notes),
+        loaded_share([fate for fate in fates if take is None or fate.name in take]),
+        part_shares(fates, weights, skipped, parts or Parts()),
     )
-
-
-def _readers_of_the_image(network: nn.Module, image: Tensor) -> set[str]:
-    """Names of the kernels that are applied to the image itself: those whose second axis is the input channel."""
-    found: set[str] = set()
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _, arguments, name=name: found.add(f"{name}.weight") if arguments[0] is image else None
-        )
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv3d)
-    ]
-    was_training = network.training
-    with torch.no_grad():
-        network.eval()(image)
-    network.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return found
 
 
 def _load(name: str, value: Tensor, found: Tensor | None) -> ParameterFate:
@@ -178,7 +103,7 @@ def _load(name: str, value: Tensor, found: Tensor | None) -> ParameterFate:
 
 
 def _load_stem(
-    name: str, value: Tensor, found: Tensor | None, inputs: list[str], source_inputs: list[str]
+    name: str, value: Tensor, found: Tensor | None, inputs: list[str], source_inputs: list[str], rule: ChannelRule
 ) -> ParameterFate:
     if found is None:
         return ParameterFate(name, "fresh", value.numel(), 0, "the source has none of that name")
@@ -186,17 +111,12 @@ def _load_stem(
     if not fits or found.shape[1] != len(source_inputs):
         reason = f"shape {tuple(value.shape)}, the source's is {tuple(found.shape)}"
         return ParameterFate(name, "fresh", value.numel(), 0, reason)
-    common = [channel for channel in inputs if channel in source_inputs]
-    if not common:
+    origins = rule.origins(inputs, source_inputs)
+    if not any(origin in source_inputs or origin == "mean" for origin in origins):
         reason = f"none of the channels {inputs} is among the source's {source_inputs}"
         return ParameterFate(name, "fresh", value.numel(), 0, reason)
-    if inputs == source_inputs:
-        value.copy_(found)
+    taken = fill_stem(value, found, origins, source_inputs)
+    if inputs == source_inputs == origins:
         return ParameterFate(name, "loaded", value.numel(), value.numel())
-    with torch.no_grad():
-        value.zero_()
-        for channel in common:
-            value[:, inputs.index(channel)] = found[:, source_inputs.index(channel)]
-    unknown = [channel for channel in inputs if channel not in common]
-    reason = f"channels {common} by name from {source_inputs}" + (f"; zeros for {unknown}" if unknown else "")
-    return ParameterFate(name, "adapted", value.numel(), value.numel() // len(inputs) * len(common), reason)
+    reason = describe_origins(inputs, origins, source_inputs)
+    return ParameterFate(name, "adapted", value.numel(), value.numel() // len(inputs) * taken, reason)

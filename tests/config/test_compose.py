@@ -12,11 +12,12 @@ from lesionseg.config.schema import SCHEMAS, TrainConfig
 from lesionseg.errors import InputError
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+STRATEGIES = sorted(path.stem for path in (conf_dir() / "init").glob("[!_]*.yaml"))
 NEEDED = {
     "dataset=bids": ("dataset.root=scans",),
     "dataset=manifest": ("dataset.root=table.csv",),
     "dataset=nnunet": ("dataset.root=raw",),
-    "init=pretrained": ("init.checkpoint=best.ckpt",),
+    **{f"init={name}": ("init.checkpoint=best.ckpt",) for name in STRATEGIES if name != "scratch"},
     "tracking=server": ("tracking.uri=http://localhost:5000",),
     "evaluate": ("dataset.root=scans", "checkpoint=best.ckpt"),
     "score": ("reference=masks", "prediction=predicted"),

@@ -97,6 +97,35 @@ def test_initial_weights_count_by_their_content(identity: Any) -> None:
     assert identity(*pretrained, weights="1") != identity()
 
 
+KNOBS = [
+    "init=pretrained_shuffled",
+    "init=encoder_only",
+    "init=zero_shot",
+    "init.train_from.encoder=never",
+    "init.train_from.encoder=0.2",
+    "init.layer_decay=0.8",
+    "init.l2_sp=0.01",
+    "init.lora_rank=2",
+    "init.new_channels=mean",
+    "+init.channels.flair=mean",
+]
+
+
+def test_every_knob_of_a_strategy_counts(identity: Any) -> None:
+    def of(*overrides: str) -> str:
+        return str(identity("init=pretrained", "init.name=mine", "init.checkpoint=a.ckpt", *overrides, weights="1"))
+
+    found = [of(), *(of(knob) for knob in KNOBS)]
+    assert len(set(found)) == len(found)
+    assert of("init.min_loaded=0.9") == of(), "it stops a run, or changes nothing of it"
+    assert of("init.train_from.encoder=0") == of()
+
+
+def test_from_scratch_what_tells_of_a_source_does_not_count(identity: Any) -> None:
+    assert identity("init.new_channels=mean") == identity()
+    assert identity("init.layer_decay=0.8") != identity()
+
+
 def test_the_same_scans_elsewhere_are_the_same_data(
     identity: Any, cohort: Any, tmp_path: Path, make_cohort: Any
 ) -> None:

@@ -1,18 +1,22 @@
 """One training run: what is skipped, what goes on, and what a failure leaves."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
+from lesionseg.config.location import conf_dir
 from lesionseg.config.schema import TrainConfig
 from lesionseg.metrics import average
 from lesionseg.runs import train as train_module
 from lesionseg.runs.measured import test_metrics as metrics_of  # pytest would take it for a test
 from lesionseg.runs.plan import store_of
 from lesionseg.runs.train import TrainResult, train
+from lesionseg.weights import load_model
 
 Configure = Callable[..., TrainConfig]
 
@@ -112,6 +116,45 @@ def test_a_run_has_its_threads(make: Configure) -> None:
     torch.set_num_threads(before + 1)
     train(make())
     assert torch.get_num_threads() == 1
+
+
+STRATEGIES = sorted(path.stem for path in (conf_dir() / "init").glob("[!_]*.yaml"))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_trains_a_step_and_leaves_a_plain_network(make: Configure, name: str) -> None:
+    source = train(make())
+    result = train(make(f"init={name}", f"init.checkpoint={source.checkpoint}", "trainer.steps=1", "seed=3"))
+    assert result.status == "finished"
+    assert result.checkpoint is not None
+    assert source.checkpoint is not None
+    before, after = load_model(source.checkpoint), load_model(result.checkpoint)
+    assert after.card.init == name
+    assert {key: value.shape for key, value in after.weights.items()} == {
+        key: value.shape for key, value in before.weights.items()
+    }
+    assert (after.digest == before.digest) == (name == "zero_shot")
+    report = json.loads((result.folder / "transfer_report.json").read_text())
+    assert (report["source_digest"] == before.digest) == (name != "scratch")
+    assert (report["trained"] == 0) == (name == "zero_shot")
+
+
+def test_zero_shot_scores_the_source_as_it_is(make: Configure) -> None:
+    config = make()
+    source = train(config)
+    result = train(make("init=zero_shot", f"init.checkpoint={source.checkpoint}", "trainer.steps=7"))
+    cases = [pd.read_csv(one.folder / "cases.csv") for one in (source, result)]
+    pd.testing.assert_frame_equal(*cases)
+    run, own = _run(result, config), _run(source, config)
+    assert (run.data.params["steps"], run.data.params["init"]) == ("0", "zero_shot")
+    for name, value in run.data.metrics.items():
+        if name.startswith("test/"):
+            assert value == pytest.approx(own.data.metrics[name], nan_ok=True)
+    assert set(run.data.metrics) == set(own.data.metrics) - {"train/loss"}
+    store = store_of(config.tracking, config.paths)
+    assert [point.step for point in store.client.get_metric_history(result.run_id, "val/dice")] == [0]
+    again = train(make("init=zero_shot", f"init.checkpoint={source.checkpoint}", "trainer.steps=7"))
+    assert again.status == "skipped"
 
 
 def test_predictions_are_kept_only_if_asked(make: Configure) -> None:

@@ -1,11 +1,12 @@
 """A small network and prepared studies to train it on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import Cache, CachedStudy
@@ -13,7 +14,7 @@ from lesionseg.data.channels import parse_channel
 from lesionseg.data.cohorts import read_bids
 from lesionseg.data.selection import select_studies
 from lesionseg.models import DiceCrossEntropy, UNet3D
-from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit
+from lesionseg.training import Machine, Optimiser, PatchDataModule, Regime, SegmentationModule, fit
 from lesionseg.weights import ModelCard
 
 FLAIR = (parse_channel("flair"),)
@@ -65,16 +66,23 @@ def card() -> ModelCard:
 def make_module(card: ModelCard) -> Callable[..., SegmentationModule]:
     """A module whose network's weights come from a seed."""
 
-    def make(steps: int = 6, names: Sequence[str] = ("a", "b", "c"), **optimiser: Any) -> SegmentationModule:
+    def make(
+        steps: int = 6,
+        names: Sequence[str] = ("a", "b", "c"),
+        network: nn.Module | None = None,
+        regimes: Mapping[str, Regime] | None = None,
+        **optimiser: Any,
+    ) -> SegmentationModule:
         torch.manual_seed(0)
         chosen = {"learning_rate": 0.01, "weight_decay": 0.01, "warmup_steps": 2, "schedule": "cosine"}
         return SegmentationModule(
-            UNet3D(1, widths=(4, 8)),
+            network or UNet3D(1, widths=(4, 8)),
             DiceCrossEntropy(),
             card=card,
             optimiser=Optimiser(**(chosen | optimiser), steps=steps),  # type: ignore[arg-type]
             window_overlap=0.0,
             study_names=names,
+            regimes=regimes,
         )
 
     return make

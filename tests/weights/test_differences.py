@@ -69,3 +69,9 @@ def test_a_source_that_has_seen_the_test_subjects_is_warned_of(card) -> None:
         "patients"
     ]
     assert differences(source, card(train_subjects=["09"]), ["04"]) == []
+
+
+def test_a_threshold_that_is_yet_to_be_chosen_is_no_difference(card) -> None:
+    source, target = card(threshold=0.35), card(train_subjects=[])
+    assert differences(source, target) == ["threshold 0.35 there, 0.5 here"]
+    assert differences(source, target, threshold_to_be_chosen=True) == []

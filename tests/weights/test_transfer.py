@@ -218,7 +218,10 @@ def test_the_summary_tells_shares_reasons_and_notes() -> None:
         f"({loaded} tensors loaded, 2 adapted, 0 fresh, 0 of the source's skipped)"
     )
     reason = "channels ['flair'] by name from ['flair']; zeros for ['t1']"
+    stems = sum(parameter.count for parameter in report.parameters if parameter.fate == "adapted")
+    share = stems / report.parts["encoder"].values
     assert lines == [
+        f"  by part: encoder {1 - share:.1%} loaded, {share:.1%} adapted; decoder 100.0% loaded; head 100.0% loaded",
         f"  adapted: encoder.levels.0.body.0.weight: {reason}",
         f"  adapted: encoder.levels.0.shortcut.weight: {reason}",
         "  note: spacing differs",
@@ -235,6 +238,46 @@ def test_from_scratch_everything_is_fresh() -> None:
     written = json.loads(json.dumps(report.to_json()))
     assert (written["source"], written["inputs"], written["loaded_share"]) == ("", ["flair"], 0)
     assert {parameter["reason"] for parameter in written["parameters"]} == {"from scratch"}
+
+
+def test_only_what_is_to_be_taken_is_and_the_share_is_of_that() -> None:
+    source, target = unet(1), unet(1, seed=1)
+    before = copy.deepcopy(target.state_dict())
+    take = {name for name in before if name.startswith("encoder.")}
+    report = bring(target, source, ["flair"], ["flair"], take=take)
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, (source.state_dict() if name in take else before)[name])
+    assert {p.reason for p in report.parameters if p.name not in take} == {"was not to be taken"}
+    assert report.taken_share == 1
+    count = {name: value.numel() for name, value in before.items()}
+    assert report.loaded_share == pytest.approx(sum(count[name] for name in take) / sum(count.values()))
+    wider = bring(unet(1, widths=(4, 16)), source, ["flair"], ["flair"], take=take)
+    fits = sum(p.count for p in wider.parameters if p.name.startswith("encoder.levels.0."))
+    assert wider.taken_share == pytest.approx(fits / wider.parts["encoder"].values)
+
+
+def test_the_shares_of_each_part_are_of_its_own_values() -> None:
+    source, target = unet(1), unet(2, seed=1, widths=(4, 16))
+    report = bring(target, source, ["flair", "t1"], ["flair"])
+    assert list(report.parts) == ["encoder", "decoder", "head"]
+    for name, shares in report.parts.items():
+        own = [p for p in report.parameters if p.name.startswith(f"{name}.")]
+        assert shares.values == sum(p.count for p in own)
+        assert shares.loaded + shares.adapted + shares.fresh == pytest.approx(1)
+        assert shares.adapted * shares.values == pytest.approx(sum(p.count for p in own if p.fate == "adapted"))
+    there = source.state_dict()
+    skipped = sum(there[name].numel() for name in report.skipped if name.startswith("decoder."))
+    whole = sum(value.numel() for name, value in there.items() if name.startswith("decoder."))
+    assert report.parts["decoder"].skipped == pytest.approx(skipped / whole)
+    assert str(report.parts["head"]) == "100.0% loaded"
+    assert " of the source's skipped" in str(report.parts["decoder"])
+    assert json.loads(json.dumps(report.to_json()))["parts"]["head"] == {
+        "values": 5,
+        "loaded": 1.0,
+        "adapted": 0.0,
+        "fresh": 0.0,
+        "skipped": 0.0,
+    }
 
 
 @pytest.mark.parametrize("training", [True, False])
