@@ -15,6 +15,7 @@ _AT_REST: dict[str, Any] = {
     "take": "all",
     "new_channels": "zeros",
     "channels": {},
+    "source_inputs": None,
     "shuffle": False,
     "train": True,
     "layer_decay": 1.0,
@@ -29,9 +30,15 @@ FROM_SCRATCH: dict[str, Any] = {
     "source": None,
     "min_loaded": 0.0,
     "train_from": {},
+    "trust": False,
 }
 """The whole section of a run that starts from nothing and trains all of it alike, such as one that makes a source."""
-_OF_THE_SOURCE = ("take", "new_channels", "channels")  # how it is read; from scratch that is of no account
+_OF_THE_SOURCE = (
+    "take",
+    "new_channels",
+    "channels",
+    "source_inputs",
+)  # how it is read; from scratch that is of no account
 
 
 class InitSection(Section):
@@ -45,6 +52,8 @@ class InitSection(Section):
     min_loaded: float = Field(ge=0, le=1)
     new_channels: Literal["zeros", "mean", "fresh"]
     channels: dict[ChannelText, ChannelText]
+    source_inputs: list[ChannelText] | None
+    trust: bool
     shuffle: bool
     train: bool
     train_from: dict[Name, int | float | Literal["never"]]

@@ -14,10 +14,11 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.data.prepare import NORMALISATION
 from lesionseg.errors import InputError
 from lesionseg.runs.strategy import check_parts, from_source, trained_at_first
-from lesionseg.tracking import Store, fetch_artifact
+from lesionseg.tracking import Store, fetch_weights, is_address
 from lesionseg.weights import (
     DEFAULT_PARTS,
     ChannelRule,
+    ForeignModel,
     ModelCard,
     Parts,
     SourceModel,
@@ -25,10 +26,12 @@ from lesionseg.weights import (
     add_adapters,
     differences,
     from_scratch,
-    load_model,
+    load_weights,
     shuffled,
     transfer,
 )
+
+Source = SourceModel | ForeignModel
 
 
 def model_card(config: TrainConfig, train_subjects: list[str]) -> ModelCard:
@@ -81,7 +84,7 @@ def initialise(
     config: TrainConfig,
     card: ModelCard,
     seed: int,
-    source: SourceModel | None,
+    source: Source | None,
     test_subjects: Sequence[str] = (),
 ) -> tuple[nn.Module, TransferReport]:
     """The network, its fresh weights drawn from the seed, its other ones from the source, with the adapters that it is
@@ -109,16 +112,19 @@ def _transferred(
     config: TrainConfig,
     card: ModelCard,
     network: nn.Module,
-    source: SourceModel,
+    source: Source,
     seed: int,
     test_subjects: Sequence[str],
 ) -> TransferReport:
     init, parts = config.init, Parts(config.model.parts or DEFAULT_PARTS)
+    if isinstance(source, ForeignModel):
+        source = source.fitted(network.state_dict())
+    source_inputs = _inputs_of(source, init.source_inputs, card.inputs)
     notes = differences(
         source.card, card, test_subjects, threshold_to_be_chosen=config.metrics.threshold_criterion is not None
     )
     rule = ChannelRule(init.new_channels, init.channels)
-    faults = rule.faults(card.inputs, source.card.inputs)
+    faults = rule.faults(card.inputs, source_inputs)
     if faults:
         raise InputError(f"init.channels: {fault}" for fault in faults)
     if init.shuffle:
@@ -129,15 +135,32 @@ def _transferred(
         shuffled(source.weights, seed) if init.shuffle else source.weights,
         inputs=card.inputs,
         patch_size=card.patch_size,
-        source_inputs=source.card.inputs,
+        source_inputs=source_inputs,
         source=source.origin,
         source_digest=source.digest,
-        source_task=source.card.task,
+        source_task=source.card.task if isinstance(source, SourceModel) else source.card.program,
         differences=notes,
         take=take,
         rule=rule,
         parts=parts,
     )
+
+
+def _inputs_of(source: Source, told: Sequence[str] | None, inputs: Sequence[str]) -> list[str]:
+    """The source's channels in order, called as the task calls them where only capitals differ.
+
+    Raises:
+        InputError: neither the source tells them nor ``init.source_inputs``.
+    """
+    names = told or source.card.inputs
+    if names is None:
+        count = source.card.channels if isinstance(source, ForeignModel) else None
+        raise InputError(
+            f"init.checkpoint={source.origin}: does not tell its {count or ''} input channels".replace("  ", " ")
+            + "; name them in order, such as init.source_inputs=[flair]"
+        )
+    known = {name.casefold(): name for name in inputs}
+    return [known.get(name.casefold(), name) for name in names]
 
 
 def _check_share(config: TrainConfig, report: TransferReport) -> None:
@@ -164,7 +187,7 @@ def _check_share(config: TrainConfig, report: TransferReport) -> None:
         )
 
 
-def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> SourceModel | None:
+def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> Source | None:
     """The model that the weights come from; None from scratch, whatever ``init.checkpoint`` says then.
 
     Raises:
@@ -172,34 +195,25 @@ def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> S
     """
     if config.init.from_scratch or config.init.checkpoint is None:
         return None
-    return load_model(checkpoint_path(config.init.checkpoint, store, downloads))
+    return load_weights(checkpoint_path(config.init.checkpoint, store, downloads), trust=config.init.trust)
 
 
 def checkpoint_path(checkpoint: str, store: Store | None, downloads: Path) -> Path:
     """A checkpoint as a file on this machine.
 
     Args:
-        checkpoint: a path, or ``runs:/<run id>``.
+        checkpoint: a path, ``runs:/<run id>``, ``models:/<name>/<version>`` or ``models:/<name>@<alias>``.
         store: where runs are looked up; None where none can be named yet.
-        downloads: where a run's checkpoint is put.
+        downloads: where what is fetched is put.
 
     Raises:
-        InputError: the run does not exist or left no checkpoint.
+        InputError: there is no such run or model, or no one file of weights in it.
     """
-    if not checkpoint.startswith("runs:/"):
+    if not is_address(checkpoint):
         return Path(checkpoint).expanduser().resolve()
-    run_id = checkpoint.removeprefix("runs:/").split("/")[0]
-    name = "checkpoints/best.ckpt"
-    folder = downloads / run_id
-    if (folder / name).is_file():
-        return folder / name
-    found = fetch_artifact(store, run_id, name, folder) if store else None
-    if found is None:
-        raise InputError(
-            f"checkpoint {checkpoint}: there is no such run with a {name} in {store.uri if store else 'the store'}; "
-            "look the run id up in lesionseg ui, or give a path"
-        )
-    return found
+    if store is None:
+        raise InputError(f"checkpoint {checkpoint}: there is no MLflow store yet to look it up in; give a path")
+    return fetch_weights(store, checkpoint, downloads)
 
 
 def _made(spec: dict[str, Any]) -> nn.Module:

@@ -1,5 +1,6 @@
 """MLflow, and nothing else of it anywhere."""
 
+from lesionseg.tracking.registry import fetch_weights, is_address
 from lesionseg.tracking.runs import (
     HASH_TAG,
     KIND_TAG,
@@ -26,7 +27,9 @@ __all__ = [
     "close_sweep",
     "fetch_artifact",
     "fetch_folder",
+    "fetch_weights",
     "find_run",
+    "is_address",
     "open_store",
     "reopen",
     "start_run",

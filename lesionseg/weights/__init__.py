@@ -11,6 +11,7 @@ from lesionseg.weights.checkpoint import (
 )
 from lesionseg.weights.differences import differences
 from lesionseg.weights.fates import ParameterFate
+from lesionseg.weights.formats import ForeignCard, ForeignModel, load_weights
 from lesionseg.weights.parts import DEFAULT_PARTS, Parts
 from lesionseg.weights.report import TransferReport
 from lesionseg.weights.shares import PartShares
@@ -22,6 +23,8 @@ __all__ = [
     "DEFAULT_PARTS",
     "METADATA_KEY",
     "ChannelRule",
+    "ForeignCard",
+    "ForeignModel",
     "ModelCard",
     "ParameterFate",
     "PartShares",
@@ -33,6 +36,7 @@ __all__ = [
     "from_scratch",
     "is_adapter",
     "load_model",
+    "load_weights",
     "merged",
     "plain_name",
     "shuffled",

@@ -114,6 +114,19 @@ def load_model(path: Path) -> SourceModel:
             f"checkpoint {path}: is no checkpoint that can be read ({_reason(error)}); "
             "give the best.ckpt of a run of lesionseg"
         ) from error
+    return own_model(content, path)
+
+
+def own_model(content: Any, path: Path) -> SourceModel:
+    """The model in a checkpoint's content.
+
+    Args:
+        content: of the file.
+        path: for messages.
+
+    Raises:
+        InputError: it is no checkpoint of lesionseg.
+    """
     if not isinstance(content, dict) or METADATA_KEY not in content or "state_dict" not in content:
         raise InputError(
             f"checkpoint {path}: was not written by lesionseg (it has no key {METADATA_KEY!r}); "

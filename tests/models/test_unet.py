@@ -13,7 +13,11 @@ from lesionseg.config.location import conf_dir
 from lesionseg.models import UNet3D
 
 PRESETS: dict[str, dict[str, Any]] = {
-    path.stem: yaml.safe_load(path.read_text())["network"] for path in sorted(conf_dir().glob("model/*.yaml"))
+    name: network
+    for name, network in (
+        (path.stem, yaml.safe_load(path.read_text())["network"]) for path in sorted(conf_dir().glob("model/*.yaml"))
+    )
+    if network["_target_"] == "lesionseg.models.UNet3D"
 }
 EACH = pytest.mark.parametrize("preset", PRESETS)
 

@@ -67,6 +67,53 @@ def test_pretrained_takes_the_sources_weights(configure: Configure, source: Path
     assert torch.equal(network.head.weight, load_model(source).weights["head.weight"])
 
 
+@pytest.fixture
+def foreign(configure: Configure, tmp_path: Path) -> Path:
+    """The tiny network's state dict as another program saves it: under a prefix, without a word on its channels."""
+    network, _ = _initialised(configure(), 3)
+    path = tmp_path / "foreign.pt"
+    torch.save({"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}}, path)
+    return path
+
+
+def test_another_programs_weights_are_taken_once_their_channels_are_told(
+    configure: Configure, foreign: Path, tmp_path: Path
+) -> None:
+    told = ["init=pretrained", f"init.checkpoint={foreign}", "init.source_inputs=[FLAIR]"]
+    config = configure(*told, "task=new_lesions")
+    network, report = _initialised(config, 8, source_model(config, None, tmp_path))
+    theirs = torch.load(foreign, weights_only=True)["state_dict"]
+    stem = "encoder.levels.0.body.0.weight"
+    assert torch.equal(network.state_dict()[stem][:, :1], theirs[f"module.{stem}"])
+    assert not network.state_dict()[stem][:, 1:].any()
+    assert (report.source_inputs, report.inputs) == (("flair",), ("flair", "prior.flair"))
+    assert report.source_task == "PyTorch"
+    notes = "\n".join(report.differences)
+    assert "WARNING: PyTorch does not tell the source's inputs, spacing, normalisation" in notes
+    assert "the prefix 'module.' was taken from every name" in notes
+
+
+def test_channels_that_nobody_tells_are_asked_for(configure: Configure, foreign: Path, tmp_path: Path) -> None:
+    config = configure("init=pretrained", f"init.checkpoint={foreign}")
+    with pytest.raises(InputError) as caught:
+        _initialised(config, 8, source_model(config, None, tmp_path))
+    assert str(caught.value) == (
+        f"init.checkpoint={foreign}: does not tell its input channels; name them in order, such as "
+        "init.source_inputs=[flair]"
+    )
+
+
+def test_what_is_not_trusted_is_refused(configure: Configure, tmp_path: Path) -> None:
+    path = tmp_path / "odd.pt"
+    network, _ = _initialised(configure(), 3)
+    torch.save({"state_dict": network.state_dict(), "folder": Path("/somewhere")}, path)
+    asked = ["init=pretrained", f"init.checkpoint={path}", "init.source_inputs=[flair]"]
+    with pytest.raises(InputError, match=r"holds more than weights: it wants .*init\.trust=true"):
+        source_model(configure(*asked), None, tmp_path)
+    config = configure(*asked, "init.trust=true")
+    assert _initialised(config, 8, source_model(config, None, tmp_path))[1].loaded_share == 1
+
+
 def test_too_little_that_fits_stops_the_run(configure: Configure, source: Path, tmp_path: Path) -> None:
     config = configure("init=pretrained", f"init.checkpoint={source}", "model.network.widths=[8,16]")
     with pytest.raises(InputError) as caught:
@@ -129,11 +176,11 @@ def test_a_runs_checkpoint_is_fetched_once(tmp_path: Path, with_store: Any) -> N
     path = checkpoint_path(f"runs:/{run.run_id}", store, downloads)
     assert path == downloads / run.run_id / "checkpoints" / "best.ckpt"
     assert path.read_text() == "weights"
-    assert checkpoint_path(f"runs:/{run.run_id}/anything", None, downloads) == path
-    with pytest.raises(InputError) as caught:
+    path.write_text("fetched before")
+    assert checkpoint_path(f"runs:/{run.run_id}", store, downloads).read_text() == "fetched before"
+    with pytest.raises(InputError, match=r"^checkpoint runs:/nobody: .*; look .* up in\s+lesionseg ui, or give a path"):
         checkpoint_path("runs:/nobody", store, downloads)
-    assert str(caught.value) == (
-        f"checkpoint runs:/nobody: there is no such run with a checkpoints/best.ckpt in {store.uri}; look the run id "
-        "up in lesionseg ui, or give a path"
-    )
+    with pytest.raises(InputError) as caught:
+        checkpoint_path("runs:/nobody", None, downloads)
+    assert str(caught.value) == "checkpoint runs:/nobody: there is no MLflow store yet to look it up in; give a path"
     assert [folder.name for folder in downloads.iterdir()] == [run.run_id]
