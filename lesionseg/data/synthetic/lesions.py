@@ -22,6 +22,7 @@ from lesionseg.data.synthetic.parameters import (
 )
 
 _TRIES = 20
+_WIDER = 5
 _CONFLUENT_MM3 = 1000.0
 _SMALL_MM3 = (10.0, 300.0)
 _RING_MM3 = 80.0  # a smaller ring would be one voxel wide
@@ -311,38 +312,73 @@ def _grow(
     lesion: Lesion,
     centre: tuple[int, ...],
 ) -> PlacedLesion | None:
-    """The lesion around ``centre``, or None where not even the smallest lesion has room."""
+    """The lesion around ``centre``, or None where not even the smallest lesion has room.
+
+    It grows within a box; where it meets the box' wall, the box is made wider, or the lesion would be flat there.
+    """
+    shift = rng.uniform(-0.4, 0.4, 3)
+    axes = _directions(rng, grid, anatomy, lesion.zone, centre) / np.array(lesion.axis_ratios)[:, None]
     radius = (3 * max(lesion.volumes_mm3) / (4 * np.pi)) ** (1 / 3)
     reach = 2 * radius * max(lesion.axis_ratios) + 2 * max(grid.spacing) + lesion.border_mm
-    where = tuple(
+    wanted = [
+        max(round(volume / grid.voxel_mm3), parameters.minimum_voxels) if volume else 0 for volume in lesion.volumes_mm3
+    ]
+    hugging = parameters.hugging if _hugs(lesion) else 0.0
+    for _ in range(_WIDER):
+        where = _box(grid, centre, reach)
+        cost = _cost(grid, where, np.add(centre, shift), axes)
+        if hugging:
+            cost = np.hypot(cost, np.float32(hugging) * np.maximum(anatomy.ventricle_mm[where] - 2, 0))
+        cost *= resistance[where]
+        cost[blocked[where]] = np.inf
+        here = tuple(middle - side.start for middle, side in zip(centre, where, strict=True))
+        masks, borders = zip(*(_up_to(cost, here, count) for count in wanted), strict=True)
+        if not any(_meets_wall(mask, where, grid) for mask in masks):
+            break
+        reach *= 1.6
+    sizes = [int(mask.sum()) for mask in masks]
+    if any(
+        size < max(parameters.minimum_voxels, 0.3 * count) for size, count in zip(sizes, wanted, strict=True) if count
+    ):
+        return None
+    return PlacedLesion(replace(lesion, centre=centre, voxels=tuple(sizes)), where, cost, borders, masks)
+
+
+def _hugs(lesion: Lesion) -> bool:
+    return max(lesion.volumes_mm3) > _CONFLUENT_MM3 and lesion.zone == "periventricular"
+
+
+def _box(grid: Grid, centre: tuple[int, ...], reach: float) -> tuple[slice, ...]:
+    """All within ``reach`` mm of the centre along each axis, and within the grid."""
+    return tuple(
         slice(max(0, middle - int(reach / step)), min(size, middle + int(reach / step) + 1))
         for middle, step, size in zip(centre, grid.spacing, grid.shape, strict=True)
     )
+
+
+def _cost(
+    grid: Grid, where: tuple[slice, ...], centre: npt.NDArray[np.float64], axes: npt.NDArray[np.float64]
+) -> Volume:
+    """Distance in mm to the centre (in voxels), each axis as a row by its length."""
     offsets = [
-        np.float32((np.arange(side.start, side.stop) - middle - shift) * step)
-        for side, middle, shift, step in zip(where, centre, rng.uniform(-0.4, 0.4, 3), grid.spacing, strict=True)
+        ((np.arange(side.start, side.stop) - middle) * step).astype(np.float32)
+        for side, middle, step in zip(where, centre, grid.spacing, strict=True)
     ]
-    axes = _directions(rng, grid, anatomy, lesion.zone, centre) / np.array(lesion.axis_ratios)[:, None]
-    squares = np.zeros(tuple(part.size for part in offsets), dtype=np.float32)
     x, y, z = np.meshgrid(*offsets, indexing="ij", sparse=True)
+    squares = np.zeros(tuple(part.size for part in offsets), dtype=np.float32)
     for row in axes.astype(np.float32):
         squares += (row[0] * x + row[1] * y + row[2] * z) ** 2
-    if parameters.hugging and max(lesion.volumes_mm3) > _CONFLUENT_MM3 and lesion.zone == "periventricular":
-        squares += (np.float32(parameters.hugging) * np.maximum(anatomy.ventricle_mm[where] - 2, 0)) ** 2
-    cost = np.sqrt(squares) * resistance[where]
-    cost[blocked[where]] = np.inf
-    here = tuple(middle - side.start for middle, side in zip(centre, where, strict=True))
+    distance: Volume = np.sqrt(squares)
+    return distance
 
-    masks, reaches = [], []
-    for volume in lesion.volumes_mm3:
-        wanted = max(round(volume / grid.voxel_mm3), parameters.minimum_voxels) if volume else 0
-        mask, border = _up_to(cost, here, wanted) if wanted else (np.zeros(cost.shape, dtype=bool), 0.0)
-        if wanted and mask.sum() < max(parameters.minimum_voxels, 0.3 * wanted):
-            return None
-        masks.append(mask)
-        reaches.append(border)
-    grown = replace(lesion, centre=centre, voxels=tuple(int(mask.sum()) for mask in masks))
-    return PlacedLesion(grown, where, cost, tuple(reaches), tuple(masks))
+
+def _meets_wall(mask: Mask, where: tuple[slice, ...], grid: Grid) -> bool:
+    """Whether a mask reaches a side of its box that is not the grid's own."""
+    for axis, (side, size) in enumerate(zip(where, grid.shape, strict=True)):
+        first, last = np.take(mask, 0, axis=axis), np.take(mask, -1, axis=axis)
+        if (side.start > 0 and first.any()) or (side.stop < size and last.any()):
+            return True
+    return False
 
 
 def _directions(
@@ -362,8 +398,10 @@ def _up_to(cost: Volume, here: tuple[int, ...], wanted: int) -> tuple[Mask, floa
     """The connected voxels around ``here`` of the lowest cost, about ``wanted`` of them, and the cost at their border.
 
     The lowest costs may lie across a sulcus: only what hangs together counts, so the limit is raised until that is
-    large enough.
+    large enough. None of them where none is wanted.
     """
+    if not wanted:
+        return np.zeros(cost.shape, dtype=bool), 0.0
     finite = np.sort(cost[np.isfinite(cost)])
     low, high = min(wanted, finite.size) - 1, finite.size - 1
     best = _component(cost <= finite[low], here)

@@ -67,8 +67,8 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
     placed = place_lesions(streams["lesions"], grid, anatomy, pathology.lesions, lesions)
     mimics = draw_mimics(streams["mimics"], pathology.mimics)
     extra = mimic_signals(streams["mimics"], grid, anatomy, mimics, pathology.contrasts)
-    texture = np.float32(0.85) * smooth_field(streams["texture"], grid, 1.5)
-    texture += np.float32(0.53) * smooth_field(streams["texture"], grid, 6.0)  # 0.85² + 0.53² = 1
+    texture = smooth_field(streams["texture"], grid, 1.5) + smooth_field(streams["texture"], grid, 6.0)
+    texture *= np.float32(np.sqrt(0.5))
     unevenness = smooth_field(streams["texture"], grid, 2.5)
 
     sessions, scans = [], []

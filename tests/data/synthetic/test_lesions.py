@@ -386,6 +386,16 @@ class TestPlace:
             far.append(anatomy.ventricle_mm[lesion_mask(grid, found, 0)].mean())
         assert far[1] < 0.8 * far[0]
 
+    def test_none_is_cut_off_flat_by_its_box(self, ms: LesionParameters, grid: Grid, anatomy: Anatomy) -> None:
+        own = alike(ms, 3, 12000.0, zones={"periventricular": 1.0}, hugging=8.0)
+        drawn = draw_lesions(np.random.default_rng(1), own, 1)
+        found = place_lesions(np.random.default_rng(1), grid, anatomy, own, drawn)
+        assert found
+        for one in found:
+            for axis, (side, size) in enumerate(zip(one.where, grid.shape, strict=True)):
+                walls = [side.start > 0 and 0, side.stop < size and -1]
+                assert not any(one.masks[0].take(wall, axis).any() for wall in walls if wall is not False)
+
     def test_grey_matter_is_spared(self, ms: LesionParameters, grid: Grid, anatomy: Anatomy) -> None:
         shares = []
         for spares in (0.0, 3.0):
