@@ -39,7 +39,7 @@ def _rewrite(path: Path, change: Any) -> None:
         ),
         (
             ["init=pretrained", "init.checkpoint=nowhere.ckpt"],
-            "checkpoint {here}/nowhere.ckpt: there is no such file; give a path, or runs:/<run id>",
+            "checkpoint {here}/nowhere.ckpt: there is no such file; give a path, runs:/<run id> or models:/<name>/<version>",
         ),
         (
             ["init=pretrained", "init.checkpoint=notes.txt"],

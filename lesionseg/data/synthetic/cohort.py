@@ -131,7 +131,9 @@ def _all_done(calls: list[tuple[Path, str, int, int, Pathology]], workers: int) 
         return
     parallel = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
     try:
-        with _closing_silently(parallel(joblib.delayed(_in_worker)(*call) for call in calls)) as finished:
+        with _interrupts_held():  # the processes are started here
+            subjects = parallel(joblib.delayed(_make_and_write)(*call) for call in calls)
+        with _closing_silently(subjects) as finished:
             yield from (done for done, _ in enumerate(finished, start=1))
     except BrokenProcessPool as error:
         raise InputError(
@@ -153,9 +155,17 @@ def _closing_silently(finished: Generator[None]) -> Iterator[Generator[None]]:
             finished.close()
 
 
-def _in_worker(*call: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process; the one that waits ends them all
-    _make_and_write(*call)
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C goes to every process: those that are started meanwhile never see it, and the one that waits ends them.
+
+    A process that it ends while it starts may take a lock with it, for which the others then wait for ever.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _make_and_write(root: Path, name: str, seed: int, index: int, pathology: Pathology) -> None:
