@@ -39,7 +39,8 @@ def _rewrite(path: Path, change: Any) -> None:
         ),
         (
             ["init=pretrained", "init.checkpoint=nowhere.ckpt"],
-            "checkpoint {here}/nowhere.ckpt: there is no such file; give a path, runs:/<run id> or models:/<name>/<version>",
+            "checkpoint {here}/nowhere.ckpt: there is no such file; give a path, runs:/<run id> or "
+            "models:/<name>/<version>",
         ),
         (
             ["init=pretrained", "init.checkpoint=notes.txt"],
