@@ -15,7 +15,6 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_info
 
-from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.data.synthetic import cohort as module
 from lesionseg.data.synthetic.cohort import make_cohort, subject_name
 from lesionseg.data.synthetic.parameters import Pathology
@@ -23,20 +22,6 @@ from lesionseg.data.synthetic.subject import grid_of
 from lesionseg.errors import InputError
 
 SUBJECTS = 3
-
-
-@pytest.fixture(scope="module")
-def pathology(small_heads: tuple[str, ...]) -> Callable[..., Pathology]:
-    """One of conf/pathology on a coarse grid, with further overrides: ``pathology("ms", "sessions=1")``."""
-
-    def compose(name: str = "ms", *overrides: str) -> Pathology:
-        own = [f"pathology.{text}" for text in overrides]
-        request = Request("synthesize", (f"pathology={name}", "output=x", "subjects=1", *small_heads, *own))
-        found = compose_jobs(request)[0].config.pathology  # type: ignore[attr-defined]
-        assert isinstance(found, Pathology)
-        return found
-
-    return compose
 
 
 @pytest.fixture(scope="module")
