@@ -90,7 +90,7 @@ def draw_scan(
         slice_axis=site.slice_axis,
         slice_offset=float(rng.random()),
         ghost=ghost,
-        ghost_shift=uniform(rng, (0.2, 0.5)),
+        ghost_shift=uniform(rng, parameters.ghost_shift),
         flow=uniform(rng, flow),
         shift_mm=shift,
         tilt_deg=tilt,

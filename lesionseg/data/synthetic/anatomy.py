@@ -1,6 +1,6 @@
 """One subject's brain: the template bent, its tissues sharpened and refolded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +8,11 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lesionseg.data.synthetic.fields import Grid, Mask, Volume, ramp, smooth_field
-from lesionseg.data.synthetic.parameters import AnatomyParameters, uniform
+from lesionseg.data.synthetic.parameters import AnatomyParameters, SkullLayers, uniform
 from lesionseg.data.synthetic.template import Template
+from lesionseg.data.synthetic.tissue_shares import BrainMaps, TissueShares, tissue_shares
 
 _SPARE_MM = 6  # around the brain, for what the smooth displacements add
-_SKULL_MM = {"fluid": 2.0, "bone": 8.0, "scalp": 14.0}  # where each ends, from the brain's outline
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def draw_anatomy(
     rng: np.random.Generator, grid: Grid, template: Template, parameters: AnatomyParameters
 ) -> AnatomyDraw:
     """Draw one subject's size, tilt, ventricles and so on; a brain too large for the grid is made to fit."""
-    room = np.multiply(grid.shape, grid.spacing) - 2 * (_SKULL_MM["scalp"] * parameters.skull + _SPARE_MM)
+    room = np.multiply(grid.shape, grid.spacing) - 2 * (parameters.skull_layers.scalp_mm * parameters.skull + _SPARE_MM)
     scale = uniform(rng, parameters.scale) * np.exp(parameters.aspect * rng.standard_normal(3))
     scale = np.minimum(scale, room / template.extent_mm)
     return AnatomyDraw(
@@ -90,58 +90,14 @@ def make_anatomy(
         drawn: the subject's own numbers.
     """
     points = _template_points(rng, grid, parameters, drawn)
-    depth = _sample(template, template.depth_mm, points)
-    outline = drawn.outline_mm + parameters.outline_roughness_mm * smooth_field(rng, grid, 12.0)
-    inside = depth > np.maximum(outline, 0)
-    here = np.flatnonzero(inside if not parameters.skull else depth > 0)
-    inner = [axis.ravel()[here] for axis in points]
-
-    def warped(map_: Volume) -> Volume:
-        return _sample(template, map_, inner)
-
-    ventricle_mm = warped(template.ventricle_mm)
-    infratentorial = warped(template.infratentorial)
-    folding = np.float32(parameters.folding) * smooth_field(rng, grid, parameters.folding_mm).ravel()[here]
-    cortex, deep_grey, white, fluid = _tissues(
-        warped(template.cortex),
-        warped(template.deep_grey),
-        warped(template.white),
-        ventricle_mm,
-        np.where(infratentorial > 0.5, 0, warped(template.white_mm)),
-        parameters,
-        folding * (1 - infratentorial),
-        drawn,
-    )
-
-    def dense(values: Volume, elsewhere: float = 0.0) -> Volume:
-        volume = np.full(grid.shape, elsewhere, dtype=np.float32)
-        volume.ravel()[here] = values
-        return volume
-
-    back, front = template.horns_mm
-    bone = scalp = None
-    fluid_volume = dense(fluid)
-    brain = inside
-    if parameters.skull:
-        bone, scalp, around = _skull(rng, grid, depth)
-        fluid_volume += around
-        brain = depth > -_SKULL_MM["scalp"]
-    return Anatomy(
-        brain=brain,
-        fluid=fluid_volume,
-        cortex=dense(cortex),
-        deep_grey=dense(deep_grey),
-        white=dense(white),
-        bone=bone,
-        scalp=scalp,
-        depth_mm=depth,
-        ventricle_mm=dense(ventricle_mm - np.float32(drawn.ventricle_mm), 1e3),
-        cortex_mm=dense(warped(template.cortex_mm)),
-        infratentorial=dense(infratentorial),
-        structure=dense(warped(template.structure)),
-        side_mm=dense(np.abs(inner[0])),
-        length=dense((inner[1] - np.float32(back)) / np.float32(front - back)),
-    )
+    depth_mm = _sample(template, template.depth_mm, points)
+    stripped = _skull_stripped(rng, grid, depth_mm, parameters, drawn)
+    here = np.flatnonzero(depth_mm > 0 if parameters.skull else stripped)
+    maps = _sampled_maps(template, [axis.ravel()[here] for axis in points])
+    folding = _folding(rng, grid, parameters)[here]
+    shares = tissue_shares(maps, folding, parameters, ventricle_mm=drawn.ventricle_mm, atrophy=drawn.atrophy)
+    anatomy = _on_grid(grid, here, stripped, depth_mm, maps, shares, drawn)
+    return _with_skull(rng, grid, anatomy, parameters.skull_layers) if parameters.skull else anatomy
 
 
 def _template_points(
@@ -175,45 +131,73 @@ def _sample(template: Template, map_: Volume, points: list[Volume]) -> Volume:
     return sampled
 
 
-def _tissues(
-    cortex: Volume,
-    deep_grey: Volume,
-    white: Volume,
-    ventricle_mm: Volume,
-    white_mm: Volume,
-    parameters: AnatomyParameters,
-    folding: Volume,
+def _skull_stripped(
+    rng: np.random.Generator, grid: Grid, depth_mm: Volume, parameters: AnatomyParameters, drawn: AnatomyDraw
+) -> Mask:
+    """What a rough skull-stripping leaves of the brain, never anything beyond it."""
+    field = smooth_field(rng, grid, parameters.outline_width_mm)
+    outline = drawn.outline_mm + parameters.outline_roughness_mm * field
+    inside: Mask = depth_mm > np.maximum(outline, 0)
+    return inside
+
+
+def _sampled_maps(template: Template, points: list[Volume]) -> BrainMaps:
+    """Every map of the template at points in mm."""
+    names = ("white", "cortex", "deep_grey", "ventricle_mm", "cortex_mm", "white_mm", "infratentorial", "structure")
+    back, front = template.horns_mm
+    return BrainMaps(
+        **{name: _sample(template, getattr(template, name), points) for name in names},
+        side_mm=np.abs(points[0]),
+        length=(points[1] - np.float32(back)) / np.float32(front - back),
+    )
+
+
+def _folding(rng: np.random.Generator, grid: Grid, parameters: AnatomyParameters) -> Volume:
+    """The subject's own folds: log odds of grey against white matter, for every voxel of the grid in one row."""
+    return np.float32(parameters.folding) * smooth_field(rng, grid, parameters.folding_mm).ravel()
+
+
+def _on_grid(
+    grid: Grid,
+    here: npt.NDArray[np.intp],
+    brain: Mask,
+    depth_mm: Volume,
+    maps: BrainMaps,
+    shares: TissueShares,
     drawn: AnatomyDraw,
-) -> tuple[Volume, Volume, Volume, Volume]:
-    """Sharper shares, folds of the subject's own, and ventricles of its own width."""
-    ventricle = ramp(drawn.ventricle_mm - ventricle_mm, 1.2)
-    # what is fluid in the average brain near the ventricles is wall in a subject with narrower ones
-    wall = (1 - ventricle) * (ventricle_mm < max(1.5, 1.5 - drawn.ventricle_mm))
-    fluid = np.clip(1 - cortex - deep_grey - white, 0, 1)
-    white = white + wall * fluid
-    fluid = fluid * (1 - wall)
-    # an average brain's sulci are grey: what lies farther from white matter than the cortex is thick is their fluid
-    sulcus = ramp(white_mm - 2.0, 2.0) * (cortex < 0.97)
-    opening = np.float32(parameters.sulci) * np.clip(white_mm - np.float32(parameters.cortex_mm), -1.0, 2.5)
-    odds = [
-        np.power(np.maximum(share, 0), np.float32(parameters.sharpness)) * factor
-        for share, factor in (
-            (cortex, np.exp(folding)),
-            (deep_grey, np.float32(1)),
-            (white, np.exp(-folding)),
-            (np.maximum(fluid, 0.15 * sulcus), np.exp(np.float32(drawn.atrophy) + opening)),
-        )
-    ]
-    total = sum(odds) + np.float32(1e-6)
-    cortex, deep_grey, white, _ = (share / total * (1 - ventricle) for share in odds)
-    return cortex, deep_grey, white, 1 - cortex - deep_grey - white
+) -> Anatomy:
+    """The values of the voxels ``here`` (flat indices) as volumes: far from the ventricles elsewhere, 0 else."""
+
+    def dense(values: Volume, elsewhere: float = 0.0) -> Volume:
+        volume = np.full(grid.shape, elsewhere, dtype=np.float32)
+        volume.ravel()[here] = values
+        return volume
+
+    return Anatomy(
+        brain=brain,
+        fluid=dense(shares.fluid),
+        cortex=dense(shares.cortex),
+        deep_grey=dense(shares.deep_grey),
+        white=dense(shares.white),
+        bone=None,
+        scalp=None,
+        depth_mm=depth_mm,
+        ventricle_mm=dense(maps.ventricle_mm - np.float32(drawn.ventricle_mm), 1e3),
+        cortex_mm=dense(maps.cortex_mm),
+        infratentorial=dense(maps.infratentorial),
+        structure=dense(maps.structure),
+        side_mm=dense(maps.side_mm),
+        length=dense(maps.length),
+    )
 
 
-def _skull(rng: np.random.Generator, grid: Grid, depth: Volume) -> tuple[Volume, Volume, Volume]:
-    """Bone, scalp and the fluid beneath, by their distance from the brain; bone and scalp vary in thickness."""
-    beyond = -depth * np.exp(np.float32(0.15) * smooth_field(rng, grid, 25.0))
+def _with_skull(rng: np.random.Generator, grid: Grid, anatomy: Anatomy, layers: SkullLayers) -> Anatomy:
+    """Bone, scalp and the fluid beneath, by their distance from the brain; they vary in thickness."""
+    depth = anatomy.depth_mm
+    beyond = -depth * np.exp(np.float32(layers.thickness_log_sd) * smooth_field(rng, grid, layers.width_mm))
     outside = (depth <= 0).astype(np.float32)
-    fluid = outside * ramp(_SKULL_MM["fluid"] - beyond, 1.0)
-    bone = outside * ramp(_SKULL_MM["bone"] - beyond, 1.0) - fluid
-    scalp = outside * (depth > -_SKULL_MM["scalp"]) * ramp(_SKULL_MM["scalp"] - beyond, 1.0) - bone - fluid
-    return bone, np.maximum(scalp, 0), fluid
+    brain = depth > -layers.scalp_mm
+    fluid = outside * ramp(layers.fluid_mm - beyond, 1.0)
+    bone = outside * ramp(layers.bone_mm - beyond, 1.0) - fluid
+    scalp = outside * brain * ramp(layers.scalp_mm - beyond, 1.0) - bone - fluid
+    return replace(anatomy, brain=brain, fluid=anatomy.fluid + fluid, bone=bone, scalp=np.maximum(scalp, 0))

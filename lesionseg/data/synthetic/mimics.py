@@ -8,9 +8,18 @@ import numpy.typing as npt
 
 from lesionseg.data.synthetic.anatomy import Anatomy
 from lesionseg.data.synthetic.fields import Grid, Volume, ramp, smooth_field
-from lesionseg.data.synthetic.parameters import MimicParameters, uniform
-
-_TUBE_MM = {"length": (3.0, 10.0), "radius": (0.5, 0.9)}
+from lesionseg.data.synthetic.parameters import MimicParameters, MimicShapes, uniform
+from lesionseg.data.synthetic.parameters.mimic_shapes import (
+    Caps,
+    ChoroidPlexus,
+    DirtyWhite,
+    Flow,
+    PerivascularSpaces,
+    Rim,
+    Septum,
+    Sinuses,
+    Vessels,
+)
 
 
 @dataclass(frozen=True)
@@ -24,34 +33,30 @@ class MimicDraw:
 def draw_mimics(rng: np.random.Generator, parameters: MimicParameters) -> MimicDraw:
     """Draw the subject's own strengths; a mimic is as strong on all contrasts, within their intervals."""
     strengths = {}
-    for kind, intervals in parameters:
-        if kind != "perivascular_count":
-            quantile = rng.random()
-            strengths[kind] = {name: low + quantile * (high - low) for name, (low, high) in intervals.items()}
+    for kind, intervals in parameters.strengths().items():
+        quantile = rng.random()
+        strengths[kind] = {name: low + quantile * (high - low) for name, (low, high) in intervals.items()}
     return MimicDraw(strengths, round(uniform(rng, parameters.perivascular_count)))
 
 
 def mimic_signals(
-    rng: np.random.Generator, grid: Grid, anatomy: Anatomy, drawn: MimicDraw, contrasts: Sequence[str]
+    rng: np.random.Generator,
+    grid: Grid,
+    anatomy: Anatomy,
+    shapes: MimicShapes,
+    drawn: MimicDraw,
+    contrasts: Sequence[str],
 ) -> dict[str, Volume]:
-    """What the mimics add to each contrast, in SD of the brain; flow differs from scan to scan and is not here."""
-    patches = smooth_field(rng, grid, 5.0)
-    tissue = (anatomy.depth_mm > 0) * (1 - anatomy.fluid)
-    tubes_seed = np.random.default_rng(rng.integers(2**63))
-    fields = [smooth_field(rng, grid, width) for width in (4.0, 4.0, 2.0, 10.0)]
-    shapes: dict[str, Callable[[], Volume]] = {
-        "caps": lambda: tissue * _horns(anatomy) * _near_ventricle(anatomy, 3.0) * np.clip(0.8 + patches, 0.2, 1.5),
-        "rim": lambda: tissue * ramp(1.2 - np.abs(anatomy.ventricle_mm - 0.8), 1.0) * _along(anatomy),
-        "septum": lambda: ramp(1.6 - anatomy.side_mm, 1.2) * _septum(anatomy),
-        "choroid_plexus": lambda: _choroid_plexus(anatomy, fields[2]),
-        "bright_cortex": lambda: anatomy.cortex * np.clip(patches - 0.3, 0, 1),
-        "dirty_white": lambda: anatomy.white * _fading(anatomy, 12.0) * np.clip(1 + fields[3], 0, 2),
-        "perivascular_spaces": lambda: tissue * _tubes(tubes_seed, grid, anatomy, drawn.perivascular_count),
-        "vessels": lambda: _vessels(anatomy, fields[0], fields[1]),
-        "sinuses": lambda: _sinuses(anatomy, patches),
-    }
+    """What the mimics add to each contrast, in SD of the brain; flow differs from scan to scan and is not here.
+
+    Args:
+        rng: places and unevenness; the same for any choice of mimics and contrasts.
+        shapes: where each mimic lies and how wide it is.
+        drawn: how strong each is.
+        contrasts: of which the signal is wanted.
+    """
     signals = {name: np.zeros(grid.shape, dtype=np.float32) for name in contrasts}
-    for kind, shape in shapes.items():
+    for kind, shape in _shapes(rng, grid, anatomy, shapes, drawn.perivascular_count).items():
         seen = {name: strength for name, strength in drawn.strengths[kind].items() if name in signals and strength}
         if seen:
             volume = shape()
@@ -60,64 +65,94 @@ def mimic_signals(
     return signals
 
 
-def flow(rng: np.random.Generator, grid: Grid, anatomy: Anatomy) -> Volume:
+def flow(rng: np.random.Generator, grid: Grid, anatomy: Anatomy, shape: Flow) -> Volume:
     """Where fluid moves in one scan, 0 to 1."""
-    moving: Volume = anatomy.fluid * (anatomy.depth_mm > 8) * np.clip(smooth_field(rng, grid, 4.0) - 1.2, 0, 1)
+    patches = np.clip(smooth_field(rng, grid, shape.patch_mm) - shape.threshold, 0, 1)
+    moving: Volume = anatomy.fluid * (anatomy.depth_mm > shape.depth_mm) * patches
     return moving
 
 
-def _fading(anatomy: Anatomy, length: float) -> Volume:
-    """1 at the ventricles' wall, less by a factor e every ``length`` mm outwards."""
-    fading: Volume = np.exp(-np.abs(anatomy.ventricle_mm) / np.float32(length))
-    return fading
+def _shapes(
+    rng: np.random.Generator, grid: Grid, anatomy: Anatomy, shapes: MimicShapes, perivascular_count: int
+) -> dict[str, Callable[[], Volume]]:
+    """Each mimic at a strength of 1; what is random is drawn here, the volumes are made when they are called for."""
+    patches = smooth_field(rng, grid, shapes.patches_mm)
+    own = np.random.default_rng(rng.integers(2**63))
+    first, second = (smooth_field(rng, grid, shapes.vessels.winding_mm) for _ in range(2))
+    clumps = smooth_field(rng, grid, shapes.choroid_plexus.clump_mm)
+    dirt = smooth_field(rng, grid, shapes.dirty_white.patch_mm)
+    tissue = (anatomy.depth_mm > 0) * (1 - anatomy.fluid)
+    return {
+        "caps": lambda: _caps(anatomy, tissue, shapes.caps, patches),
+        "rim": lambda: _rim(anatomy, tissue, shapes.rim),
+        "septum": lambda: _septum(anatomy, shapes.septum),
+        "choroid_plexus": lambda: _choroid_plexus(anatomy, shapes.choroid_plexus, clumps),
+        "bright_cortex": lambda: anatomy.cortex * np.clip(patches - shapes.bright_cortex.threshold, 0, 1),
+        "dirty_white": lambda: _dirty_white(anatomy, shapes.dirty_white, dirt),
+        "perivascular_spaces": lambda: (
+            tissue * _tubes(own, grid, anatomy, shapes.perivascular_spaces, perivascular_count)
+        ),
+        "vessels": lambda: _vessels(anatomy, shapes.vessels, first, second),
+        "sinuses": lambda: _sinuses(anatomy, shapes.sinuses, patches),
+    }
 
 
-def _near_ventricle(anatomy: Anatomy, width: float) -> Volume:
-    """1 at the ventricles' wall, falling off over ``width`` mm outwards."""
-    near: Volume = np.exp(-((np.maximum(anatomy.ventricle_mm, 0) / np.float32(width)) ** 2))
-    return near
+def _caps(anatomy: Anatomy, tissue: Volume, shape: Caps, patches: Volume) -> Volume:
+    """At the front and hind end of the lateral ventricles, none along their bodies; uneven."""
+    into = np.maximum(anatomy.length - (1 - shape.length), shape.length - anatomy.length)
+    horns = np.clip(into / np.float32(shape.fade), 0, 1)
+    near = np.exp(-((np.maximum(anatomy.ventricle_mm, 0) / np.float32(shape.width_mm)) ** 2))
+    caps: Volume = tissue * horns * near * np.clip(0.8 + patches, 0.2, 1.5)
+    return caps
 
 
-def _horns(anatomy: Anatomy) -> Volume:
-    """1 at the front and hind end of the lateral ventricles, 0 along their bodies."""
-    ends: Volume = np.clip(np.maximum(anatomy.length - 0.75, 0.25 - anatomy.length) / np.float32(0.2), 0, 1)
-    return ends
+def _rim(anatomy: Anatomy, tissue: Volume, shape: Rim) -> Volume:
+    """Along the wall of the lateral ventricles, none before and behind them."""
+    beside = ((anatomy.length > -shape.beyond) & (anatomy.length < 1 + shape.beyond)).astype(np.float32)
+    rim: Volume = tissue * ramp(shape.half_width_mm - np.abs(anatomy.ventricle_mm - shape.distance_mm), 1.0) * beside
+    return rim
 
 
-def _along(anatomy: Anatomy) -> Volume:
-    """1 beside the lateral ventricles, 0 before and behind them."""
-    beside: Volume = ((anatomy.length > -0.1) & (anatomy.length < 1.1)).astype(np.float32)
-    return beside
+def _septum(anatomy: Anatomy, shape: Septum) -> Volume:
+    """Along the midline, where the ventricles are near."""
+    back, front = shape.extent
+    between = ramp(shape.reach_mm - anatomy.ventricle_mm, 2.0) * (anatomy.length > back) * (anatomy.length < front)
+    septum: Volume = ramp(shape.half_width_mm - anatomy.side_mm, 1.2) * between
+    return septum
 
 
-def _septum(anatomy: Anatomy) -> Volume:
-    between: Volume = ramp(4.0 - anatomy.ventricle_mm, 2.0) * (anatomy.length > 0.4) * (anatomy.length < 0.95)
-    return between
-
-
-def _choroid_plexus(anatomy: Anatomy, field: Volume) -> Volume:
+def _choroid_plexus(anatomy: Anatomy, shape: ChoroidPlexus, clumps: Volume) -> Volume:
     """Clumps in the ventricles, mostly where body and hind horn meet."""
-    likely = np.exp(-(((anatomy.length - np.float32(0.28)) / np.float32(0.15)) ** 2))
-    inside = (anatomy.ventricle_mm < 1.5) * anatomy.fluid
-    clumps: Volume = inside * np.clip(field + 2.2 * likely - 1.6, 0, 1)
-    return clumps
+    likely = np.exp(-(((anatomy.length - np.float32(shape.position)) / np.float32(shape.spread)) ** 2))
+    inside = (anatomy.ventricle_mm < shape.wall_mm) * anatomy.fluid
+    plexus: Volume = inside * np.clip(clumps + shape.preference * likely - shape.threshold, 0, 1)
+    return plexus
 
 
-def _vessels(anatomy: Anatomy, first: Volume, second: Volume) -> Volume:
+def _dirty_white(anatomy: Anatomy, shape: DirtyWhite, dirt: Volume) -> Volume:
+    """White matter, less by a factor of e every ``fade_mm`` from the ventricles; uneven."""
+    fading = np.exp(-np.abs(anatomy.ventricle_mm) / np.float32(shape.fade_mm))
+    dirty: Volume = anatomy.white * fading * np.clip(1 + dirt, 0, 2)
+    return dirty
+
+
+def _vessels(anatomy: Anatomy, shape: Vessels, first: Volume, second: Volume) -> Volume:
     """Tubes, where two random fields cross zero together, near the surface and in the sulci."""
-    tubes: Volume = np.exp(-12 * (first**2 + second**2)) * (0.25 + anatomy.fluid) * (anatomy.depth_mm > 0)
-    tubes *= np.clip(1.4 - anatomy.depth_mm / np.float32(25), 0.15, 1)
+    tubes: Volume = np.exp(-shape.thinness * (first**2 + second**2))
+    tubes = tubes * (shape.outside_fluid + anatomy.fluid) * (anatomy.depth_mm > 0)
+    tubes *= np.clip(shape.surface - anatomy.depth_mm / np.float32(shape.fade_mm), shape.least, 1)
     return tubes
 
 
-def _sinuses(anatomy: Anatomy, patches: Volume) -> Volume:
+def _sinuses(anatomy: Anatomy, shape: Sinuses, patches: Volume) -> Volume:
     """Along the midline's outer edge, and in patches on the surface."""
-    surface = ramp(3.5 - anatomy.depth_mm, 2.0) * (anatomy.depth_mm > 0)
-    sinuses: Volume = surface * np.maximum(ramp(3.0 - anatomy.side_mm, 2.0), np.clip(patches - 1.2, 0, 1))
+    surface = ramp(shape.depth_mm - anatomy.depth_mm, 2.0) * (anatomy.depth_mm > 0)
+    midline = ramp(shape.half_width_mm - anatomy.side_mm, 2.0)
+    sinuses: Volume = surface * np.maximum(midline, np.clip(patches - shape.threshold, 0, 1))
     return sinuses
 
 
-def _tubes(rng: np.random.Generator, grid: Grid, anatomy: Anatomy, count: int) -> Volume:
+def _tubes(rng: np.random.Generator, grid: Grid, anatomy: Anatomy, shape: PerivascularSpaces, count: int) -> Volume:
     """Short straight tubes with soft walls at random places and in random directions."""
     volume = np.zeros(grid.shape, dtype=np.float32)
     places = np.flatnonzero((anatomy.white > 0.7) | (anatomy.deep_grey > 0.7))
@@ -125,7 +160,7 @@ def _tubes(rng: np.random.Generator, grid: Grid, anatomy: Anatomy, count: int) -
         return volume
     steps = np.array(grid.spacing)
     for centre in np.transpose(np.unravel_index(places[rng.integers(places.size, size=count)], grid.shape)):
-        length, radius = uniform(rng, _TUBE_MM["length"]), uniform(rng, _TUBE_MM["radius"])
+        length, radius = uniform(rng, shape.length_mm), uniform(rng, shape.radius_mm)
         way = rng.standard_normal(3)
         way /= np.linalg.norm(way)
         reach = np.ceil((length / 2 + 2 * radius) / steps).astype(int)
@@ -145,6 +180,7 @@ def _tubes(rng: np.random.Generator, grid: Grid, anatomy: Anatomy, count: int) -
 def _offsets(
     box: tuple[slice, ...], centre: npt.NDArray[np.intp], steps: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
+    """From the centre to every voxel of a box, in mm; shape (3, ...)."""
     lines = [
         (np.arange(side.start, side.stop) - middle) * step
         for side, middle, step in zip(box, centre, steps, strict=True)

@@ -9,15 +9,10 @@ import numpy.typing as npt
 
 from lesionseg.data.synthetic.acquisition import acquire, draw_scan, draw_tissues, healthy_signal
 from lesionseg.data.synthetic.anatomy import draw_anatomy, make_anatomy
-from lesionseg.data.synthetic.fields import Grid, Mask, smooth_field
-from lesionseg.data.synthetic.lesions import (
-    PlacedLesion,
-    draw_lesions,
-    enhancing_mask,
-    lesion_mask,
-    lesion_signal,
-    place_lesions,
-)
+from lesionseg.data.synthetic.fields import Grid, Mask, Volume, smooth_field
+from lesionseg.data.synthetic.lesion_growth import PlacedLesion, place_lesions
+from lesionseg.data.synthetic.lesion_sampling import draw_lesions
+from lesionseg.data.synthetic.lesion_signal import enhancing_mask, lesion_mask, lesion_signal
 from lesionseg.data.synthetic.mimics import draw_mimics, flow, mimic_signals
 from lesionseg.data.synthetic.parameters import ENHANCED, Pathology
 from lesionseg.data.synthetic.template import load_template
@@ -66,10 +61,10 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
     lesions = draw_lesions(streams["lesions"], pathology.lesions, pathology.sessions)
     placed = place_lesions(streams["lesions"], grid, anatomy, pathology.lesions, lesions)
     mimics = draw_mimics(streams["mimics"], pathology.mimics)
-    extra = mimic_signals(streams["mimics"], grid, anatomy, mimics, pathology.contrasts)
-    texture = smooth_field(streams["texture"], grid, 1.5) + smooth_field(streams["texture"], grid, 6.0)
-    texture *= np.float32(np.sqrt(0.5))
-    unevenness = smooth_field(streams["texture"], grid, 2.5)
+    shapes = pathology.mimics.shapes
+    extra = mimic_signals(streams["mimics"], grid, anatomy, shapes, mimics, pathology.contrasts)
+    texture = _texture(streams["texture"], grid, pathology.texture_mm)
+    unevenness = smooth_field(streams["texture"], grid, pathology.lesions.signal_scatter_mm)
 
     sessions, scans = [], []
     for number, rng in enumerate(streams["sessions"].spawn(pathology.sessions)):
@@ -86,7 +81,7 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
             added += extra[contrast]
             added += np.float32(tissues[contrast].texture) * texture
             if scan.flow:
-                added += np.float32(scan.flow) * flow(own, grid, anatomy)
+                added += np.float32(scan.flow) * flow(own, grid, anatomy, shapes.flow)
             signal += np.float32(sd) * added * (anatomy.depth_mm > 0)
             images[contrast] = acquire(own, grid, anatomy.brain, signal, scan, pathology.scan.bias_mm)
             drawn[contrast] = scan
@@ -111,6 +106,16 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
 
 def _generators(seed: int, index: int, name: str) -> list[np.random.Generator]:
     return np.random.default_rng([seed, index, zlib.crc32(name.encode())]).spawn(len(_STREAMS))
+
+
+def _texture(rng: np.random.Generator, grid: Grid, widths_mm: list[float]) -> Volume:
+    """A field of mean 0 and SD 1: the sum of one of each smoothness, all with the same share of its variance."""
+    first, *others = widths_mm
+    texture = smooth_field(rng, grid, first)
+    for width in others:
+        texture = texture + smooth_field(rng, grid, width)
+    texture *= np.float32(np.sqrt(1 / len(widths_mm)))
+    return texture
 
 
 def _displacement(rng: np.random.Generator, pathology: Pathology) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,5 +1,6 @@
 """The brain that all subjects are bent from: nilearn's MNI152 with its tissue maps, or the user's label map."""
 
+import math
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from lesionseg.data.synthetic.parameters import AnatomyParameters
 from lesionseg.errors import InputError
 
 _MARGIN_MM = 8  # around the brain, for what is sampled just beyond it
-_SKULL_MARGIN_MM = 20
+_BEYOND_SCALP_MM = 6  # likewise, where the skull is kept
 _NEEDED = ("white", "cortex", "ventricle")
 
 
@@ -61,7 +62,7 @@ def load_template(anatomy: AnatomyParameters) -> Template:
     Raises:
         InputError: the label map cannot be read, or lacks a tissue.
     """
-    margin = _SKULL_MARGIN_MM if anatomy.skull else _MARGIN_MM
+    margin = math.ceil(anatomy.skull_layers.scalp_mm) + _BEYOND_SCALP_MM if anatomy.skull else _MARGIN_MM
     if anatomy.labels is None:
         return _mni152(margin)
     labels = tuple((tissue, tuple(values)) for tissue, values in anatomy.tissues.items())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.data.synthetic.anatomy import Anatomy, draw_anatomy, make_anatomy
 from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.parameters import Pathology
+from lesionseg.data.synthetic.parameters import LesionParameters, Pathology, Quantiles, Volumes
 from lesionseg.data.synthetic.subject import grid_of
 from lesionseg.data.synthetic.template import Template, load_template
 
@@ -53,3 +54,44 @@ def anatomy(mni: Pathology, mni_template: Template, grid: Grid) -> Anatomy:
     rng = np.random.default_rng(0)
     drawn = draw_anatomy(rng, grid, mni_template, mni.anatomy)
     return make_anatomy(rng, grid, mni_template, mni.anatomy, drawn)
+
+
+@pytest.fixture(scope="session")
+def ms_lesions(mni: Pathology) -> LesionParameters:
+    """Those of multiple sclerosis."""
+    return mni.lesions
+
+
+@pytest.fixture(scope="session")
+def alike(ms_lesions: LesionParameters) -> Callable[..., LesionParameters]:
+    """That many lesions of one size in mm³, without any scatter: ``alike(5, 90.0, hugging=2.0)``."""
+
+    def change(number: int, mm3: float, **others: Any) -> LesionParameters:
+        fixed: dict[str, Any] = {
+            "count": Quantiles(shares=[0.0, 1.0], values=[number, number]),
+            "load_ml": None,
+            "volume_mm3": Volumes(median=mm3, log_sd=0.0, low=mm3 / 2, high=mm3 * 2),
+            "axis_ratios": [1.0, 1.0],
+            "axis_log_sd": 0.0,
+            "roughness": 0.0,
+            "spares_grey": 0.0,
+            "hugging": 0.0,
+        }
+        return ms_lesions.model_copy(update=fixed | others)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def even() -> Callable[[Grid], Anatomy]:
+    """White matter all over, far from everything."""
+
+    def make(grid: Grid) -> Anatomy:
+        none, every = np.zeros(grid.shape, np.float32), np.ones(grid.shape, np.float32)
+        return Anatomy(
+            brain=every > 0, fluid=none, cortex=none, deep_grey=none, white=every, bone=None, scalp=None,
+            depth_mm=50 * every, ventricle_mm=60 * every, cortex_mm=40 * every, infratentorial=none,
+            structure=none, side_mm=30 * every, length=none,
+        )  # fmt: skip
+
+    return make

@@ -77,7 +77,13 @@ class TestDraws:
         own = pathology("ms")
         site, signals = own.sites[1], own.signals["T1w"]
         parameters = own.scan.model_copy(
-            update={"gain_log_sd": 0.15, "noise_log_sd": 0.2, "grey_white_log_sd": 0.1, "ghost_share": 0.3}
+            update={
+                "gain_log_sd": 0.15,
+                "noise_log_sd": 0.2,
+                "grey_white_log_sd": 0.1,
+                "ghost_share": 0.3,
+                "ghost_shift": [0.1, 0.7],
+            }
         )
         rng = np.random.default_rng(0)
         drawn = [draw_scan(rng, site, parameters, signals, (1.0, 2.0), None) for _ in range(600)]
@@ -92,7 +98,7 @@ class TestDraws:
         ghosts = [one.ghost for one in drawn if one.ghost]
         assert len(ghosts) / 600 == pytest.approx(0.3, abs=0.07)
         assert parameters.ghost[0] <= min(ghosts) < max(ghosts) <= parameters.ghost[1]
-        for name, low, high in (("slice_offset", 0, 1), ("ghost_shift", 0.2, 0.5), ("flow", 1, 2)):
+        for name, low, high in (("slice_offset", 0, 1), ("ghost_shift", 0.1, 0.7), ("flow", 1, 2)):
             values = [getattr(one, name) for one in drawn]
             assert low <= min(values) < max(values) <= high
             assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.1 * (high - low))

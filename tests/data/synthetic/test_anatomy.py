@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lesionseg.data.synthetic.anatomy import Anatomy, AnatomyDraw, draw_anatomy, make_anatomy
 from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.parameters import AnatomyParameters, Pathology
+from lesionseg.data.synthetic.parameters import AnatomyParameters, Pathology, SkullLayers
 from lesionseg.data.synthetic.template import Template, load_template
 
 UPRIGHT = AnatomyDraw((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), flipped=False, ventricle_mm=0.0, atrophy=0.0, outline_mm=0.0)
@@ -237,6 +237,43 @@ class TestMake:
         assert not np.array_equal(rough.brain, stripped.brain)
         assert rough.brain.sum() == pytest.approx(stripped.brain.sum(), rel=0.02)
         assert (whole.depth_mm[rough.brain] > 0).all(), "never beyond the brain"
+
+    def test_the_outline_is_as_smooth_as_told(self, make: Callable[..., Anatomy]) -> None:
+        """A smoother one has fewer steps from voxel to voxel."""
+        steps = []
+        for width in (4.0, 30.0):
+            rough: dict[str, Any] = RIGID | {"outline_roughness_mm": 1.5, "outline_width_mm": width}
+            brain = make(replace(UPRIGHT, outline_mm=6.0), **rough).brain
+            steps.append(sum(np.diff(brain, axis=axis).sum() for axis in range(3)))
+        assert steps[0] > 1.02 * steps[1]
+
+    def test_sulci_open_where_they_are_told_to(self, mni: Pathology, mni_template: Template, grid: Grid) -> None:
+        def fluid(**changes: Any) -> float:
+            own = mni.anatomy.model_copy(update=RIGID | changes)
+            drawn = replace(UPRIGHT, scale=(0.9, 0.9, 0.9), atrophy=0.5)
+            anatomy = make_anatomy(np.random.default_rng(0), grid, mni_template, own, drawn)
+            return float(anatomy.fluid[anatomy.ventricle_mm > 3].sum())
+
+        shipped = fluid()
+        assert fluid(sulcus_mm=6.0) < shipped < fluid(sulcus_mm=0.0)
+        assert fluid(sulcus_fluid=0.0) < shipped < fluid(sulcus_fluid=0.5)
+        assert fluid(sulci_range_mm=[-1.0, 0.0]) < shipped < fluid(sulci_range_mm=[0.0, 2.5])
+
+    def test_layers_of_the_skull_are_as_thick_as_told(self, make: Callable[..., Anatomy]) -> None:
+        grid = Grid((60, 64, 60), (3.0, 3.0, 3.0))
+        layers = SkullLayers(fluid_mm=6.0, bone_mm=12.0, scalp_mm=18.0, thickness_log_sd=0.0, width_mm=25.0)
+        whole = make(UPRIGHT, grid, skull=True, skull_layers=layers, **RIGID)
+        assert whole.bone is not None
+        assert whole.scalp is not None
+        away = -whole.depth_mm
+        assert np.array_equal(whole.brain, away < 18)
+        for share, low, high in ((whole.fluid, 0.5, 5.5), (whole.bone, 6.5, 11.5), (whole.scalp, 12.5, 17.5)):
+            assert alike(share[(away > low) & (away < high)], 1.0, 1e-5)
+        rough = layers.model_copy(update={"thickness_log_sd": 0.3})
+        uneven = make(UPRIGHT, grid, skull=True, skull_layers=rough, **RIGID)
+        assert np.array_equal(uneven.brain, whole.brain)
+        assert uneven.bone is not None
+        assert not alike(uneven.bone, whole.bone, 0.2)
 
     def test_the_skull_lies_around(self, make: Callable[..., Anatomy]) -> None:
         grid = Grid((56, 60, 56), (3.0, 3.0, 3.0))

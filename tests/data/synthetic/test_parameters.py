@@ -75,6 +75,29 @@ def test_one_contrast_and_one_session_can_be_asked_for(name: str) -> None:
             "pathology.mimics.flow.FLAIR=[2,1]",
             "pathology.mimics.flow.FLAIR: write the lower number first, found [2, 1]",
         ),
+        (
+            "pathology.anatomy.skull_layers.bone_mm=15",
+            "pathology.anatomy.skull_layers: fluid_mm 2.0, bone_mm 15.0 and scalp_mm 14.0 must go up: each says where "
+            "a layer ends, from the brain's outline",
+        ),
+        (
+            "pathology.mimics.shapes.septum.extent=[0.4,1.5]",
+            "pathology.mimics.shapes.septum.extent.1: input should be less than or equal to 1, found 1.5",
+        ),
+        (
+            "pathology.mimics.shapes.perivascular_spaces.length_mm=[9,3]",
+            "pathology.mimics.shapes.perivascular_spaces.length_mm: write the lower number first, found [9, 3]",
+        ),
+        ("+pathology.mimics.shapes.rim.width=1", "pathology.mimics.shapes.rim.width: unknown key"),
+        (
+            "pathology.scan.ghost_shift=[0.2,1.2]",
+            "pathology.scan.ghost_shift.1: input should be less than or equal to 1, found 1.2",
+        ),
+        (
+            "pathology.lesions.zone_limits.juxtacortical_mm=0",
+            "pathology.lesions.zone_limits.juxtacortical_mm: input should be greater than 0, found 0",
+        ),
+        ("pathology.texture_mm=[]", "pathology.texture_mm: list should have at least 1 item after validation, not 0"),
         ("pathology.anatomy.flip=2", "pathology.anatomy.flip: input should be less than or equal to 1, found 2"),
         (
             "pathology.lesions.count={shares:[0,1],values:[1,2,3,4,5]}",

@@ -280,6 +280,25 @@ class TestLesionsShow:
         assert change.std() == pytest.approx(0.5 * healthy.std(), rel=0.25), "mimics and bias aside"
         assert abs(change.mean()) < 0.2 * change.std()
 
+    def test_texture_is_as_smooth_as_told(self, ms: Pathology, make: Make) -> None:
+        """The smoother, the more alike are neighbours; its SD stays the same."""
+        site = ms.sites[0].model_copy(update={"noise": 0.0, "blur_mm": 0.0})
+        plain: dict[str, Any] = {"sites": [site], "contrasts": ["FLAIR"], "sessions": 1}
+        levels = {level: ms.signals["FLAIR"].model_copy(update={"texture": [level, level]}) for level in (0.0, 0.5)}
+        alike, spread = [], []
+        for widths in ([1.5], [1.5, 12.0], [12.0]):
+            images = [
+                make(**plain, texture_mm=widths, signals=ms.signals | {"FLAIR": level}).sessions[0].images["FLAIR"]
+                for level in levels.values()
+            ]
+            inside = ndimage.binary_erosion(images[0] > 0, NEIGHBOURS)
+            change = images[1].astype(float) - images[0]
+            pairs = inside[1:] & inside[:-1]
+            alike.append(np.corrcoef(change[1:][pairs], change[:-1][pairs])[0, 1])
+            spread.append(change[inside].std())
+        assert alike[0] < 0.4 < alike[1] - 0.1 < alike[2] - 0.2
+        assert max(spread) < 1.4 * min(spread)
+
     def test_they_change_the_scan_only_where_they_are(self, ms: Pathology, make: Make) -> None:
         layer = ms.lesions.layers[0]
         layer = layer.model_copy(update={"signal": layer.signal | {"FLAIR": [0.0, 0.0]}})
