@@ -58,6 +58,21 @@ class TrainConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _search_within_the_budget(self) -> "TrainConfig":
+        if self.candidate_rates and self.optim.search_steps > self.trainer.steps:
+            raise ValueError(
+                f"optim.search_steps={self.optim.search_steps}: each of optim.learning_rates would be tried for longer "
+                f"than is trained with the chosen one, trainer.steps={self.trainer.steps}; give fewer"
+            )
+        return self
+
+    @property
+    def candidate_rates(self) -> tuple[float, ...]:
+        """The learning rates that the run chooses from before it trains; empty: it trains with
+        ``optim.learning_rate``, or not at all."""
+        return tuple(self.optim.learning_rates or ()) if self.init.train else ()
+
 
 class ScoreConfig(Section):
     """``lesionseg score``: anybody's masks against reference masks."""

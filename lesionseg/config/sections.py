@@ -159,14 +159,23 @@ class LossSection(Section):
 
 
 class OptimSection(Section):
-    """AdamW with a linear warm-up and a cosine or constant schedule."""
+    """AdamW with a linear warm-up and a cosine or constant schedule; its rate is given, or searched on validation."""
 
     name: Name
     learning_rate: float = Field(gt=0)
+    learning_rates: list[Annotated[float, Field(gt=0)]] | None = None  # to choose from in place of learning_rate
+    search_steps: int = Field(default=100, ge=1)  # that each of them is tried for
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     schedule: Literal["cosine", "constant"]
     gradient_clip: float = Field(ge=0)
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _to_choose_from(cls, rates: list[float] | None) -> list[float] | None:
+        if rates is not None and (len(rates) < 2 or len(set(rates)) < len(rates)):
+            raise ValueError("write two rates or more, each once; a single one is optim.learning_rate=...")
+        return rates
 
 
 class TrainerSection(Section):

@@ -27,7 +27,8 @@ def announce(sources: Sequence[TrainConfig], jobs: Sequence[TrainConfig]) -> Non
     seconds: dict[str, float] = {}
     total = 0.0
     for job in jobs:
-        kind = f"{job.init.train} {job.model.name} {job.trainer.model_dump_json()} {job.task.name} {job.dataset.name}"
+        work = steps_and_validations(job)
+        kind = f"{work} {job.model.name} {job.trainer.model_dump_json()} {job.task.name} {job.dataset.name}"
         if kind not in seconds:
             seconds[kind] = run_seconds(job)
         total += seconds[kind]
@@ -82,11 +83,18 @@ def run_seconds(job: TrainConfig) -> float:
         segmenting = _second_time(segment)
     workers = min(job.trainer.num_workers, max(1, (torch.get_num_threads() or 1)))
     step = learning + cutting if workers == 0 else max(learning + 0.5 * cutting, cutting / workers)
+    steps, validations = steps_and_validations(job)
+    volumes = validations * len(plan.part(plan.split.validation)) + 2 * len(plan.part(plan.split.test))
+    return _START + steps * step + volumes * segmenting
+
+
+def steps_and_validations(job: TrainConfig) -> tuple[int, int]:
+    """Optimiser steps of a run, and how often all its validation studies are segmented, its choices counted in."""
     steps = job.trainer.steps if job.init.train else 0
     validations = max(1, -(-steps // job.trainer.validate_every))
     validations += job.metrics.threshold_criterion is not None  # the threshold is chosen in one more
-    volumes = validations * len(plan.part(plan.split.validation)) + 2 * len(plan.part(plan.split.test))
-    return _START + steps * step + volumes * segmenting
+    candidates = len(job.candidate_rates)  # each is validated once
+    return steps + candidates * job.optim.search_steps, validations + candidates
 
 
 def _second_time(work: Callable[[], None]) -> float:

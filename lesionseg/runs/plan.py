@@ -98,28 +98,56 @@ def run_seed(config: TrainConfig) -> int:
     return int(hashlib.sha256(f"{config.seed}/{config.repeat}".encode()).hexdigest()[:8], 16) % 2**31
 
 
+_SECTIONS_NOT_COUNTED = ("tracking", "paths", "sweep", "force")
+_KEYS_NOT_COUNTED = {
+    "dataset": ("root", "synthetic", "images", "masks"),
+    "trainer": ("num_workers", "threads", "log_every", "devices", "accelerator"),
+}
+_COUNTED_METRICS = ("monitor", "threshold", "save_predictions")
+
+
 def config_hash(config: TrainConfig, split: Split, studies: Sequence[CachedStudy], weights_digest: str) -> str:
     """What makes a run this run and no other: configuration, split, data and initial weights; hexadecimal.
 
-    Left out is what cannot change the result (where things lie, who counts and how), what a finished model is judged
-    by beside the task's own criterion (``lesionseg evaluate sweep=...`` judges it again), and what stands for something
-    that is hashed by content: the dataset's folder, the checkpoint's path.
+    Of the configuration it is what `counted` leaves; what stands there for something else, the dataset's folder and the
+    checkpoint's path, is hashed by content.
     """
-    content = config.model_dump(exclude={"tracking", "paths", "sweep", "force"})
-    for key in ("root", "synthetic", "images", "masks"):
-        content["dataset"].pop(key)
+    content = counted(config.model_dump())
     kind = "scratch" if config.init.from_scratch else "pretrained"
     content["init"] = {"name": config.init.name, "strategy": kind, "weights": weights_digest, **config.init.knobs}
-    if config.model.parts is None:  # as in the runs of before there were any
-        content["model"].pop("parts")
-    for key in ("num_workers", "threads", "log_every", "devices", "accelerator"):
-        content["trainer"].pop(key)
-    content["metrics"] = {key: content["metrics"][key] for key in ("monitor", "threshold", "save_predictions")}
-    if config.metrics.threshold_criterion is not None:
-        content["metrics"]["chosen"] = [config.metrics.thresholds, config.metrics.threshold_rule(config.task.matching)]
     content["split"] = split.digest
     content["data"] = sorted(study.key for study in studies)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def counted(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a resolved configuration what can change the result.
+
+    Left out is where things lie, who counts and how, what a finished model is judged by beside the task's own criterion
+    (``lesionseg evaluate sweep=...`` judges it again), and the learning rates that are not used.
+
+    Args:
+        content: as in ``config.yaml``; of an older version, too.
+    """
+    kept = {key: value for key, value in content.items() if key not in _SECTIONS_NOT_COUNTED}
+    for section, keys in _KEYS_NOT_COUNTED.items():
+        kept[section] = _without(content[section], keys)
+    if content["model"].get("parts") is None:  # as in the runs of before there were any
+        kept["model"] = _without(content["model"], ("parts",))
+    searched = content["optim"].get("learning_rates") is not None
+    unused = ("learning_rate",) if searched else ("learning_rates", "search_steps")
+    kept["optim"] = _without(content["optim"], unused)
+    metrics = content["metrics"]
+    kept["metrics"] = {key: metrics[key] for key in _COUNTED_METRICS if key in metrics}
+    chooser = metrics.get("threshold_criterion")
+    if chooser is not None:
+        rule = metrics["criteria"].get(chooser, content["task"]["matching"])
+        kept["metrics"]["chosen"] = [metrics["thresholds"], rule]
+    return kept
+
+
+def _without(section: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key not in keys}
 
 
 def outputs(paths: PathsSection) -> Path:

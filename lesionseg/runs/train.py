@@ -8,18 +8,17 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pytorch_lightning import seed_everything
 from torch import nn
 
-from lesionseg.build import build
 from lesionseg.config.schema import TrainConfig
-from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.files import write_json, written_whole
 from lesionseg.data.volumes import write_volume
 from lesionseg.metrics import Averages
+from lesionseg.runs.assemble import assemble, machine_of
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.initialise import initialise, model_card, source_model
+from lesionseg.runs.learning_rate import choose_learning_rate, with_learning_rate
 from lesionseg.runs.pictures import picture_cases
 from lesionseg.runs.plan import (
     Plan,
@@ -33,7 +32,6 @@ from lesionseg.runs.plan import (
 )
 from lesionseg.runs.score_tables import ScoreTables
 from lesionseg.runs.scoring import segment
-from lesionseg.runs.strategy import regimes_of
 from lesionseg.runs.threshold import set_threshold
 from lesionseg.tracking import (
     HASH_TAG,
@@ -46,8 +44,10 @@ from lesionseg.tracking import (
     start_run,
     sweep_parent,
 )
-from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit, keep
+from lesionseg.training import fit, keep
 from lesionseg.weights import ModelCard, TransferReport, load_model
+
+RATE_RECORD = "learning_rate.json"
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def train(config: TrainConfig, *, position: str = "") -> TrainResult:
         _say(f"{this.title}  was {found.info.status.lower()} before and goes on (run {run.run_id})")
     else:
         shutil.rmtree(this.folder / "checkpoints", ignore_errors=True)
+        (this.folder / RATE_RECORD).unlink(missing_ok=True)
         run = _start(store, this)
     return _accompany(run, this)
 
@@ -115,7 +116,7 @@ def _accompany(run: Run, this: _Run) -> TrainResult:
     """Do the work and see that the MLflow run ends with the status that is true."""
     try:
         _describe(run, this)
-        checkpoint = _fit(run, this)
+        checkpoint = _fit(run, this, _choose_learning_rate(run, this))
         _choose_threshold(run, this, checkpoint)
         run.log_file(checkpoint, "checkpoints")
         averages = _test(run, this, checkpoint)
@@ -179,7 +180,7 @@ def _params(this: _Run) -> dict[str, Any]:
         "seed": run_seed(config),
         "steps": config.trainer.steps if config.init.train else 0,
         "batch_size": config.trainer.batch_size,
-        "learning_rate": config.optim.learning_rate,
+        "learning_rate": list(config.candidate_rates) or config.optim.learning_rate,
     }
 
 
@@ -192,44 +193,30 @@ def _describe(run: Run, this: _Run) -> None:
     for file in ("config.yaml", "split.json", "transfer_report.json"):
         run.log_file(this.folder / file)
     run.log_dataset(config.dataset.name, this.plan.split.digest, str(this.plan.cohort.root), "training")
-
-
-def _fit(run: Run, this: _Run) -> Path:
-    """Train to the end of the budget; returns the best checkpoint."""
-    config, trainer = this.config, this.config.trainer
     _say(f"{this.title}  {this.report.summary()}")
-    module = SegmentationModule(
-        this.network,
-        build(config.loss.function, nn.Module),
-        card=this.card,
-        optimiser=Optimiser(
-            config.optim.learning_rate,
-            config.optim.weight_decay,
-            config.optim.warmup_steps,
-            config.optim.schedule,
-            trainer.steps,
-        ),
-        window_overlap=trainer.window_overlap,
-        study_names=[study.name for study in this.studies["train"]],
-        regimes=regimes_of(config, this.network, this.report),
+
+
+def _choose_learning_rate(run: Run, this: _Run) -> TrainConfig:
+    """The configuration to train with: of several learning rates, the one that does best on the validation studies."""
+    config = this.config
+    if not config.candidate_rates:
+        return config
+    record = this.folder / RATE_RECORD
+    choice = choose_learning_rate(config, this.network, this.card, this.report, this.studies, record)
+    run.log_file(record)
+    run.log_metrics({"train/learning_rate": choice.learning_rate})
+    n_studies = len(this.studies["validation"])
+    _say(
+        f"{this.title}  learning rate {choice.learning_rate:g}, chosen on {n_studies} validation studies from "
+        f"{choice.in_words()}"
     )
-    seed = run_seed(config)
-    data = PatchDataModule(
-        this.studies["train"],
-        this.studies["validation"],
-        config.task.channels,
-        triple(config.task.patch_size),
-        batch_size=trainer.batch_size,
-        steps=trainer.steps,
-        validate_every=trainer.validate_every,
-        lesion_share=trainer.lesion_share,
-        seed=seed,
-        augment=Augmentation(config.augment.transforms) if config.augment.transforms else None,
-        num_workers=trainer.num_workers,
-    )
-    seed_everything(seed, verbose=False)
-    folder = this.folder / "checkpoints"
-    machine = Machine(trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision)
+    return with_learning_rate(config, choice.learning_rate)
+
+
+def _fit(run: Run, this: _Run, config: TrainConfig) -> Path:
+    """Train to the end of the budget; returns the best checkpoint."""
+    module, data = assemble(config, this.network, this.card, this.report, this.studies)
+    folder, machine = this.folder / "checkpoints", machine_of(config.trainer)
     if not config.init.train:
         return keep(module, data, folder=folder, machine=machine, log=run.log_metrics, say=_say, title=this.title)
     return fit(
@@ -239,7 +226,7 @@ def _fit(run: Run, this: _Run) -> Path:
         machine=machine,
         monitor=config.metrics.monitor,
         gradient_clip=config.optim.gradient_clip,
-        log_every=trainer.log_every,
+        log_every=config.trainer.log_every,
         log=run.log_metrics,
         say=_say,
         title=this.title,

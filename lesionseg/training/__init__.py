@@ -1,7 +1,7 @@
 """Lightning, and nothing else of it below the runs."""
 
 from lesionseg.training.datamodule import PatchDataModule
-from lesionseg.training.fit import Machine, check_machine, choose_precision, fit, keep
+from lesionseg.training.fit import Machine, Rehearsal, check_machine, choose_precision, fit, keep, rehearse
 from lesionseg.training.module import NotFiniteError, Optimiser, SegmentationModule
 from lesionseg.training.regime import Regime, Strategy, regimes, set_trained
 
@@ -11,6 +11,7 @@ __all__ = [
     "Optimiser",
     "PatchDataModule",
     "Regime",
+    "Rehearsal",
     "SegmentationModule",
     "Strategy",
     "check_machine",
@@ -18,5 +19,6 @@ __all__ = [
     "fit",
     "keep",
     "regimes",
+    "rehearse",
     "set_trained",
 ]

@@ -1,8 +1,9 @@
 """Run Lightning's trainer over a budget of steps."""
 
 import logging
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,8 @@ def fit(
     with warnings.catch_warnings():
         _ignore_known_warnings()
         trainer = pl.Trainer(
-            **_place(machine),
-            max_steps=data.steps,
-            max_epochs=-1,
-            reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
-            gradient_clip_val=gradient_clip or None,
-            log_every_n_steps=log_every,
-            logger=MetricLogger(log),
+            **_training(machine, data, gradient_clip, log_every, log),
             callbacks=[best, last, ProgressLines(title, data.steps, say)],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
             default_root_dir=folder,
         )
         resumed = folder / f"{LAST}.ckpt"
@@ -84,6 +75,42 @@ def fit(
             trainer.save_checkpoint(folder / f"{BEST}.ckpt", weights_only=True)
             say(f"{title}  {monitor} never rose above zero: the last weights are kept, none being the best")
     return folder / f"{BEST}.ckpt"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a short training came to.
+
+    Args:
+        score: the monitored one, on validation after the last step; NaN where it is undefined.
+        loss: mean of ``train/loss`` over the last quarter of the steps.
+    """
+
+    score: float
+    loss: float
+
+
+def rehearse(
+    module: SegmentationModule, data: PatchDataModule, *, machine: Machine, monitor: str, gradient_clip: float
+) -> Rehearsal:
+    """Train as :func:`fit` does, from the module's weights to the end of the budget, and keep nothing of it: no
+    checkpoint, no file, no line, no curve.
+
+    Raises:
+        NotFiniteError: the loss became NaN or infinite.
+    """
+    losses: list[float] = []
+
+    def note(metrics: Mapping[str, float], step: int) -> None:
+        losses.extend(value for name, value in metrics.items() if name == "train/loss")
+
+    _quiet()
+    with warnings.catch_warnings():
+        _ignore_known_warnings()
+        trainer = pl.Trainer(**_training(machine, data, gradient_clip, 1, note), enable_checkpointing=False)
+        trainer.fit(module, datamodule=data)
+    late = losses[-math.ceil(len(losses) / 4) :]
+    return Rehearsal(float(trainer.callback_metrics[monitor]), math.fsum(late) / len(late))
 
 
 def keep(
@@ -136,6 +163,25 @@ def check_machine(machine: Machine) -> None:
                 f"precision={machine.precision}: Lightning cannot train so here ({str(error).splitlines()[0]}); "
                 "auto, 1, auto, auto works everywhere"
             ) from error
+
+
+def _training(
+    machine: Machine, data: PatchDataModule, gradient_clip: float, log_every: int, log: LogMetrics
+) -> dict[str, Any]:
+    """Lightning's arguments for a budget of steps, whatever is kept of it."""
+    return {
+        **_place(machine),
+        "max_steps": data.steps,
+        "max_epochs": -1,
+        "reload_dataloaders_every_n_epochs": 1,
+        "num_sanity_val_steps": 0,
+        "gradient_clip_val": gradient_clip or None,
+        "log_every_n_steps": log_every,
+        "logger": MetricLogger(log),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
 
 
 def _place(machine: Machine) -> dict[str, Any]:

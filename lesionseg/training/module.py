@@ -97,8 +97,12 @@ class SegmentationModule(pl.LightningModule):
         if not self.alike:
             set_trained(self.network, self.regimes, self.global_step)
 
-    def training_step(self, batch: Patch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Patch, batch_idx: int) -> dict[str, Tensor]:
         """The loss of a batch of patches.
+
+        Returns:
+            ``loss``: what is minimised, with the pull of L2-SP if there is one; ``train/loss``: of the segmentation
+            alone, as it is logged.
 
         Raises:
             NotFiniteError: it is no number; the message names the step and the studies.
@@ -113,11 +117,12 @@ class SegmentationModule(pl.LightningModule):
             )
         self.log("train/loss", loss, prog_bar=False)
         self.log("step", self.global_step + 1.0)  # Lightning's own count is one too high after a resume
-        if self.start is None:
-            return loss
-        away: Tensor = self.start(self.network)
-        self.log("train/l2_sp", away, prog_bar=False)
-        return loss + away
+        shown = loss.detach()
+        if self.start is not None:
+            away: Tensor = self.start(self.network)
+            self.log("train/l2_sp", away, prog_bar=False)
+            loss = loss + away
+        return {"loss": loss, "train/loss": shown}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the validation before."""

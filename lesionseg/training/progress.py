@@ -33,8 +33,8 @@ class ProgressLines(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the loss."""
-        self._loss.append(float(outputs["loss"]))
+        """Remember the loss, without the pull of L2-SP."""
+        self._loss.append(float(outputs["train/loss"]))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say the line."""

@@ -179,6 +179,19 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
             "++task.matching={_target_:torch.nn.Linear,in_features:1,out_features:1}",
             "task.matching: _target_ 'torch.nn.Linear' is no Criterion",
         ),
+        ("optim.learning_rates=0.1", "optim.learning_rates: input should be a valid list, found 0.1"),
+        (
+            "optim.learning_rates=[0.1]",
+            "optim.learning_rates: write two rates or more, each once; a single one is optim.learning_rate=..., found "
+            "[0.1]",
+        ),
+        (
+            "optim.learning_rates=[0.1,0.2,0.1]",
+            "optim.learning_rates: write two rates or more, each once; a single one is optim.learning_rate=..., found "
+            "[0.1, 0.2, 0.1]",
+        ),
+        ("optim.learning_rates=[0.1,0]", "optim.learning_rates.1: input should be greater than 0, found 0"),
+        ("optim.search_steps=0", "optim.search_steps: input should be greater than or equal to 1, found 0"),
         ("optim.schedule=linear", "optim.schedule: input should be 'cosine' or 'constant', found 'linear'"),
         (
             "task.spacing=[1,1]",

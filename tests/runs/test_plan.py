@@ -12,7 +12,7 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.data.cache import Cache
 from lesionseg.errors import InputError
 from lesionseg.runs.cohort import load_cohort
-from lesionseg.runs.plan import Plan, config_hash, make_plan, outputs, run_seed, triple
+from lesionseg.runs.plan import Plan, config_hash, counted, make_plan, outputs, run_seed, triple
 
 Configure = Callable[..., TrainConfig]
 
@@ -56,6 +56,7 @@ def identity(configure: Configure, cache: Cache) -> Callable[..., str]:
         "metrics.false_positives=[1]",
         "~metrics.criteria.anima",
         "metrics.thresholds=[0.4,0.5]",
+        "optim.search_steps=1",
     ],
 )
 def test_what_cannot_change_the_result_does_not_count(identity: Any, override: str) -> None:
@@ -88,6 +89,36 @@ def test_what_cannot_change_the_result_does_not_count(identity: Any, override: s
 )
 def test_what_can_change_the_result_counts(identity: Any, override: str) -> None:
     assert identity(override) != identity()
+
+
+def test_where_the_learning_rate_is_searched_the_search_counts_and_not_what_it_replaces(identity: Any) -> None:
+    searched = ("optim.learning_rates=[0.01,0.02]", "optim.search_steps=2")
+    assert identity(*searched, "optim.learning_rate=0.02") == identity(*searched)
+    assert len({identity(), identity(*searched), identity(*searched, "optim.search_steps=3")}) == 3
+
+
+def test_of_a_configuration_only_what_counts_is_left(configure: Configure) -> None:
+    content = counted(configure("metrics.threshold_criterion=anima").model_dump())
+    assert {"tracking", "paths", "sweep", "force"}.isdisjoint(content)
+    assert {"root", "images", "masks"}.isdisjoint(content["dataset"])
+    assert {"threads", "num_workers", "accelerator"}.isdisjoint(content["trainer"])
+    assert "parts" not in content["model"]
+    assert set(content["metrics"]) == {"monitor", "threshold", "save_predictions", "chosen"}
+    assert content["metrics"]["chosen"][1]["_target_"] == "lesionseg.metrics.Anima"
+    own = counted(configure("metrics.threshold_criterion=task").model_dump())
+    assert own["metrics"]["chosen"][1] == content["task"]["matching"]
+    assert content["optim"]["learning_rate"] == 0.01
+    assert "learning_rates" not in content["optim"]
+
+
+def test_what_counts_of_an_older_configuration_without_newer_keys(configure: Configure) -> None:
+    content = configure().model_dump()
+    older = {**content, "model": {key: value for key, value in content["model"].items() if key != "parts"}}
+    older["optim"] = {k: v for k, v in content["optim"].items() if k not in ("learning_rates", "search_steps")}
+    older["metrics"] = {key: content["metrics"][key] for key in ("monitor", "threshold")}
+    same = counted(content)
+    del same["metrics"]["save_predictions"]
+    assert counted(older) == same
 
 
 def test_initial_weights_count_by_their_content(identity: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lesionseg.errors import InputError
-from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision
+from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision, rehearse
 from lesionseg.weights import ModelCard, load_model
 
 
@@ -175,6 +175,46 @@ def test_the_same_run_twice_is_the_same(make_module: Any, make_data: Any, train:
     for number, module in enumerate(modules):
         train(module, make_data(steps=2), tmp_path / str(number))
     assert _same(_weights(modules[0]), _weights(modules[1]))
+
+
+@pytest.mark.parametrize(("steps", "late"), [(1, 1), (4, 1), (5, 2)])
+def test_a_rehearsal_is_the_training_and_leaves_nothing(
+    make_module: Any,
+    make_data: Any,
+    train: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    late: int,
+) -> None:
+    whole, short = make_module(steps=steps), make_module(steps=steps)
+    _, told = train(whole, make_data(steps=steps, validate_every=steps), tmp_path / "whole", gradient_clip=0.01)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    end = rehearse(
+        short,
+        make_data(steps=steps, validate_every=steps),
+        machine=Machine("cpu", precision="32-true"),
+        monitor="val/lesion_sensitivity",
+        gradient_clip=0.01,
+    )
+    assert _same(_weights(whole), _weights(short))
+    losses = [value for _, value in told.of("train/loss")]
+    assert end.loss == pytest.approx(sum(losses[-late:]) / late)
+    assert end.score == told.of("val/lesion_sensitivity")[-1][1]
+    assert list(Path().iterdir()) == []
+
+
+def test_a_rehearsal_with_a_rate_out_of_all_bounds_is_told(make_module: Any, make_data: Any) -> None:
+    module = make_module(learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(NotFiniteError):
+        rehearse(
+            module,
+            make_data(),
+            machine=Machine("cpu", precision="32-true"),
+            monitor="val/dice",
+            gradient_clip=1.0,
+        )
 
 
 def test_precision_is_as_wanted_or_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:

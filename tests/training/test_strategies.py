@@ -154,6 +154,16 @@ def test_the_pull_is_part_of_the_loss_and_takes_the_place_of_weight_decay(
     assert way(module) < 0.9 * way(free)
 
 
+def test_the_progress_lines_tell_the_loss_without_the_pull(
+    make: Any, make_data: Any, train: Any, tmp_path: Path
+) -> None:
+    _, records = train(make(4, Strategy(l2_sp=1000.0), warmup_steps=0), make_data(steps=4), tmp_path)
+    losses = [value for _, value in records.of("train/loss")]
+    shown = [line.split("  ")[2] for line in records.lines if "  step " in line]
+    assert shown == [f"loss {sum(pair) / 2:.3f}" for pair in (losses[:2], losses[2:])]
+    assert records.of("train/l2_sp")[-1][1] > 0.01, "it would show"
+
+
 def test_only_adapters_are_trained_and_the_checkpoint_is_a_plain_network(
     make: Any, make_data: Any, train: Any, tmp_path: Path, studies: list[CachedStudy]
 ) -> None:
