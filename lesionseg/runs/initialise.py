@@ -24,6 +24,7 @@ from lesionseg.weights import (
     SourceModel,
     TransferReport,
     add_adapters,
+    contrast_name,
     differences,
     from_scratch,
     load_weights,
@@ -143,11 +144,13 @@ def _transferred(
         take=take,
         rule=rule,
         parts=parts,
+        remarks=source.remarks if isinstance(source, ForeignModel) else None,
     )
 
 
 def _inputs_of(source: Source, told: Sequence[str] | None, inputs: Sequence[str]) -> list[str]:
-    """The source's channels in order, called as the task calls them where only capitals differ.
+    """The source's channels in order, called as the task calls them where only capitals differ, or where another
+    program's name for a contrast is a usual one.
 
     Raises:
         InputError: neither the source tells them nor ``init.source_inputs``.
@@ -160,6 +163,8 @@ def _inputs_of(source: Source, told: Sequence[str] | None, inputs: Sequence[str]
             + "; name them in order, such as init.source_inputs=[flair]"
         )
     known = {name.casefold(): name for name in inputs}
+    if told is None and isinstance(source, ForeignModel):
+        known = {**{contrast_name(name): name for name in inputs}, **known}
     return [known.get(name.casefold(), name) for name in names]
 
 

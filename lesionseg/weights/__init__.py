@@ -11,7 +11,7 @@ from lesionseg.weights.checkpoint import (
 )
 from lesionseg.weights.differences import differences
 from lesionseg.weights.fates import ParameterFate
-from lesionseg.weights.formats import ForeignCard, ForeignModel, load_weights
+from lesionseg.weights.formats import ForeignCard, ForeignModel, contrast_name, load_weights
 from lesionseg.weights.parts import DEFAULT_PARTS, Parts
 from lesionseg.weights.report import TransferReport
 from lesionseg.weights.shares import PartShares
@@ -32,6 +32,7 @@ __all__ = [
     "SourceModel",
     "TransferReport",
     "add_adapters",
+    "contrast_name",
     "differences",
     "from_scratch",
     "is_adapter",

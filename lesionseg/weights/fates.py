@@ -13,7 +13,7 @@ class ParameterFate:
 
     Args:
         name: in the target's state dict.
-        fate: taken as it was, taken for some input channels, or left as initialised.
+        fate: taken as it was, taken for some input channels or otherwise made to fit, or left as initialised.
         count: its number of values.
         loaded: how many of them come from the source.
         reason: how it was adapted, or why it is fresh.

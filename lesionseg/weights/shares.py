@@ -19,7 +19,7 @@ class PartShares:
     Args:
         values: how many the target has there.
         loaded: share of them in tensors that were taken as they were, 0 to 1.
-        adapted: in tensors that were taken for some input channels.
+        adapted: in tensors that were taken for some input channels, or otherwise made to fit.
         fresh: in tensors left as initialised.
         skipped: share of the source's values of that part that found no place.
     """

@@ -8,6 +8,7 @@ from lesionseg.weights.fates import ParameterFate, loaded_share
 from lesionseg.weights.parts import Parts
 from lesionseg.weights.report import TransferReport
 from lesionseg.weights.shares import part_shares
+from lesionseg.weights.shortcuts import changed_response
 from lesionseg.weights.stems import ChannelRule, describe_origins, fill_stem, readers_of_the_image
 
 
@@ -34,14 +35,16 @@ def transfer(
     take: Collection[str] | None = None,
     rule: ChannelRule | None = None,
     parts: Parts | None = None,
+    remarks: Mapping[str, str] | None = None,
 ) -> TransferReport:
     """Load all that fits into ``network``, in place.
 
     A tensor is loaded when name and shape agree. The kernels that read the image, whose second axis is the input
     channel, are matched channel by channel by *name*: a channel that the source does not know gets zeros, unless
-    ``rule`` says otherwise, so that on the source's own channels the network answers as the source did. If no channel
-    has anything of the source's, they stay fresh. A network without such a kernel is matched by position, with a
-    warning in the report.
+    ``rule`` says otherwise, so that on the source's own channels the network answers as the source did; where it
+    cannot, since only one of the two has a shortcut past its first block, the report warns. If no channel has anything
+    of the source's, they stay fresh. A network without such a kernel is matched by position, with a warning in the
+    report.
 
     Args:
         network: the target; changed.
@@ -56,6 +59,7 @@ def transfer(
         take: names of the target's parameters and buffers that are to come from the source; None: all.
         rule: where each input channel's kernels come from.
         parts: of the network, to report on each; those of our U-Net if not given.
+        remarks: by name, how a tensor of the source's was made to fit, or why it could not be.
     """
     state = network.state_dict()
     like = next(network.parameters())
@@ -68,7 +72,7 @@ def transfer(
         elif name in stems:
             fates.append(_load_stem(name, value, found, list(inputs), list(source_inputs), rule or ChannelRule()))
         else:
-            fates.append(_load(name, value, found))
+            fates.append(_load(name, value, found, (remarks or {}).get(name)))
     network.load_state_dict(state)
     notes = list(differences)
     if not stems and list(inputs) != list(source_inputs):
@@ -78,6 +82,8 @@ def transfer(
         )
     used = {fate.name for fate in fates if fate.fate != "fresh"}
     skipped = tuple(name for name in weights if name not in used)
+    readers = [fate for fate in fates if fate.name in stems and (take is None or fate.name in take)]
+    notes += changed_response(readers, skipped, state, weights, len(inputs), len(source_inputs))
     return TransferReport(
         source,
         source_digest,
@@ -92,14 +98,14 @@ def transfer(
     )
 
 
-def _load(name: str, value: Tensor, found: Tensor | None) -> ParameterFate:
+def _load(name: str, value: Tensor, found: Tensor | None, remark: str | None) -> ParameterFate:
     if found is None:
         return ParameterFate(name, "fresh", value.numel(), 0, "the source has none of that name")
     if found.shape != value.shape:
         reason = f"shape {tuple(value.shape)}, the source's is {tuple(found.shape)}"
-        return ParameterFate(name, "fresh", value.numel(), 0, reason)
+        return ParameterFate(name, "fresh", value.numel(), 0, f"{reason}: {remark}" if remark else reason)
     value.copy_(found)
-    return ParameterFate(name, "loaded", value.numel(), value.numel())
+    return ParameterFate(name, "adapted" if remark else "loaded", value.numel(), value.numel(), remark or "")
 
 
 def _load_stem(

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lesionseg.errors import InputError
 from lesionseg.metrics import AnyOverlap
 from lesionseg.runs.initialise import check_network, checkpoint_path, initialise, model_card, source_model
 from lesionseg.tracking import open_store, start_run
-from lesionseg.weights import METADATA_KEY, SourceModel, load_model
+from lesionseg.weights import METADATA_KEY, ForeignModel, SourceModel, load_model
 
 Configure = Callable[..., TrainConfig]
 
@@ -91,6 +92,18 @@ def test_another_programs_weights_are_taken_once_their_channels_are_told(
     notes = "\n".join(report.differences)
     assert "WARNING: PyTorch does not tell the source's inputs, spacing, normalisation" in notes
     assert "the prefix 'module.' was taken from every name" in notes
+
+
+@pytest.mark.parametrize("ours", ["t1_post", "T1Gd", "T1_CE"])
+def test_another_programs_contrast_is_found_under_its_usual_names(
+    configure: Configure, foreign: Path, tmp_path: Path, ours: str
+) -> None:
+    config = configure("init=pretrained", f"init.checkpoint={foreign}", f"task.inputs=[{ours}]")
+    source = source_model(config, None, tmp_path)
+    assert isinstance(source, ForeignModel)
+    told = replace(source, card=replace(source.card, inputs=["t1_post"]))
+    report = initialise(config, model_card(config, []), 8, told)[1]
+    assert (report.source_inputs, report.loaded_share) == ((ours,), 1)
 
 
 def test_channels_that_nobody_tells_are_asked_for(configure: Configure, foreign: Path, tmp_path: Path) -> None:

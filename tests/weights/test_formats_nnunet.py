@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lesionseg.build import build
 from lesionseg.errors import InputError
+from lesionseg.weights import TransferReport, transfer
 from lesionseg.weights.formats import ForeignModel, load_weights
 
 unet = pytest.importorskip(
@@ -156,7 +157,8 @@ def test_the_network_of_the_plans_answers_as_nnunets_own(tmp_path: Path, name: s
 def test_the_card_says_what_the_plans_do(tmp_path: Path) -> None:
     card = foreign(checkpoint(network(), tmp_path / "checkpoint_final.pth")).card
     assert (card.program, card.dataset) == ("nnU-Net", "Dataset001_Lesions")
-    assert (card.inputs, card.channels, card.classes) == (["FLAIR", "T1w"], 2, ["background", "lesion"])
+    assert (card.inputs, card.channels, card.classes) == (["flair", "t1"], 2, ["background", "lesion"])
+    assert card.activation == "softmax"
     assert (card.spacing, card.patch_size) == ([0.5, 1.0, 3.0], [24, 16, 8])
     assert card.normalisation == (
         "ZScoreNormalization within the nonzero mask, ZScoreNormalization over the whole image"
@@ -174,6 +176,7 @@ def test_the_card_says_what_the_plans_do(tmp_path: Path) -> None:
     }
     assert card.notes == (
         "trained by nnU-Net's nnUNetTrainer",
+        "its channels' names were read so: FLAIR as flair, T1w as t1",
         "its axes are zyx and were put in our order xyz, in the kernels and in what its plans say",
     )
 
@@ -235,13 +238,13 @@ def test_regions_are_maps_without_a_background(tmp_path: Path) -> None:
     labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     dataset = {"modality": {"0": "FLAIR", "1": "T1"}, "labels": labels, "regions_class_order": [1, 2]}
     card = foreign(checkpoint(network(), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))).card
-    assert (card.classes, card.inputs) == (["whole", "core"], ["FLAIR", "T1"])
+    assert (card.classes, card.activation, card.inputs) == (["whole", "core"], "sigmoid", ["flair", "t1"])
 
 
 def test_a_cascades_labels_are_inputs(tmp_path: Path) -> None:
     changed = plans(configuration={"previous_stage": "3d_lowres"})
     card = foreign(checkpoint(network(channels=3), tmp_path / "a.pth", init_args=arguments(plans=changed))).card
-    assert (card.inputs, card.channels) == (["FLAIR", "T1w", "3d_lowres.lesion"], 3)
+    assert (card.inputs, card.channels) == (["flair", "t1", "3d_lowres.lesion"], 3)
     assert card.network is not None
     assert card.network["in_channels"] == 3
 
@@ -261,7 +264,7 @@ def test_a_network_that_ours_does_not_cover_says_why(tmp_path: Path, architectur
     path = checkpoint(network(), tmp_path / "a.pth", init_args=arguments(plans=plans(architecture, name)))
     card = foreign(path).card
     assert card.network is None
-    assert card.inputs == ["FLAIR", "T1w"]
+    assert card.inputs == ["flair", "t1"]
     assert any(note.startswith(f"its network cannot be made here: {reason}") for note in card.notes)
 
 
@@ -280,11 +283,91 @@ def test_plans_that_cannot_be_understood(tmp_path: Path, changes: Any, found: st
     assert str(caught.value).endswith("; give its state dict alone")
 
 
+def brought(path: Path) -> tuple[nn.Module, TransferReport]:
+    """The network of the plans with one lesion map and all that it can take of the checkpoint, in double precision."""
+    model = foreign(path)
+    assert model.card.network is not None
+    ours: nn.Module = build({**model.card.network, "out_channels": 1}, nn.Module).double().eval()
+    fitted = model.fitted(ours.state_dict())
+    report = transfer(
+        ours,
+        fitted.weights,
+        inputs=["flair", "t1"],
+        patch_size=(8, 8, 4),
+        source_inputs=fitted.card.inputs or [],
+        source=fitted.origin,
+        source_digest=fitted.digest,
+        source_task=fitted.card.program,
+        remarks=fitted.remarks,
+    )
+    return ours, report
+
+
+HEAD = ("decoder.seg_layers.1.weight", "decoder.seg_layers.1.bias")
+
+
+@pytest.mark.parametrize("name", ["ResidualEncoderUNet", "PlainConvUNet"])
+def test_one_lesion_map_has_the_probability_of_nnunets_softmax(tmp_path: Path, name: str) -> None:
+    made = network(name).double()
+    architecture = ARCHITECTURE if name == "ResidualEncoderUNet" else PLAIN
+    path = checkpoint(made, tmp_path / "checkpoint_final.pth", init_args=arguments(plans=plans(architecture, name)))
+    ours, report = brought(path)
+    image = torch.randn(1, 2, 24, 16, 8, dtype=torch.float64)
+    with torch.no_grad():
+        mine = torch.sigmoid(ours(image))
+        theirs = torch.softmax(made(image.permute(0, 1, 4, 3, 2))[0], dim=1)[:, 1:].permute(0, 1, 4, 3, 2)
+    assert mine.shape == theirs.shape == (1, 1, 24, 16, 8)
+    assert torch.allclose(mine, theirs, rtol=0, atol=1e-12)
+    assert theirs.std() > 0.01
+    assert report.loaded_share == 1
+    assert {fate.name: fate.reason for fate in report.parameters if fate.fate == "adapted"} == dict.fromkeys(
+        HEAD, "the map of 'lesion' minus that of 'background': its sigmoid is the softmax of both"
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "maps", "reason"),
+    [
+        (
+            {"background": 0, "edema": 1, "core": 2},
+            3,
+            "the source has maps of the classes background, edema, core, not of background and one lesion",
+        ),
+        (
+            {"background": 0, "whole": [1, 2], "core": [2]},
+            2,
+            "the source has maps of the regions whole, core, not of background and one lesion",
+        ),
+        (None, 2, "no dataset.json tells what the source's maps are"),
+    ],
+)
+def test_a_head_of_other_maps_stays_fresh_and_it_is_said_why(
+    tmp_path: Path, labels: Any, maps: int, reason: str
+) -> None:
+    dataset = {**DATASET, "labels": labels} if labels else {"channel_names": DATASET["channel_names"]}
+    path = checkpoint(network(maps=maps), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))
+    _, report = brought(path)
+    shapes = {"weight": f"shape (1, 4, 1, 1, 1), the source's is ({maps}, 4, 1, 1, 1)"}
+    shapes["bias"] = f"shape (1,), the source's is ({maps},)"
+    assert {fate.name: fate.reason for fate in report.parameters if fate.fate != "loaded"} == {
+        name: f"{shapes[name.rpartition('.')[2]]}: {reason}" for name in HEAD
+    }
+
+
+def test_the_ignore_label_is_no_map_of_the_head(tmp_path: Path) -> None:
+    dataset = {**DATASET, "labels": {"background": 0, "plaque": 1, "ignore": 2}}
+    path = checkpoint(network(), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))
+    _, report = brought(path)
+    assert "the map of 'plaque' minus" in next(fate.reason for fate in report.parameters if fate.fate == "adapted")
+
+
 def test_another_network_is_pointed_to_the_one_of_the_plans(tmp_path: Path) -> None:
     path = checkpoint(network(), tmp_path / "a.pth")
     with pytest.raises(InputError, match="none of its") as caught:
         load_weights(path, names={"blocks.0.kernel": torch.ones(1)})
-    assert "set model.network={'_target_': 'lesionseg.models.DynamicUNet', 'in_channels': 2" in str(caught.value)
+    assert "set model.network={'_target_': 'lesionseg.models.DynamicUNet', 'in_channels': 2, 'out_channels': 1" in str(
+        caught.value
+    )
 
 
 def adaptation_plan(**changes: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What is known of a model that another program trained."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class ForeignCard:
         channels: how many input channels the network has.
         inputs: their names, in order.
         classes: names of the output maps, in order; the background is one of nnU-Net's.
+        activation: what makes probabilities of the maps: ``softmax`` over classes that exclude each other, the
+            background first, or ``sigmoid`` of each alone.
         spacing: working voxel size in mm.
         patch_size: voxels.
         normalisation: of the images, in that program's words.
@@ -26,6 +28,7 @@ class ForeignCard:
     channels: int | None = None
     inputs: list[str] | None = None
     classes: list[str] | None = None
+    activation: Literal["softmax", "sigmoid"] | None = None
     spacing: list[float] | None = None
     patch_size: list[int] | None = None
     normalisation: str | None = None

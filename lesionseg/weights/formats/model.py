@@ -1,12 +1,13 @@
 """A model that another program trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from lesionseg.errors import InputError
 from lesionseg.weights.formats.card import ForeignCard
+from lesionseg.weights.formats.heads import fit_heads
 from lesionseg.weights.formats.naming import Prefix, drop_second_names, find_prefix
 
 
@@ -19,15 +20,18 @@ class ForeignModel:
         weights: name to values, as in the file or, once fitted, as in the network's state dict.
         digest: SHA-256 over names and values of the file's state dict, hexadecimal; fitting does not change it.
         origin: where it was read from.
+        remarks: once fitted, of tensors that were made to fit the network how, and of those that could not be why.
     """
 
     card: ForeignCard
     weights: Mapping[str, Tensor]
     digest: str
     origin: str
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def fitted(self, names: Mapping[str, Tensor]) -> "ForeignModel":
-        """The same weights under a network's names, without what stands elsewhere in the file; told in the notes.
+        """The same weights under a network's names, without what stands elsewhere in the file; told in the notes. Of
+        nnU-Net's head for background and lesion one lesion map is made, if that is what the network has.
 
         Args:
             names: the network's state dict.
@@ -44,12 +48,14 @@ class ForeignModel:
         weights, second = drop_second_names(prefix.renamed(self.weights), names)
         left = [name for name in self.weights if not name.startswith(prefix.taken)]
         notes = self.card.notes + _notes(prefix, left, second)
-        return replace(self, card=replace(self.card, notes=notes), weights=weights)
+        weights, remarks = fit_heads(weights, names, self.card)
+        return replace(self, card=replace(self.card, notes=notes), weights=weights, remarks=remarks)
 
     def _way_out(self) -> str:
         if self.card.network is None:
             return "choose the model that it was trained with"
-        return f"set model.network={self.card.network}"
+        ours = {**self.card.network, "out_channels": 1}  # whatever it told apart there
+        return f"set model.network={ours}"
 
 
 def _notes(prefix: Prefix, left: list[str], second: list[str]) -> tuple[str, ...]:

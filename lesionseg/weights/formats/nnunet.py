@@ -17,6 +17,7 @@ from lesionseg.errors import InputError
 from lesionseg.weights.formats.architecture import network_spec
 from lesionseg.weights.formats.axes import DEFAULT, described, to_xyz, turned
 from lesionseg.weights.formats.card import ForeignCard
+from lesionseg.weights.formats.contrasts import read_channels
 
 
 def wrote(content: Any) -> bool:
@@ -79,7 +80,8 @@ def _card(
     notes: list[str],
 ) -> ForeignCard:
     classes = _classes(dataset)
-    inputs = _inputs(dataset, configuration)
+    inputs, read = _inputs(dataset, configuration)
+    notes += [read] if read else []
     spacing, patch_size = configuration["spacing"], configuration["patch_size"]
     if len(patch_size) == 3:
         notes.append(described(order))
@@ -97,6 +99,7 @@ def _card(
         channels=len(inputs) if inputs else None,
         inputs=inputs,
         classes=classes,
+        activation=None if classes is None else "sigmoid" if _has_regions(dataset) else "softmax",
         spacing=[float(side) for side in spacing],
         patch_size=[int(side) for side in patch_size],
         normalisation=normalisation(configuration["normalization_schemes"], configuration["use_mask_for_norm"]),
@@ -116,15 +119,16 @@ def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _inputs(dataset: Mapping[str, Any], configuration: Mapping[str, Any]) -> list[str] | None:
-    """Names of the input channels; those of a cascade are followed by the labels of the stage before."""
+def _inputs(dataset: Mapping[str, Any], configuration: Mapping[str, Any]) -> tuple[list[str] | None, str]:
+    """Names of the input channels in our words, and how they were read; those of a cascade are followed by the labels
+    of the stage before."""
     numbered = dataset.get("channel_names") or dataset.get("modality")
     if not numbered:
-        return None
-    names = [str(numbered[number]) for number in sorted(numbered, key=int)]
+        return None, ""
+    names, read = read_channels([str(numbered[number]) for number in sorted(numbered, key=int)])
     if configuration.get("previous_stage"):
         names += [f"{configuration['previous_stage']}.{label}" for label in (_classes(dataset) or [])[1:]]
-    return names
+    return names, read
 
 
 def _classes(dataset: Mapping[str, Any]) -> list[str] | None:
@@ -132,9 +136,13 @@ def _classes(dataset: Mapping[str, Any]) -> list[str] | None:
     labels = {label: value for label, value in dataset.get("labels", {}).items() if label != "ignore"}
     if not labels:
         return None
-    if not any(isinstance(value, list | tuple) for value in labels.values()):
+    if not _has_regions(dataset):
         return sorted(labels, key=lambda label: int(labels[label]))
     return [label for label, value in labels.items() if value not in (0, [0], (0,))]
+
+
+def _has_regions(dataset: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, list | tuple) for value in dataset.get("labels", {}).values())
 
 
 def _beside(path: Path, name: str) -> Any:
