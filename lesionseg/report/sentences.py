@@ -5,6 +5,7 @@ from math import isnan
 
 from lesionseg.report.cases import SCORE_NAMES, Score
 from lesionseg.report.results import Results, SizeDifference
+from lesionseg.report.words import joined, training_studies
 from lesionseg.stats import PairedDifference
 
 _FINDS_NOTHING = 0.01
@@ -39,7 +40,7 @@ def format_p(p: float) -> str:
 
 
 def _at_size(results: Results, size: int) -> str:
-    studies = "1 training study" if size == 1 else f"{size} training studies"
+    studies = training_studies(size)
     rows = [results.mean(arm, size, "lesion_sensitivity") for arm in results.arms]
     there = [row.arm for row in rows if row is not None and not isnan(row.mean)]
     if not there:
@@ -105,7 +106,7 @@ def _verdict(results: Results) -> str:
 def _where(found: Sequence[tuple[Score, str]]) -> str:
     """``sensitivity at 2 and 5, and in PPV at 10``."""
     by_score = {score: [size for other, size in found if other == score] for score, _ in found}
-    return ", and in ".join(f"{SCORE_NAMES[score]} at {_joined(sizes)}" for score, sizes in by_score.items())
+    return ", and in ".join(f"{SCORE_NAMES[score]} at {joined(sizes)}" for score, sizes in by_score.items())
 
 
 def _finds_nothing(results: Results) -> list[str]:
@@ -157,7 +158,7 @@ def _notes(results: Results) -> list[str]:
             places.setdefault(row.difference.note, []).append(f"{SCORE_NAMES[row.score]} at {row.train_size}")
     every = len(results.differences)
     return [
-        f"{_joined(where) if len(where) <= 4 else f'{len(where)} of the {every} differences'}: {note}"
+        f"{joined(where) if len(where) <= 4 else f'{len(where)} of the {every} differences'}: {note}"
         for note, where in places.items()
     ]
 
@@ -186,7 +187,7 @@ def _missing(results: Results) -> list[str]:
     uneven = sorted({row.train_size for row in results.differences if _is_uneven(results, row)})
     if uneven:
         said.append(
-            f"At {_joined([str(size) for size in uneven])} the differences rest on the patients and repeats that "
+            f"At {joined([str(size) for size in uneven])} the differences rest on the patients and repeats that "
             "both arms have, and the means on all that each has: they need not agree."
         )
     if results.n_inconsistent:
@@ -202,7 +203,3 @@ def _is_uneven(results: Results, row: SizeDifference) -> bool:
     means = [results.mean(arm, row.train_size, row.score) for arm in results.arms]
     paired = (row.difference.n_patients, row.difference.n_repeats)
     return any((mean.n_patients, mean.n_repeats) != paired for mean in means if mean is not None)
-
-
-def _joined(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

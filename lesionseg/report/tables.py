@@ -11,6 +11,7 @@ from lesionseg.data.files import written_whole
 from lesionseg.report.cases import SCORE_NAMES, SCORES, Score
 from lesionseg.report.results import ArmMean, Results
 from lesionseg.report.sentences import format_p
+from lesionseg.report.validation import Validation
 from lesionseg.stats import PairedDifference
 
 Style = Literal["terminal", "markdown"]
@@ -64,8 +65,9 @@ def format_without_lesions(results: Results, style: Style = "terminal") -> str:
     return _layout(header, rows, style)
 
 
-def tidy_table(results: Results) -> pd.DataFrame:
-    """One row per size, score and quantity: an arm's mean, or the difference named `second - first`.
+def tidy_table(results: Results, validation: Validation | None = None) -> pd.DataFrame:
+    """One row per size, score and quantity: an arm's mean, or the difference named `second - first`; after them the
+    arms' means on validation, whose score is the one that was watched, as ``val/dice``.
 
     Columns train_size, score, quantity, mean, standard_error, low and high (95 % interval), p, df, n_patients,
     n_repeats, n_undefined, note; what a quantity does not have is NaN or empty.
@@ -101,11 +103,25 @@ def tidy_table(results: Results) -> pd.DataFrame:
         }
         for row in results.differences
     ]
-    table = pd.DataFrame([*means, *differences], columns=_TIDY)
+    watched = validation or Validation()
+    validated = [
+        {
+            "train_size": row.train_size,
+            "score": watched.monitor,
+            "quantity": row.arm,
+            "mean": row.mean,
+            "n_repeats": row.n_repeats,
+            "note": "validation: each run's highest value, mean of the repeats that both arms have",
+        }
+        for row in watched.means
+    ]
+    table = pd.DataFrame([*means, *differences, *validated], columns=_TIDY)
     order = {score: number for number, score in enumerate(SCORES)}
-    ranked = table.assign(rank=table["score"].map(order)).sort_values(["train_size", "rank"], kind="stable")
+    ranked = table.assign(rank=table["score"].map(order).fillna(len(order))).sort_values(
+        ["train_size", "rank"], kind="stable"
+    )
     tidy = ranked.drop(columns="rank").reset_index(drop=True)
-    return tidy.astype({"n_undefined": "Int64"})
+    return tidy.astype({"n_patients": "Int64", "n_undefined": "Int64"})
 
 
 _TIDY = [
@@ -114,10 +130,10 @@ _TIDY = [
 ]
 
 
-def write_csv(results: Results, path: Path) -> None:
+def write_csv(results: Results, path: Path, validation: Validation | None = None) -> None:
     """Write `tidy_table` as CSV; the file appears whole or not at all."""
     with written_whole(path) as partial:
-        tidy_table(results).to_csv(partial, index=False)
+        tidy_table(results, validation).to_csv(partial, index=False)
 
 
 def _cells(results: Results, size: int, score: Score, compared: bool) -> list[str]:

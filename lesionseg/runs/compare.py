@@ -1,15 +1,12 @@
 """What the second arm of a sweep gains over the first. The story of ``lesionseg compare``."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from lesionseg.config.schema import CompareConfig
 from lesionseg.data.files import written_whole
-from lesionseg.errors import InputError
 from lesionseg.report import (
     Comparison,
     format_table,
@@ -19,9 +16,10 @@ from lesionseg.report import (
 )
 from lesionseg.report import compare as compare_cases
 from lesionseg.runs.plan import store_of
+from lesionseg.runs.recorded import cases_of, recorded_run
 from lesionseg.runs.sweep import finished_runs
 from lesionseg.runs.writable import check_writable
-from lesionseg.tracking import Run, Store, fetch_artifact, sweep_parent
+from lesionseg.tracking import Run, sweep_parent
 
 
 def compare(config: CompareConfig) -> int:
@@ -38,7 +36,9 @@ def compare(config: CompareConfig) -> int:
     store = store_of(config.tracking, config.paths, create=False)
     runs = finished_runs(store, config.sweep)
     unfinished = runs.unfinished
-    comparison = compare_cases(_cases(store, runs.finished), config.arms)
+    cases = pd.concat([cases_of(store, run) for run in runs.finished], ignore_index=True)
+    recorded = [recorded_run(store, run) for run in runs.finished if run.data.params["init"] in config.arms]
+    comparison = compare_cases(cases, config.arms, recorded)
     markdown = _in_markdown(config.sweep, comparison, unfinished)
     print(_on_terminal(comparison, unfinished))
     _write(output, comparison, markdown)
@@ -50,28 +50,13 @@ def compare(config: CompareConfig) -> int:
     return 0
 
 
-def _cases(store: Store, runs: Sequence[Any]) -> pd.DataFrame:
-    """Every finished run's ``cases.csv``, with the run's place in the grid."""
-    tables = []
-    with tempfile.TemporaryDirectory() as folder:
-        for run in runs:
-            file = fetch_artifact(store, run.info.run_id, "cases.csv", Path(folder) / run.info.run_id)
-            if file is None:
-                raise InputError(f"run {run.info.run_id} ({run.info.run_name}) is finished but has no cases.csv")
-            table = pd.read_csv(file, dtype={"subject": str, "session": str}, keep_default_na=False, na_values=[""])
-            table["session"] = table["session"].fillna("")
-            params = run.data.params
-            tables.append(
-                table.assign(init=params["init"], train_size=int(params["train_size"]), repeat=int(params["repeat"]))
-            )
-    return pd.concat(tables, ignore_index=True)
-
-
 def _on_terminal(comparison: Comparison, unfinished: Sequence[str]) -> str:
     blocks = [
         format_table(comparison.results),
         format_without_lesions(comparison.results),
         "\n".join(comparison.answer),
+        "\n".join(comparison.validation.sentences),
+        _listed("What was compared", comparison.compared),
         _listed("What these numbers can and cannot carry", [*comparison.caveats, *unfinished]),
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -81,8 +66,10 @@ def _in_markdown(sweep: str, comparison: Comparison, unfinished: Sequence[str]) 
     blocks = [
         f"# {sweep}: {' and '.join(comparison.results.arms)}",
         "\n".join(comparison.answer),
+        "\n".join(comparison.validation.sentences),
         format_table(comparison.results, "markdown"),
         format_without_lesions(comparison.results, "markdown"),
+        _listed("What was compared", comparison.compared),
         _listed("What these numbers can and cannot carry", [*comparison.caveats, *unfinished]),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -93,7 +80,7 @@ def _listed(heading: str, lines: Sequence[str]) -> str:
 
 
 def _write(output: Path, comparison: Comparison, markdown: str) -> None:
-    write_csv(comparison.results, output / "comparison.csv")
+    write_csv(comparison.results, output / "comparison.csv", comparison.validation)
     write_figure(comparison.results, output / "comparison.png")
     with written_whole(output / "comparison.md") as partial:
         partial.write_text(markdown, encoding="utf-8")

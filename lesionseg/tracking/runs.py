@@ -139,6 +139,12 @@ def close_sweep(store: Store, sweep: str) -> dict[str, int]:
     return counts
 
 
+def metric_maximum(store: Store, run_id: str, name: str) -> float | None:
+    """The highest value that a metric of a run ever had; None if it was never logged."""
+    history = store.client.get_metric_history(run_id, name)
+    return max((float(entry.value) for entry in history), default=None)
+
+
 def fetch_artifact(store: Store, run_id: str, name: str, folder: Path) -> Path | None:
     """An artifact as a file ``folder/name`` on this machine, whole or not at all; None if there is no such run, or
     it has no artifact of that name."""

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from lesionseg.cli import main
+from lesionseg.tracking import metric_maximum
 
 AXES = list(product(("scratch", "pretrained"), (2, 4), (0, 1)))
 
@@ -284,6 +285,37 @@ def test_the_comparison_prints_writes_and_logs_the_table(
     logged = {path.name for path in artifacts(parent).rglob("comparison.*")}
     assert logged >= names
     assert len(runs_in(sweep.folder)) == 10, "comparing adds no run"
+
+
+def test_the_comparison_says_what_was_compared(sweep: Sweep, comparison: Any, artifacts: Any) -> None:
+    digest = json.loads((artifacts(sweep.children["pretrained", 2, 0]) / "transfer_report.json").read_text())[
+        "source_digest"
+    ]
+    source = f"scratch-n3-r0-{sweep.source.data.tags['lesionseg.config_hash'][:8]}/best.ckpt"
+    said = [
+        "- The arms differ in: the first weights (scratch: all drawn from the seed; pretrained: 100.0 % from "
+        f"{source} (flair_lesions), digest {digest[:8]}).",
+        "- Steps, patches, augmentation, schedule and validation are the same.",
+        "- Learning rates were not tuned: 0.01 in both arms.",
+    ]
+    written = (sweep.folder / "outputs" / "comparisons" / "first" / "comparison.md").read_text()
+    for text in (comparison.out, written):
+        assert "\n".join(["What was compared:", "", *said, ""]) in text
+
+
+def test_validation_is_judged_at_every_size(sweep: Sweep, comparison: Any, store_in: Any) -> None:
+    store, folder = store_in(sweep.folder), sweep.folder / "outputs" / "comparisons" / "first"
+    table = pd.read_csv(folder / "comparison.csv")
+    validation = table[table["score"] == "val/lesion_f1"].set_index(["quantity", "train_size"])["mean"]
+    assert len(validation) == 4
+    for (init, size), mean in validation.items():
+        runs = [sweep.children[init, size, repeat].info.run_id for repeat in (0, 1)]
+        assert mean == pytest.approx(sum(metric_maximum(store, run, "val/lesion_f1") or 0 for run in runs) / 2)
+    behind = [size for size in (2, 4) if validation["pretrained", size] < validation["scratch", size]]
+    for text in (comparison.out, (folder / "comparison.md").read_text()):
+        for size in (2, 4):
+            assert (f"Negative transfer at {size} training studies: " in text) == (size in behind)
+        assert ("On validation pretrained is not behind scratch at any size." in text) == (not behind)
 
 
 def test_a_trained_model_scores_as_it_did_in_its_run(

@@ -272,6 +272,24 @@ def test_what_is_no_table_of_cases_is_refused(spoil, arms, message):
         compare(spoil(grid(VALUES)), arms)
 
 
+def test_what_the_runs_tell_of_themselves_enters_the_comparison(arm_runs):
+    def runs(arm, value):
+        return arm_runs(arm, (5,), (0, 1), best_validation=value)
+
+    comparison = compare(grid(VALUES), ARMS, [*runs("scratch", 0.4), *runs("pretrained", 0.3), *runs("other", 0.9)])
+    assert comparison.validation.sentences == (
+        "Negative transfer at 5 training studies: on validation pretrained is behind scratch (val/dice 0.30 against "
+        "0.40, mean of 2 repeats; behind in 2 of 2).",
+    )
+    assert [item.partition(":")[0] for item in comparison.compared] == [
+        "The arms differ in",
+        "Steps, patches, augmentation, schedule and validation are the same.",
+        "Learning rates were not tuned",
+    ]
+    alone = compare(grid(VALUES), ARMS)
+    assert (alone.validation.sentences, alone.compared) == ((), ())
+
+
 def test_the_table_that_was_passed_stays_as_it_was():
     cases = grid(VALUES)
     before = cases.copy()

@@ -11,6 +11,8 @@ from lesionseg.report import (
     RepeatMean,
     Results,
     SizeDifference,
+    Validation,
+    ValidationMean,
     WithoutLesions,
     format_table,
     format_without_lesions,
@@ -108,6 +110,19 @@ def test_tidy_has_a_row_per_quantity():
     assert table.loc[2, "note"] == "Why."
     assert isnan(table.loc[0, "p"])
     assert (table.loc[0, "n_undefined"], table.loc[2, "n_repeats"]) == (1, 2)
+
+
+def test_tidy_ends_each_size_with_the_means_on_validation():
+    means = (ValidationMean("scratch", 5, 0.31, 2), ValidationMean("pretrained", 5, 0.35, 2))
+    table = tidy_table(RESULTS, Validation("val/dice", means))
+    last = table.tail(2)
+    assert len(table) == 5
+    assert last[["score", "quantity", "mean", "n_repeats"]].to_numpy().tolist() == [
+        ["val/dice", "scratch", 0.31, 2],
+        ["val/dice", "pretrained", 0.35, 2],
+    ]
+    assert last["n_patients"].isna().all()
+    assert set(last["note"]) == {"validation: each run's highest value, mean of the repeats that both arms have"}
 
 
 def test_the_csv_reads_back_and_nothing_else_is_left_behind(tmp_path):

@@ -16,6 +16,7 @@ from lesionseg.tracking import (
     fetch_artifact,
     fetch_folder,
     find_run,
+    metric_maximum,
     open_store,
     reopen,
     start_run,
@@ -57,6 +58,14 @@ def test_metrics_keep_their_steps_and_nan_is_left_out(store: Store) -> None:
     assert store.client.get_run(run.run_id).data.metrics == {"val/dice": 0.5}
     history = store.client.get_metric_history(run.run_id, "val/dice")
     assert [(entry.step, entry.value) for entry in history] == [(10, 0.25), (20, 0.5)]
+
+
+def test_the_highest_value_of_a_metric_is_that_of_its_whole_history(store: Store) -> None:
+    run = start_run(store, "highest", params={}, tags={})
+    for step, value in enumerate((0.25, 0.5, math.nan, 0.125)):
+        run.log_metrics({"val/dice": value}, step)
+    assert metric_maximum(store, run.run_id, "val/dice") == 0.5
+    assert metric_maximum(store, run.run_id, "val/lesion_f1") is None
 
 
 def test_statuses_are_those_given_and_a_run_can_go_on(store: Store) -> None:

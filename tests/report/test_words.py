@@ -1,0 +1,35 @@
+import pytest
+
+from lesionseg.report.words import counted, joined, shown, training_studies
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "not set"),
+        (True, "yes"),
+        (False, "no"),
+        (0.0010, "0.001"),
+        (3, "3"),
+        ([0.5, [1, None]], "[0.5, [1, not set]]"),
+        ({"encoder": "never", "head": 0.2}, "{encoder: never, head: 0.2}"),
+        ("flip", "flip"),
+    ],
+)
+def test_values(value, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_lists() -> None:
+    assert [joined([2]), joined([2, 5]), joined(["a", "b", "c"])] == ["2", "2 and 5", "a, b and c"]
+    with pytest.raises(ValueError, match="not enough values"):
+        joined([])
+
+
+def test_counts_begin_with_the_most_frequent() -> None:
+    assert counted([0.003, 0.01, 0.01, 0.001]) == "0.01 (2 of 4 runs), 0.003 (1), 0.001 (1)"
+    assert counted([0.01, 0.01]) == "0.01 (2)"
+
+
+def test_studies() -> None:
+    assert [training_studies(size) for size in (1, 2)] == ["1 training study", "2 training studies"]
