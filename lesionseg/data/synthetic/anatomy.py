@@ -143,7 +143,17 @@ def _skull_stripped(
 
 def _sampled_maps(template: Template, points: list[Volume]) -> BrainMaps:
     """Every map of the template at points in mm."""
-    names = ("white", "cortex", "deep_grey", "ventricle_mm", "cortex_mm", "white_mm", "infratentorial", "structure")
+    names = (
+        "white",
+        "cortex",
+        "deep_grey",
+        "ventricle_mm",
+        "cortex_mm",
+        "white_mm",
+        "banks",
+        "infratentorial",
+        "structure",
+    )
     back, front = template.horns_mm
     return BrainMaps(
         **{name: _sample(template, getattr(template, name), points) for name in names},

@@ -81,6 +81,7 @@ def _shapes(
     first, second = (smooth_field(rng, grid, shapes.vessels.winding_mm) for _ in range(2))
     clumps = smooth_field(rng, grid, shapes.choroid_plexus.clump_mm)
     dirt = smooth_field(rng, grid, shapes.dirty_white.patch_mm)
+    spots = smooth_field(rng, grid, shapes.cortical_spots.spot_mm)
     tissue = (anatomy.depth_mm > 0) * (1 - anatomy.fluid)
     return {
         "caps": lambda: _caps(anatomy, tissue, shapes.caps, patches),
@@ -88,6 +89,7 @@ def _shapes(
         "septum": lambda: _septum(anatomy, shapes.septum),
         "choroid_plexus": lambda: _choroid_plexus(anatomy, shapes.choroid_plexus, clumps),
         "bright_cortex": lambda: anatomy.cortex * np.clip(patches - shapes.bright_cortex.threshold, 0, 1),
+        "cortical_spots": lambda: anatomy.cortex * np.clip(spots - shapes.cortical_spots.threshold, 0, 1.2),
         "dirty_white": lambda: _dirty_white(anatomy, shapes.dirty_white, dirt),
         "perivascular_spaces": lambda: (
             tissue * _tubes(own, grid, anatomy, shapes.perivascular_spaces, perivascular_count)

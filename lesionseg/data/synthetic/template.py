@@ -20,6 +20,9 @@ from lesionseg.errors import InputError
 
 _MARGIN_MM = 8  # around the brain, for what is sampled just beyond it
 _BEYOND_SCALP_MM = 6  # likewise, where the skull is kept
+_RIDGE_MM = 0.5  # smoothing of the distance whose ridges are looked for
+_RIDGE_SLOPES = (0.4, 0.8)  # of the distance: surely a ridge up to the first, none from the second on
+_LEAST_BANK_MM = 1.0  # from white matter
 _NEEDED = ("white", "cortex", "ventricle")
 
 
@@ -35,6 +38,7 @@ class Template:
         ventricle_mm: distance to the lateral ventricles, negative inside.
         cortex_mm: distance to the cortex, 0 inside.
         white_mm: distance to the white matter, 0 inside.
+        banks: from 0 to 1, where the cortex of two gyri meets: an average brain shows no sulcus there.
         infratentorial: 1 in cerebellum and brainstem.
         structure: what a T1-weighted image shows beyond the tissues' means, white matter being 1.
         extent_mm: size of the brain's box.
@@ -50,6 +54,7 @@ class Template:
     ventricle_mm: Volume
     cortex_mm: Volume
     white_mm: Volume
+    banks: Volume
     infratentorial: Volume
     structure: Volume
     extent_mm: tuple[float, float, float]
@@ -192,11 +197,21 @@ def _assemble(
         ventricle_mm=_single(ventricle_mm),
         cortex_mm=_single(cortex_mm),
         white_mm=_single(white_mm),
+        banks=_single(_banks(white_mm, spacing)),
         infratentorial=_single(infratentorial),
         structure=_single(structure),
         extent_mm=(width, length, height),
         horns_mm=(float(ventricle.min()), float(ventricle.max())),
     )
+
+
+def _banks(white_mm: Volume, spacing: tuple[float, ...]) -> Volume:
+    """The ridges of the distance to white matter: elsewhere it grows by a mm each mm."""
+    smooth = ndimage.gaussian_filter(white_mm, [_RIDGE_MM / step for step in spacing])
+    slope = np.sqrt(sum(side**2 for side in np.gradient(smooth, *spacing)))
+    flat, steep = _RIDGE_SLOPES
+    ridge: Volume = np.clip((steep - slope) / (steep - flat), 0, 1) * (white_mm > _LEAST_BANK_MM)
+    return ridge
 
 
 def _single(map_: npt.NDArray[np.generic]) -> Volume:

@@ -28,6 +28,7 @@ class BrainMaps:
     ventricle_mm: Volume
     cortex_mm: Volume
     white_mm: Volume
+    banks: Volume
     infratentorial: Volume
     structure: Volume
     side_mm: Volume
@@ -69,6 +70,7 @@ def tissue_shares(
             (np.maximum(fluid, parameters.sulcus_fluid * sulcus), np.exp(np.float32(atrophy) + opening)),
         )
     ]
+    odds[-1] = odds[-1] + np.float32(parameters.narrow_sulci) * maps.banks**2 * (1 - maps.infratentorial)
     total = sum(odds) + np.float32(1e-6)
     cortex, deep_grey, white, _ = (share / total * (1 - ventricle) for share in odds)
     return TissueShares(fluid=1 - cortex - deep_grey - white, cortex=cortex, deep_grey=deep_grey, white=white)

@@ -16,6 +16,7 @@ from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_info
 
 from lesionseg.data.synthetic import cohort as module
+from lesionseg.data.synthetic._description import VERSION
 from lesionseg.data.synthetic.cohort import make_cohort, subject_name
 from lesionseg.data.synthetic.parameters import Pathology
 from lesionseg.data.synthetic.subject import grid_of
@@ -268,8 +269,8 @@ def test_other_settings_are_never_mixed_into_a_cohort(
 def test_another_version_of_the_generator_is_told(root: Path, make: Callable[..., None], tmp_path: Path) -> None:
     _describe(tmp_path, [{"Name": "lesionseg synthetic cohort", "Version": "1", "Settings": {"pathology": "ms"}}])
     assert fault(tmp_path, make) == (
-        f"{tmp_path} already holds another dataset: Version: '1' there, '2' asked for; delete the folder or choose "
-        "another one"
+        f"{tmp_path} already holds another dataset: Version: '1' there, '{VERSION}' asked for; delete the folder or "
+        "choose another one"
     )
 
 

@@ -20,6 +20,7 @@ LARGEST = {  # at a strength of 1
     "septum": 1.0,
     "choroid_plexus": 1.0,
     "bright_cortex": 1.0,
+    "cortical_spots": 1.2,
     "dirty_white": 2.0,
     "perivascular_spaces": 1.0,
     "vessels": 1.25,
@@ -171,6 +172,14 @@ class TestSignals:
         assert (bright <= anatomy.cortex + 1e-5).all()
         assert 0.05 < np.mean(bright[cortex] > 0.05) < 0.6
 
+    def test_cortical_spots_are_small_and_in_the_cortex(
+        self, shapes: dict[str, npt.NDArray[np.floating]], anatomy: Anatomy
+    ) -> None:
+        spots, patches = shapes["cortical_spots"], shapes["bright_cortex"]
+        assert (spots <= 1.2 * anatomy.cortex + 1e-5).all()
+        counts = [label_components(shape > 0.3)[1] for shape in (spots, patches)]
+        assert (spots > 0.3).sum() / counts[0] < (patches > 0.3).sum() / counts[1]
+
     def test_vessels_and_sinuses_are_near_the_surface(
         self, shapes: dict[str, npt.NDArray[np.floating]], anatomy: Anatomy
     ) -> None:
@@ -318,6 +327,10 @@ class TestShapes:
 
     def test_bright_cortex(self, shape_of: ShapeOf) -> None:
         assert shape_of("bright_cortex", threshold=-1.0).sum() > 3 * shape_of("bright_cortex", threshold=0.5).sum()
+
+    def test_cortical_spots(self, shape_of: ShapeOf) -> None:
+        assert shape_of("cortical_spots", threshold=0.0).sum() > 3 * shape_of("cortical_spots", threshold=1.0).sum()
+        assert not np.array_equal(shape_of("cortical_spots", spot_mm=1.8), shape_of("cortical_spots", spot_mm=4.0))
 
     def test_dirty_white(self, shape_of: ShapeOf, anatomy: Anatomy) -> None:
         far = (anatomy.white > 0.9) & (anatomy.ventricle_mm > 20)

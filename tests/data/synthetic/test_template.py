@@ -143,6 +143,17 @@ class TestLabelMap:
         for found, far in ((template.cortex_mm, template.cortex <= 0.5), (template.white_mm, white <= 0.5)):
             assert found == pytest.approx(ndimage.distance_transform_edt(far, sampling=STEPS), abs=1e-4)
 
+    def test_banks_meet_halfway_between_two_walls(self, template_of: Callable[..., Template]) -> None:
+        """White matter but for a slab of cortex, eight voxels of a millimetre thick."""
+        labels = np.full((40, 30, 30), 2, np.int16)
+        labels[16:24] = 1
+        labels[4:6, 10:20, 10:20] = 3
+        template = template_of(labels, (1.0, 1.0, 1.0))
+        across = template.banks[:, 23, 23]
+        first = int(8 + 16)  # a margin of 8 mm around the box
+        assert across[first + 3 : first + 5].min() > 0.8
+        assert across[: first + 2].max() == across[first + 6 :].max() == 0
+
     def test_by_hand(self, template_of: Callable[..., Template]) -> None:
         """Ten voxels of 2 mm, four of them ventricle, seen along a line through the middle."""
         labels = np.zeros((12, 12, 12), np.int16)

@@ -73,3 +73,9 @@ def test_sulci_open_beyond_the_cortex_and_with_atrophy(shares: Shares) -> None:
     closed = shares(cortex=0.9, white_mm=3.0, atrophy=-1.5)
     assert np.log(opened[0] / opened[1]) - np.log(closed[0] / closed[1]) == pytest.approx(3.0, abs=1e-2)
     assert shares(cortex=0.9, white_mm=4.0, infratentorial=1.0)[0] < 0.01, "none in the cerebellum"
+
+
+def test_a_narrow_sulcus_opens_where_gyri_meet(shares: Shares, parameters: AnatomyParameters) -> None:
+    fluid, cortex = shares(cortex=1.0, banks=0.8)[:2]
+    assert fluid / cortex == pytest.approx(parameters.narrow_sulci * 0.8**2, abs=1e-3)
+    assert shares(cortex=1.0, banks=0.8, infratentorial=1.0)[0] < 1e-4, "none in the cerebellum"

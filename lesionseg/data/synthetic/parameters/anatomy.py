@@ -65,6 +65,7 @@ class AnatomyParameters(Parameters):
         sulci_range_mm: from how far below that thickness to how far beyond it they are added.
         sulcus_mm: how far from white matter a sulcus may begin; the template's own are grey.
         sulcus_fluid: share of fluid that is taken to be there at least.
+        narrow_sulci: odds of fluid where the cortex of two gyri meets; 0 leaves it closed.
         sharpness: exponent on the template's tissue probabilities, which are an average of many brains.
         folding: standard deviation of the log odds of grey against white matter.
         folding_mm: smoothness of that.
@@ -89,6 +90,7 @@ class AnatomyParameters(Parameters):
     sulci_range_mm: Interval
     sulcus_mm: NotNegative
     sulcus_fluid: Share
+    narrow_sulci: NotNegative
     sharpness: Positive
     folding: NotNegative
     folding_mm: Positive

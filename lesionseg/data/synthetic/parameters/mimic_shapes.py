@@ -86,6 +86,18 @@ class BrightCortex(Parameters):
     threshold: float
 
 
+class CorticalSpots(Parameters):
+    """Small bright spots of cortex.
+
+    Args:
+        threshold: of the spots.
+        spot_mm: their smoothness.
+    """
+
+    threshold: float
+    spot_mm: Positive
+
+
 class DirtyWhite(Parameters):
     """Diffuse unevenness of the white matter.
 
@@ -168,6 +180,7 @@ class MimicShapes(Parameters):
     choroid_plexus: ChoroidPlexus
     flow: Flow
     bright_cortex: BrightCortex
+    cortical_spots: CorticalSpots
     dirty_white: DirtyWhite
     perivascular_spaces: PerivascularSpaces
     vessels: Vessels

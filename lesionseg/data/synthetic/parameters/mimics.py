@@ -15,6 +15,7 @@ class MimicParameters(Parameters):
         choroid_plexus: within them.
         flow: fluid that moves and so escapes FLAIR's inversion; another one in every scan.
         bright_cortex: patches of it.
+        cortical_spots: small bright spots of it.
         dirty_white: diffuse unevenness of the white matter around the ventricles.
         perivascular_spaces: short thin tubes in white matter and deep grey matter.
         perivascular_count: how many of these.
@@ -29,6 +30,7 @@ class MimicParameters(Parameters):
     choroid_plexus: ByContrast
     flow: ByContrast
     bright_cortex: ByContrast
+    cortical_spots: ByContrast
     dirty_white: ByContrast
     perivascular_spaces: ByContrast
     perivascular_count: Interval
