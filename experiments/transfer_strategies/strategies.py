@@ -1,0 +1,145 @@
+"""Hold every strategy of the sweep, finished or not, against training from scratch: a table and a figure.
+
+python experiments/transfer_strategies/strategies.py sweep=transfer_strategies paths.outputs=outputs --output DIR
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from math import nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import yaml
+from strategies_figure import draw_strategies
+from tabulate import tabulate
+
+from lesionseg.config.compose import Request, compose_jobs
+from lesionseg.errors import InputError
+from lesionseg.report import Comparison, RecordedRun, compare
+from lesionseg.runs.plan import store_of
+from lesionseg.runs.recorded import cases_of, recorded_run
+from lesionseg.runs.sweep import finished_runs
+from lesionseg.tracking import Store, fetch_artifact
+
+STUDY = yaml.safe_load(Path(__file__).with_name("study.yaml").read_text(encoding="utf-8"))
+GRID = {key: str(values).split(",") for key, values in STUDY["hydra"]["sweeper"]["params"].items()}
+REFERENCE = "scratch"
+Runs = Sequence[tuple[RecordedRun, float]]  # each with the share of the network's values that its first step trains
+COLUMNS = {  # of the Markdown table: how a cell is written, of which numbers
+    "training studies": ("{}", "train_size"),
+    "strategy": ("{}", "strategy"),
+    "F1": ("{:.2f} ± {:.2f}", "lesion_f1", "standard_error"),
+    "sensitivity": ("{:.2f}", "lesion_sensitivity"),
+    "PPV": ("{:.2f}", "lesion_ppv"),
+    "F1 − scratch [95 % CI]": ("{:+.2f} [{:+.2f}, {:+.2f}]", "difference_mean", "difference_low", "difference_high"),
+    "p": ("{:.2g}", "difference_p"),
+    "best validation": ("{:.2f}", "best_validation"),
+    "weights taken": ("{:.3g} %", "taken_percent"),
+    "values trained": ("{:.3g} %", "trained_percent"),
+    "repeats": (f"{{}} of {len(GRID['repeat'])}", "n_repeats"),
+}
+NOTES = """\
+± is the standard error over test patients, each averaged over repeats first. The difference is paired by patient and
+repeat; its interval and p are for new patients and, from two repeats on, for new trainings. An interval that includes
+zero does not say that a strategy is as good as scratch. Best validation: the highest value of the score that chose the
+checkpoint, mean of the repeats. Weights taken come from the source; values trained are those of the first step, to
+which head_first and gradual_unfreeze add the others later; both are shares of the network's values."""
+
+
+def main() -> None:
+    """Read the sweep from MLflow; print the table and write it, its numbers and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="as lesionseg compare takes them")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for strategies.md, .csv and .png")
+    arguments = parser.parse_intermixed_args()
+    try:
+        config: Any = compose_jobs(Request("compare", tuple(arguments.overrides)))[0].config
+        store = store_of(config.tracking, config.paths, create=False)
+        runs = finished_runs(store, config.sweep)
+        cases = pd.concat([cases_of(store, run) for run in runs.finished], ignore_index=True)
+        recorded = [(recorded_run(store, run), _trained(store, run)) for run in runs.finished]
+    except InputError as error:
+        sys.exit(str(error))
+    write(cases, recorded, arguments.output, runs.unfinished)
+
+
+def write(cases: pd.DataFrame, runs: Runs, folder: Path, unfinished: Sequence[str] = ()) -> None:
+    """Write ``strategies.md``, ``strategies.csv`` and ``strategies.png``; print the first.
+
+    Args:
+        cases, runs: of all finished runs, as `lesionseg.report.compare` takes the cases.
+        folder: made if need be.
+        unfinished: a sentence for each run that was begun and is not finished.
+    """
+    arms = list(dict.fromkeys([*GRID["init"], *sorted(set(cases["init"]))]))
+    pairs = {arm: tuple(dict.fromkeys([REFERENCE, arm])) for arm in arms if arm in {*cases["init"]}}  # scratch: alone
+    comparisons = {arm: compare(cases, pair, [run for run, _ in runs]) for arm, pair in pairs.items()}
+    frame = frame_of(arms, comparisons, runs)
+    notes = [f"- {note}." for note in [*notes_of(frame, comparisons), *unfinished]]
+    text = "\n".join([table_of(frame), "", NOTES, "", *notes])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "strategies.md").write_text(f"{text}\n", encoding="utf-8")
+    frame.to_csv(folder / "strategies.csv", index=False)
+    means = [mean for arm, one in comparisons.items() for mean in one.results.means if mean.arm == arm]
+    f1 = [mean for mean in means if mean.score == "lesion_f1"]
+    draw_strategies(f1, arms, REFERENCE).savefig(folder / "strategies.png", dpi=150)
+    print(text)
+
+
+def frame_of(arms: Sequence[str], comparisons: Mapping[str, Comparison], runs: Runs) -> pd.DataFrame:
+    """A row per training size of study.yaml or a run, and strategy; NaN and 0 repeats where no run is finished."""
+    rows: list[dict[str, Any]] = []
+    for size, arm in product(sorted({*map(int, GRID["train_size"]), *(run.train_size for run, _ in runs)}), arms):
+        rows.append({"train_size": size, "strategy": arm, "n_patients": 0, "n_repeats": 0})
+        own = [(run, share) for run, share in runs if (run.arm, run.train_size) == (arm, size)]
+        if not own:
+            continue
+        results, (first, trained) = comparisons[arm].results, own[0]
+        means = {mean.score: mean for mean in results.means if (mean.arm, mean.train_size) == (arm, size)}
+        f1, gain = means["lesion_f1"], results.difference(size, "lesion_f1")
+        rows[-1] |= {score: mean.mean for score, mean in means.items()}
+        rows[-1] |= {name: getattr(f1, name) for name in ("standard_error", "n_patients", "n_repeats")}
+        rows[-1] |= {f"difference_{key}": value for key, value in (asdict(gain) if gain else {"p": nan}).items()}
+        rows[-1] |= {"best_validation": pd.Series([run.best_validation for run, _ in own], dtype=float).mean()}
+        rows[-1] |= {"taken_percent": 100 * first.source.share if first.source else 0, "trained_percent": 100 * trained}
+    return pd.DataFrame(rows)
+
+
+def table_of(frame: pd.DataFrame) -> str:
+    """The rows of `frame_of` in Markdown, a dash where there is nothing."""
+    cells = [[_cell(how, row, keys) for how, *keys in COLUMNS.values()] for row in frame.to_dict("records")]
+    return tabulate(cells, list(COLUMNS), tablefmt="github", disable_numparse=True)
+
+
+def notes_of(frame: pd.DataFrame, comparisons: Mapping[str, Comparison]) -> list[str]:
+    """How many tests there are, and what of the runs and test studies is missing; each without a full stop."""
+    tests, finished = int(frame["difference_p"].count()), int(frame["n_repeats"].sum())
+    asked = len(frame) * len(GRID["repeat"])
+    notes = [f"The {tests} p values are not adjusted for one another; Bonferroni: 0.05 / {tests}"] if tests > 1 else []
+    begun = f"{finished} of {asked} runs are finished: where repeats lack, F1 may rest on others than scratch's"
+    lacks = [line for one in comparisons.values() for line in one.missing if "no finished run" not in line]
+    return [*notes, *([begun] if finished < asked else []), *dict.fromkeys(lacks)]
+
+
+def _cell(how: str, row: Mapping[Any, Any], keys: Sequence[str]) -> str:
+    text = how.format(*(row.get(key, nan) for key in keys)).replace("+nan", "nan")
+    number = "–" if text.startswith("nan") else text.replace("nan", "–").replace("-", "−")
+    return number if ":" in how else text
+
+
+def _trained(store: Store, run: Any) -> float:
+    """Share of the network's values that are trained at the first step, NaN if nobody counted."""
+    with TemporaryDirectory() as folder:
+        report = json.loads(fetch_artifact(store, run.info.run_id, "transfer_report.json", Path(folder)).read_bytes())
+    values = sum(tensor["count"] for tensor in report["parameters"])
+    return nan if report["trained"] is None else report["trained"] / values
+
+
+if __name__ == "__main__":
+    main()
