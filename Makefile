@@ -30,8 +30,8 @@ sweep: $(READY)  ## the main job in small: pretrain, train 2 arms x 3 sizes x 2 
 ui: $(READY)  ## MLflow's pages on what was run
 	$(BIN)/lesionseg ui paths.outputs=$(OUTPUTS)
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, on every core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 lint: $(READY)  ## style, import directions and types
 	$(BIN)/ruff check .
