@@ -150,7 +150,7 @@ class TestLabelMap:
         labels[4:6, 10:20, 10:20] = 3
         template = template_of(labels, (1.0, 1.0, 1.0))
         across = template.banks[:, 23, 23]
-        first = int(8 + 16)  # a margin of 8 mm around the box
+        first = 8 + 16  # a margin of 8 mm around the box
         assert across[first + 3 : first + 5].min() > 0.8
         assert across[: first + 2].max() == across[first + 6 :].max() == 0
 
