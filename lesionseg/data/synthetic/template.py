@@ -23,6 +23,7 @@ _BEYOND_SCALP_MM = 6  # likewise, where the skull is kept
 _RIDGE_MM = 0.5  # smoothing of the distance whose ridges are looked for
 _RIDGE_SLOPES = (0.4, 0.8)  # of the distance: surely a ridge up to the first, none from the second on
 _LEAST_BANK_MM = 1.0  # from white matter
+_BRAINSTEM_EDGE_MM = 2.0  # smoothing of where the brainstem takes the place of cortex
 _NEEDED = ("white", "cortex", "ventricle")
 
 
@@ -95,13 +96,14 @@ def _mni152(margin_mm: int) -> Template:
     ventricle_mm = -_signed_distance(ventricle, (1.0, 1.0, 1.0))
     # cerebellum below a roof that falls to the sides and to the back, brainstem before it
     cerebellum = (y < -36) & (z < -4 - 0.5 * np.abs(x) - 0.4 * np.maximum(-55 - y, 0))
-    brainstem = (np.abs(x) < 21) & (y >= -45) & (y < -8) & (z < -8)
+    brainstem = (z < -8) & ((x / 19) ** 2 + ((y + 25 - 0.25 * (z + 8)) / 18) ** 2 < 1)
     nuclei = _nuclei(x, y, z)
     deep_grey = nuclei * np.clip(1.7 * grey - 0.2, 0, 1)
     # the average brain's ventricles have a grey rim, and its brainstem is neither grey nor white
-    no_cortex = nuclei.astype(bool) | (ventricle_mm < 4) | brainstem
-    cortex = np.where(no_cortex, 0, grey)
-    white = np.where(no_cortex, np.clip(grey + white - deep_grey, 0, 1), white)
+    surely = nuclei.astype(bool) | (ventricle_mm < 4)
+    no_cortex = np.maximum(surely, ndimage.gaussian_filter(brainstem.astype(np.float32), _BRAINSTEM_EDGE_MM))
+    cortex = (1 - no_cortex) * grey
+    white = white + no_cortex * (np.clip(grey + white - deep_grey, 0, 1) - white)
     structure = _structure(t1, white, cortex, deep_grey, brain)
     below = cerebellum | brainstem
     return _assemble(brain, (1.0, 1.0, 1.0), white, cortex, deep_grey, depth, ventricle_mm, below, structure)
