@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-ONE_REPEAT = "One repeat: how much the result varies from training to training is unknown."
-TOO_FEW = "Fewer than two patients have every repeat: no standard error and no test."
-NO_SPREAD = "Every difference is the same: there is no spread to test against."
+from lesionseg.stats._table import NO_SPREAD, ONE_REPEAT, TOO_FEW, as_table, complete_cases, is_constant
+
 NEGATIVE_COMPONENT = "A variance component was estimated below zero and is taken as zero."
+# Mean squares this near count as equal, so that the order of patients decides nothing.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def crossed_difference(differences: ArrayLike) -> PairedDifference:
 
     Where MSe exceeds MSp or MSk, a variance component is estimated below zero and is taken as zero: the
     largest of the three replaces the sum, in the variance and in the degrees of freedom (P − 1, K − 1 or
-    (P − 1)(K − 1)): the variance is then positive and never below that of patients alone.
+    (P − 1)(K − 1); of equal ones the fewest): the variance is then positive and never below that of patients alone.
 
     In simulations of the null (4 000 tables each, 10 and 30 patients, a range of variance components) a test at
     5 % came out positive in at most 5 % with 5 repeats and 6 % with 3. With 2 it was 12 % where training varies as
@@ -76,37 +77,19 @@ def crossed_difference(differences: ArrayLike) -> PairedDifference:
     Raises:
         ValueError: if the differences are not a table, or one of them is infinite.
     """
-    table = np.asarray(differences, dtype=np.float64)
-    if table.ndim != 2:
-        raise ValueError(f"Differences must be a table (patients, repeats), found shape {table.shape}.")
-    if np.isinf(table).any():
-        raise ValueError("Differences must be finite or NaN (missing), found an infinite one.")
-    complete, notes = _complete(table)
+    complete, notes = complete_cases(as_table(differences))
     n_patients, n_repeats = complete.shape
     if n_repeats == 1:
         notes.append(ONE_REPEAT)
     if n_patients < 2:
         notes.append(TOO_FEW)
         return _untested(complete, notes)
-    if np.ptp(complete) <= 1e-12 * np.abs(complete).max():
+    if is_constant(complete):
         return _without_spread(complete, notes)
     variance, df, truncated = _variance(complete)
     if truncated:
         notes.append(NEGATIVE_COMPONENT)
     return _test(complete, variance, df, notes)
-
-
-def _complete(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
-    present = ~np.isnan(table)
-    repeats = present.any(axis=0)
-    kept = table[:, repeats]
-    patients = ~np.isnan(kept).any(axis=1) & bool(repeats.any())
-    notes = []
-    if not repeats.all():
-        notes.append(f"{(~repeats).sum()} of {repeats.size} repeats have no difference and are left out.")
-    if not patients.all():
-        notes.append(f"{(~patients).sum()} of {patients.size} patients lack a repeat and are left out.")
-    return kept[patients], notes
 
 
 def _variance(table: NDArray[np.float64]) -> tuple[float, float, bool]:
@@ -121,14 +104,15 @@ def _variance(table: NDArray[np.float64]) -> tuple[float, float, bool]:
         + repeats**2 / (n_repeats - 1)
         + residual**2 / ((n_patients - 1) * (n_repeats - 1))
     )
-    if residual <= min(patients, repeats):
+    if residual <= min(patients, repeats) * (1 + ROUNDING):
         return estimate / table.size, max(estimate**2 / denominator, 1.0), False
-    largest, df = max(
+    largest = max(patients, repeats, residual)
+    squares = (
         (patients, n_patients - 1.0),
         (repeats, n_repeats - 1.0),
         (residual, (n_patients - 1.0) * (n_repeats - 1.0)),
     )
-    return largest / table.size, df, True
+    return largest / table.size, min(df for square, df in squares if square >= largest * (1 - ROUNDING)), True
 
 
 def mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:

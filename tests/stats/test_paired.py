@@ -131,6 +131,14 @@ def test_changing_arms_changes_the_sign_and_order_does_not_matter(table, random)
     assert isnan(found.p) or (0 <= found.p <= 1 and found.low <= found.mean <= found.high)
 
 
+def test_the_order_of_patients_does_not_decide_between_equal_mean_squares():
+    table = np.zeros((2, 3))
+    table[1, 2] = 0.012
+    patients, repeats, residual = mean_squares(table)
+    assert patients == pytest.approx(repeats) == pytest.approx(residual)
+    assert crossed_difference(table).p == pytest.approx(crossed_difference(table[::-1, ::-1]).p)
+
+
 @pytest.mark.parametrize(
     ("patient", "training", "residual"), [(1.0, 0.0, 1.0), (1.0, 0.5, 0.5), (0.3, 1.0, 0.3)], ids=str
 )
