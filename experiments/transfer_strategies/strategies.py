@@ -25,6 +25,7 @@ from lesionseg.report import Comparison, RecordedRun, compare
 from lesionseg.runs.plan import store_of
 from lesionseg.runs.recorded import cases_of, recorded_run
 from lesionseg.runs.sweep import finished_runs
+from lesionseg.stats import holm
 from lesionseg.tracking import Store, fetch_artifact
 
 STUDY = yaml.safe_load(Path(__file__).with_name("study.yaml").read_text(encoding="utf-8"))
@@ -39,6 +40,7 @@ COLUMNS = {  # of the Markdown table: how a cell is written, of which numbers
     "PPV": ("{:.2f}", "lesion_ppv"),
     "F1 − scratch [95 % CI]": ("{:+.2f} [{:+.2f}, {:+.2f}]", "difference_mean", "difference_low", "difference_high"),
     "p": ("{:.2g}", "difference_p"),
+    "Holm's p": ("{:.2g}", "holm_p"),
     "best validation": ("{:.2f}", "best_validation"),
     "weights taken": ("{:.3g} %", "taken_percent"),
     "values trained": ("{:.3g} %", "trained_percent"),
@@ -108,7 +110,9 @@ def frame_of(arms: Sequence[str], comparisons: Mapping[str, Comparison], runs: R
         rows[-1] |= {f"difference_{key}": value for key, value in (asdict(gain) if gain else {"p": nan}).items()}
         rows[-1] |= {"best_validation": pd.Series([run.best_validation for run, _ in own], dtype=float).mean()}
         rows[-1] |= {"taken_percent": 100 * first.source.share if first.source else 0, "trained_percent": 100 * trained}
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    p_values = frame.get("difference_p", pd.Series(nan, frame.index)).to_numpy(float)
+    return frame.assign(holm_p=holm(p_values).p)
 
 
 def table_of(frame: pd.DataFrame) -> str:
@@ -119,9 +123,9 @@ def table_of(frame: pd.DataFrame) -> str:
 
 def notes_of(frame: pd.DataFrame, comparisons: Mapping[str, Comparison]) -> list[str]:
     """How many tests there are, and what of the runs and test studies is missing; each without a full stop."""
-    tests, finished = int(frame["difference_p"].count()), int(frame["n_repeats"].sum())
+    tests, finished = int(frame["holm_p"].count()), int(frame["n_repeats"].sum())
     asked = len(frame) * len(GRID["repeat"])
-    notes = [f"The {tests} p values are not adjusted for one another; Bonferroni: 0.05 / {tests}"] if tests > 1 else []
+    notes = [f"Holm's p is adjusted for the {tests} tests of this table"] if tests > 1 else []
     begun = f"{finished} of {asked} runs are finished: where repeats lack, F1 may rest on others than scratch's"
     lacks = [line for one in comparisons.values() for line in one.missing if "no finished run" not in line]
     return [*notes, *([begun] if finished < asked else []), *dict.fromkeys(lacks)]

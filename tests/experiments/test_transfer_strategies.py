@@ -109,17 +109,17 @@ def test_every_cell_of_the_grid_has_a_row_and_what_is_not_there_is_a_dash(strate
     grid = strategies.GRID
     assert list(rows) == [(size, arm) for size in grid["train_size"] for arm in grid["init"]], "in study.yaml's order"
     assert rows["2", "scratch"] == [
-        *("0.37 ± 0.03", "0.18", "0.09", "–", "–", "0.35", "0 %", "100 %", "3 of 3"),
+        *("0.37 ± 0.03", "0.18", "0.09", "–", "–", "–", "0.35", "0 %", "100 %", "3 of 3"),
     ]
     assert rows["2", "pretrained"][0] == "0.60 ± 0.06"
     assert rows["2", "pretrained"][3].startswith("+0.23 [")
     assert rows["2", "zero_shot"][3].startswith("−0.30 [−0.80, +0.20")
     assert rows["2", "zero_shot"][-1] == "1 of 3"
-    assert rows["5", "lora"] == ["–"] * 8 + ["0 of 3"]
+    assert rows["5", "lora"] == ["–"] * 9 + ["0 of 3"]
 
 
 def test_what_is_missing_is_said(written):
-    assert "- The 2 p values are not adjusted for one another; Bonferroni: 0.05 / 2." in written[0]
+    assert "- Holm's p is adjusted for the 2 tests of this table." in written[0]
     assert "- 8 of 99 runs are finished: " in written[0]
     assert "- lora-n2-r0 is running and not in the table." in written[0]
 
