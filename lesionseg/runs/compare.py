@@ -40,12 +40,12 @@ def compare(config: CompareConfig) -> int:
     recorded = [recorded_run(store, run) for run in runs.finished if run.data.params["init"] in config.arms]
     comparison = compare_cases(cases, config.arms, recorded)
     markdown = _in_markdown(config.sweep, comparison, unfinished)
-    print(_on_terminal(comparison, unfinished))
     _write(output, comparison, markdown)
     parent = Run(store, sweep_parent(store, config.sweep))
     for file in sorted(output.glob("comparison.*")):
         parent.log_file(file, "comparison")
     parent.set_tag("mlflow.note.content", markdown)
+    print(_on_terminal(comparison, unfinished))  # last: whoever reads it may stop reading
     print(f"\nWritten to {output} and to the sweep's parent run in MLflow (lesionseg ui sweep={config.sweep})")
     return 0
 
