@@ -16,13 +16,14 @@ from lesionseg.data.cache import Cache
 from lesionseg.data.selection import TaskStudy, select_studies
 from lesionseg.data.study import Cohort
 from lesionseg.errors import InputError
+from lesionseg.runs.assemble import machine_of
 from lesionseg.runs.cohort import load_cohort
 from lesionseg.runs.initialise import check_network, initialise, model_card, source_model
 from lesionseg.runs.plan import cache_of, make_plan, outputs, run_seed, store_of, triple
 from lesionseg.runs.progress import bar
 from lesionseg.runs.writable import check_writable
 from lesionseg.tracking import check_reachable
-from lesionseg.training import Machine, check_machine
+from lesionseg.training import check_machine
 
 Result = TypeVar("Result")
 
@@ -86,8 +87,7 @@ def _in_cache(cache: Cache, study: TaskStudy, spacing: tuple[float, float, float
 
 
 def _try_trainer(job: TrainConfig) -> None:
-    trainer = job.trainer
-    check_machine(Machine(trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision))
+    check_machine(machine_of(job.trainer))
 
 
 def _try_augment(job: TrainConfig) -> None:
