@@ -58,6 +58,7 @@ def assemble(
         seed=seed,
         augment=Augmentation(config.augment.transforms) if config.augment.transforms else None,
         num_workers=trainer.num_workers,
+        checkpoint_every=trainer.checkpoint_every,
     )
     return module, data
 

@@ -1,7 +1,16 @@
 """Lightning, and nothing else of it below the runs."""
 
 from lesionseg.training.datamodule import PatchDataModule
-from lesionseg.training.fit import Machine, Rehearsal, check_machine, choose_precision, fit, keep, rehearse
+from lesionseg.training.fit import (
+    Machine,
+    Rehearsal,
+    check_machine,
+    choose_precision,
+    choose_strategy,
+    fit,
+    keep,
+    rehearse,
+)
 from lesionseg.training.module import NotFiniteError, Optimiser, SegmentationModule
 from lesionseg.training.regime import Regime, Strategy, regimes, set_trained
 
@@ -16,6 +25,7 @@ __all__ = [
     "Strategy",
     "check_machine",
     "choose_precision",
+    "choose_strategy",
     "fit",
     "keep",
     "regimes",

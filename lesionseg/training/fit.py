@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lesionseg.errors import InputError
+from lesionseg.training.checkpoints import BestIsSomething, EpochsOfAnyLength, RandomState, WholeCheckpointIO
 from lesionseg.training.datamodule import PatchDataModule
 from lesionseg.training.logger import LogMetrics, MetricLogger
 from lesionseg.training.module import SegmentationModule
-from lesionseg.training.progress import ProgressLines, scores_in_words
+from lesionseg.training.progress import ProgressLines, ProgressWords, Tell, scores_in_words
 
 BEST, LAST = "best", "last"
 
@@ -44,8 +47,22 @@ def fit(
     log: LogMetrics,
     say: Callable[[str], None],
     title: str,
+    tell: Tell | None = None,
 ) -> Path:
     """Train to the end of the budget, going on from ``folder/last.ckpt`` if there is one.
+
+    Args:
+        module: with the first weights.
+        data: patches and validation studies; says where checkpoints are made.
+        folder: of the checkpoints.
+        machine: to train on.
+        monitor: the validation score that chooses the best checkpoint.
+        gradient_clip: norm; 0: none.
+        log_every: steps between two entries of the loss.
+        log: takes metrics.
+        say: takes a line after each validation.
+        title: begins each line.
+        tell: is told at every step how far it is.
 
     Returns:
         The checkpoint with the highest ``monitor`` on validation, ``folder/best.ckpt``: weights and model card. Where
@@ -66,14 +83,23 @@ def fit(
         _ignore_known_warnings()
         trainer = pl.Trainer(
             **_training(machine, data, gradient_clip, log_every, log),
-            callbacks=[best, last, ProgressLines(title, data.steps, say)],
+            callbacks=[
+                QuietProcess(),
+                *([ProgressWords(data.steps, tell)] if tell else []),
+                ProgressLines(title, data.steps, say),
+                RandomState(),
+                EpochsOfAnyLength(data.epoch_end),
+                best,
+                last,
+                BestIsSomething(best, say, title),
+            ],
             default_root_dir=folder,
         )
         resumed = folder / f"{LAST}.ckpt"
+        if resumed.exists() and not zipfile.is_zipfile(resumed):
+            say(f"{title}  {resumed} is damaged: the training starts again from its first step")
+            resumed.unlink()
         trainer.fit(module, datamodule=data, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
-        if not (best.best_model_score is not None and float(best.best_model_score) > 0):
-            trainer.save_checkpoint(folder / f"{BEST}.ckpt", weights_only=True)
-            say(f"{title}  {monitor} never rose above zero: the last weights are kept, none being the best")
     return folder / f"{BEST}.ckpt"
 
 
@@ -188,9 +214,20 @@ def _place(machine: Machine) -> dict[str, Any]:
     return {
         "accelerator": machine.accelerator,
         "devices": machine.devices,
-        "strategy": machine.strategy,
+        "strategy": choose_strategy(machine.strategy, machine.devices),
         "precision": choose_precision(machine.precision, machine.accelerator),
+        # whatever cluster this is: the launcher starts one process for a run, and Lightning the others
+        "plugins": [WholeCheckpointIO(), LightningEnvironment()],
     }
+
+
+def choose_strategy(wanted: str, devices: int | str | list[int]) -> str:
+    """Lightning's strategy: as wanted, or for ``auto`` on several devices the one that starts processes of its own.
+
+    Lightning's own choice there, ``ddp``, would start the whole command again for each device, sweep and all.
+    """
+    single = devices in (1, "1", "auto") or (isinstance(devices, list) and len(devices) == 1)
+    return "ddp_spawn" if wanted == "auto" and not single else wanted
 
 
 def choose_precision(wanted: str, accelerator: str) -> str:
@@ -207,9 +244,25 @@ def _cpu_has_bf16() -> bool:
     return bool(found())
 
 
+class QuietProcess(pl.Callback):
+    """Have the processes of further devices keep as quiet as this one."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """In each of them."""
+        if trainer.world_size > 1:
+            _quiet()
+            _ignore_known_warnings()
+
+
 def _quiet() -> None:
     """Lightning's greetings and tips."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+    for name in (
+        "pytorch_lightning",
+        "lightning.pytorch",
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning.fabric",
+        "lightning_fabric",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -223,6 +276,9 @@ def _ignore_known_warnings() -> None:
         ".*Trying to infer the `batch_size`.*",
         ".*could not find the monitored key.*",  # the end of an epoch is told again on going on from it
         ".*GPU available but not used.*",
+        ".*The `srun` command is available.*",  # who started the run knows
+        ".*Grad strides do not match bucket view strides.*",  # of kernels of one voxel it does not matter
+        ".*Total length of `DataLoader` across ranks is zero.*",  # a checkpoint without a validation
         ".*module\\(s\\) in eval mode at the start of training.*",  # the norms of what is frozen
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 LogMetrics = Callable[[Mapping[str, float], int], None]
 
@@ -30,7 +31,9 @@ class MetricLogger(Logger):
         return ""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Pass on everything but Lightning's own ``epoch``."""
+        """Pass on everything but Lightning's own ``epoch``; of several devices the first one speaks."""
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            return
         kept = {key: value for key, value in metrics.items() if key != "epoch"}
         if kept:
             self._log(kept, int(step or 0))

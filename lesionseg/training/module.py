@@ -92,6 +92,11 @@ class SegmentationModule(pl.LightningModule):
             set_trained(self.network, self.regimes, 0)
         self.cases: list[dict[str, Any]] = []
 
+    @property
+    def _shared(self) -> bool:
+        """Whether several devices train, so that what is logged is their mean; each validates all the studies."""
+        return bool(self.trainer.world_size > 1)
+
     def on_train_batch_start(self, batch: Patch, batch_idx: int) -> None:
         """Train what this step trains; after an interruption, too, it depends on the step alone."""
         if not self.alike:
@@ -115,12 +120,14 @@ class SegmentationModule(pl.LightningModule):
                 "lower optim.learning_rate, set trainer.precision=32-true, or look at these studies with "
                 "lesionseg check"
             )
-        self.log("train/loss", loss, prog_bar=False)
-        self.log("step", self.global_step + 1.0)  # Lightning's own count is one too high after a resume
+        self.log("train/loss", loss, prog_bar=False, sync_dist=self._shared)
+        self.log(
+            "step", self.global_step + 1.0, sync_dist=self._shared
+        )  # Lightning's own count is one too high after a resume
         shown = loss.detach()
         if self.start is not None:
             away: Tensor = self.start(self.network)
-            self.log("train/l2_sp", away, prog_bar=False)
+            self.log("train/l2_sp", away, prog_bar=False, sync_dist=self._shared)
             loss = loss + away
         return {"loss": loss, "train/loss": shown}
 
@@ -147,8 +154,8 @@ class SegmentationModule(pl.LightningModule):
         """Log the averages over the validation studies."""
         averages = average(self.cases)
         for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"):
-            self.log(f"val/{name}", float(getattr(averages, name).mean))
-        self.log("step", float(self.global_step))
+            self.log(f"val/{name}", float(getattr(averages, name).mean), sync_dist=self._shared)
+        self.log("step", float(self.global_step), sync_dist=self._shared)
 
     def configure_optimizers(self) -> Any:
         """AdamW, its rate set at every step; in one group what has the same rate and weight decay.

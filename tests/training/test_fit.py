@@ -1,14 +1,17 @@
 """Training as a whole: the budget, what is kept of it, and going on after a stop."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from lesionseg.errors import InputError
-from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision, rehearse
+from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision, choose_strategy, rehearse
 from lesionseg.weights import ModelCard, load_model
 
 
@@ -31,7 +34,8 @@ def _score(values: list[float]) -> Callable[[Any], None]:
     def end(module: Any) -> None:
         value = next(left)
         for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"):
-            module.log(f"val/{name}", value)
+            module.log(f"val/{name}", value, sync_dist=module.trainer.world_size > 1)
+        module.log("step", float(module.global_step), sync_dist=module.trainer.world_size > 1)
 
     return end
 
@@ -57,7 +61,23 @@ def test_fewer_steps_than_a_validation_takes_are_validated_too(
     assert best.is_file()
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2])
+class WithDropout(nn.Module):
+    """Draws from torch's own generator at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv3d(1, 1, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(nn.functional.dropout(image, 0.5, self.training))
+        return logits
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize(
+    ("stopped_after", "checkpoint_every", "kept"),
+    [(3, None, 2), (5, None, 4), (3, 1, 3), (3, 3, 3), (5, 3, 4), (6, 1, 6)],
+)
 def test_a_stopped_run_ends_with_the_very_weights_of_an_uninterrupted_one(
     make_module: Any,
     make_data: Any,
@@ -65,33 +85,60 @@ def test_a_stopped_run_ends_with_the_very_weights_of_an_uninterrupted_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stopped_after: int,
+    checkpoint_every: int | None,
+    kept: int,
+    dropout: bool,
 ) -> None:
-    whole = make_module(steps=7)
+    def make() -> Any:
+        torch.manual_seed(0)
+        return make_module(steps=7, network=WithDropout() if dropout else None)
+
+    whole = make()
     best, told = train(whole, make_data(steps=7), tmp_path / "whole")
 
-    stopped = make_module(steps=7)
+    stopped = make()
     training_step = type(stopped).training_step
 
     def step(module: Any, batch: Any, batch_idx: int) -> Any:
-        if module.global_step == 2 * stopped_after + 1:  # in the midst of the next stretch
+        if module.global_step == stopped_after:
             raise Stop
         return training_step(module, batch, batch_idx)
 
     with monkeypatch.context() as patched:
         patched.setattr(type(stopped), "training_step", step)
         with pytest.raises(Stop):
-            train(stopped, make_data(steps=7), tmp_path / "parts")
+            train(stopped, make_data(steps=7, checkpoint_every=checkpoint_every), tmp_path / "parts")
     assert (tmp_path / "parts" / "last.ckpt").is_file()
 
-    resumed = make_module(steps=7)
+    resumed = make()
+    torch.manual_seed(1)
     torch.nn.init.zeros_(resumed.network.head.weight)  # whatever it starts with is replaced
     best_resumed, told_resumed = train(resumed, make_data(steps=7), tmp_path / "parts")
     assert resumed.trainer.global_step == 7
     assert _same(_weights(whole), _weights(resumed))
-    after = 2 * stopped_after
-    assert told_resumed.of("train/loss") == [pair for pair in told.of("train/loss") if pair[0] > after]
-    assert told_resumed.of("val/dice") == told.of("val/dice")[stopped_after:]
+    for name in ("train/loss", "val/dice"):
+        assert told_resumed.of(name) == [pair for pair in told.of(name) if pair[0] > kept]
     assert load_model(best_resumed).digest == load_model(best).digest
+
+
+def test_a_run_that_goes_on_logs_at_the_steps_of_an_uninterrupted_one(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data: Any = lambda: make_data(steps=12, validate_every=6, checkpoint_every=1)  # noqa: E731
+    training_step = type(make_module()).training_step
+    told: list[int] = []
+    for stop in (2, 5, None):  # two interruptions
+
+        def step(module: Any, batch: Any, batch_idx: int, stop: int | None = stop) -> Any:
+            if module.global_step == stop:
+                raise Stop
+            return training_step(module, batch, batch_idx)
+
+        monkeypatch.setattr(type(make_module()), "training_step", step)
+        with pytest.raises(Stop) if stop else nullcontext():
+            note: Any = lambda metrics, number: told.append(number) if "train/loss" in metrics else None  # noqa: E731
+            train(make_module(steps=12), data(), tmp_path, log_every=3, log=note)
+    assert told == [3, 6, 9, 12]
 
 
 def test_a_run_stopped_at_its_very_end_trains_no_step_more(
@@ -105,6 +152,23 @@ def test_a_run_stopped_at_its_very_end_trains_no_step_more(
     assert _same(_weights(first), _weights(again))
     assert records.of("train/loss") == []
     assert same.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "no checkpoint at all"])
+def test_a_damaged_checkpoint_is_told_and_the_training_starts_again(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path, damage: str
+) -> None:
+    whole = make_module(steps=2)
+    train(whole, make_data(steps=2), tmp_path)
+    last = tmp_path / "last.ckpt"
+    content = {"cut short": last.read_bytes()[:-100], "empty": b"", "no checkpoint at all": b"text"}[damage]
+    last.write_bytes(content)
+    again = make_module(steps=2)
+    _, records = train(again, make_data(steps=2), tmp_path)
+    assert records.lines[0] == f"run  {last} is damaged: the training starts again from its first step"
+    assert [step for step, _ in records.of("train/loss")] == [1, 2]
+    assert _same(_weights(whole), _weights(again))
+    assert torch.load(last, weights_only=True)["global_step"] == 2
 
 
 NAN = float("nan")
@@ -168,6 +232,51 @@ def test_a_rate_out_of_all_bounds_ends_with_step_and_studies(
     module = make_module(learning_rate=1e30, warmup_steps=0, names=["sub-01", "sub-02", "sub-03"])
     with pytest.raises(NotFiniteError, match=r"the loss is (nan|inf) at step \d, in a batch of sub-0"):
         train(module, make_data(), tmp_path)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Takes metrics in whichever process they are logged."""
+
+    file: Path
+
+    def __call__(self, metrics: Any, step: int = 0) -> None:
+        with self.file.open("a") as stream:
+            stream.writelines(f"{step} {name}\n" for name in metrics if name in ("train/loss", "val/dice"))
+
+
+def test_several_devices_train_one_model_and_the_first_of_them_speaks(
+    make_module: Any, make_data: Any, train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make_module(steps=4)
+    monkeypatch.setattr(type(module), "on_validation_epoch_end", _score([0.5, 0.25]))
+    machine = Machine("cpu", devices=2, strategy="ddp_fork", precision="32-true")
+    note = Note(tmp_path / "told.txt")
+    best, _ = train(module, make_data(steps=4), tmp_path, machine=machine, log=note)
+    assert note.file.read_text().split("\n")[:-1] == [
+        "1 train/loss",
+        "2 train/loss",
+        "2 val/dice",
+        "3 train/loss",
+        "4 train/loss",
+        "4 val/dice",
+    ]
+    assert not _same(dict(load_model(best).weights), _weights(module)), "the best is not the last"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt", "told.txt"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "devices", "chosen"),
+    [
+        ("auto", 1, "auto"),
+        ("auto", [1], "auto"),
+        ("auto", 2, "ddp_spawn"),
+        ("auto", -1, "ddp_spawn"),
+        ("ddp_fork", 2, "ddp_fork"),
+    ],
+)
+def test_several_devices_get_processes_of_their_own(wanted: str, devices: Any, chosen: str) -> None:
+    assert choose_strategy(wanted, devices) == chosen
 
 
 def test_the_same_run_twice_is_the_same(make_module: Any, make_data: Any, train: Any, tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from lesionseg.training import progress as progress_module
-from lesionseg.training.progress import ProgressLines
+from lesionseg.training.progress import ProgressLines, ProgressWords
 
 
 def _trainer(step: int, **metrics: float) -> Any:
     values = {f"val/{name}": torch.tensor(value) for name, value in metrics.items()}
-    return SimpleNamespace(global_step=step, callback_metrics=values)
+    return SimpleNamespace(global_step=step, callback_metrics=values, is_global_zero=True)
 
 
 def _outputs(loss: float) -> Any:
@@ -34,3 +34,78 @@ def test_a_line_tells_place_loss_scores_and_time_left(monkeypatch: pytest.Monkey
         "[1/2] run  step 20/40  loss 1.500  validation sensitivity 0.50, PPV 0.25, F1 0.33  0:01:00 left",
         "[1/2] run  step 40/40  loss 0.500  validation F1 nan  0:00:00 left",
     ]
+
+
+class Told:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str, int | None, float | None]] = []
+
+    def __call__(self, phase: str, *, step: int | None = None, seconds_left: float | None = None) -> None:
+        self.words.append((phase, step, seconds_left))
+
+
+def test_every_step_is_told_with_its_phase_and_the_time_that_training_takes_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, 100.0, 100.0, 110.0, 120.0, 160.0, 200.0])
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
+    told = Told()
+    words = ProgressWords(16, told)
+    words.on_train_start(_trainer(10), None)  # type: ignore[arg-type]
+    for step in (11, 12):
+        words.on_train_batch_end(_trainer(step), None, _outputs(1.0), None, 0)  # type: ignore[arg-type]
+    words.on_validation_start(_trainer(12), None)  # type: ignore[arg-type]
+    for _ in range(2):
+        words.on_validation_batch_end(_trainer(12), None, None, None, 0)  # type: ignore[arg-type]
+    words.on_validation_end(_trainer(12), None)  # type: ignore[arg-type]
+    words.on_train_batch_end(_trainer(16), None, _outputs(1.0), None, 0)  # type: ignore[arg-type]
+    assert told.words == [
+        ("training", 10, None),  # nothing is known of its pace yet
+        ("training", 11, 50.0),  # 10 s a step, 5 steps more
+        ("training", 12, 40.0),
+        ("validating", 12, None),
+        ("validating", 12, None),
+        ("validating", 12, None),
+        ("training", 12, 120.0),  # with the validation 30 s a step
+        ("training", 16, 0.0),
+    ]
+
+
+def test_what_listens_can_end_the_training(make_module: Any, make_data: Any, train: Any, tmp_path: Any) -> None:
+    class Lost(Exception):
+        """The run is another's now."""
+
+    told = Told()
+
+    def tell(phase: str, *, step: int | None = None, seconds_left: float | None = None) -> None:
+        told(phase, step=step)
+        if step == 3:
+            raise Lost
+
+    module = make_module(steps=6)
+    with pytest.raises(Lost):
+        train(module, make_data(steps=6), tmp_path, tell=tell)
+    assert [(phase, step) for phase, step, _ in told.words] == [
+        ("training", 0),
+        ("training", 1),
+        ("training", 2),
+        ("validating", 2),
+        ("validating", 2),
+        ("training", 2),
+        ("training", 3),
+    ]
+    assert module.global_step == 3
+
+
+def test_of_several_devices_the_first_one_speaks() -> None:
+    told, lines = Told(), list[str]()
+    trainer = _trainer(10, lesion_f1=0.5)
+    trainer.is_global_zero = False
+    for callback in (ProgressWords(16, told), ProgressLines("run", 16, lines.append)):
+        callback.on_train_start(_trainer(0), None)  # type: ignore[arg-type]
+        del told.words[:]
+        callback.on_train_batch_end(trainer, None, _outputs(1.0), None, 0)  # type: ignore[arg-type]
+        callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
+    assert (told.words, lines) == ([], [])
