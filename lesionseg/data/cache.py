@@ -14,11 +14,12 @@ import numpy as np
 from filelock import FileLock
 
 from lesionseg.data.channels import Channel
-from lesionseg.data.files import content_digest, written_whole
+from lesionseg.data.files import content_digest
 from lesionseg.data.grid import Array, Grid
 from lesionseg.data.prepare import NORMALISATION, Prepared, prepare
 from lesionseg.data.selection import TaskStudy
 
+_DIGEST_LENGTH = 64  # letters
 _VERSION = 2  # counts the changes of what preparing a study gives
 
 
@@ -118,11 +119,12 @@ class Cache:
         facts = path.stat()
         known = f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}"
         memory = self.root / "digests" / hashlib.sha256(known.encode()).hexdigest()
-        if memory.exists():
-            return memory.read_text()
+        known_digest = memory.read_text() if memory.exists() else ""
+        if len(known_digest) == _DIGEST_LENGTH:
+            return known_digest
         digest = content_digest(path)
-        with written_whole(memory) as partial:
-            partial.write_text(digest)
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(digest)  # whoever is killed meanwhile leaves too few letters, and no other file
         return digest
 
     def has(self, study: TaskStudy, spacing: tuple[float, float, float]) -> bool:

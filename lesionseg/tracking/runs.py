@@ -1,39 +1,37 @@
 """MLflow runs: made, found again, written to and ended by us."""
 
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
-from filelock import FileLock
-
+from lesionseg.tracking.journal import Status
 from lesionseg.tracking.store import Store
-
-Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-SWEEP_TAG = "lesionseg.sweep"
-HASH_TAG = "lesionseg.config_hash"
-KIND_TAG = "lesionseg.kind"
-PARENT_TAG = "mlflow.parentRunId"
+from lesionseg.tracking.tags import HASH_TAG, PARENT_TAG, SWEEP_TAG
 
 
 @dataclass(frozen=True)
 class Run:
-    """One MLflow run, open for writing."""
+    """One MLflow run, open for writing; every call goes to the store at once."""
 
     store: Store
     run_id: str
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Values at a step, in one request; NaN is left out, since MLflow's pages cannot show it."""
+        values = {key: float(value) for key, value in metrics.items() if value == value}
+        if values:
+            self.log_timed([(step, int(time.time() * 1000), values)])
+
+    def log_timed(self, entries: Sequence[tuple[int, int, Mapping[str, float]]]) -> None:
+        """Several steps with the milliseconds since 1970 at which they were, and their values, in one request; what is
+        there already, with the same step, time and value, is not there twice."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        entries = [Metric(key, float(value), now, step) for key, value in metrics.items() if value == value]
-        if entries:
-            self.store.client.log_batch(self.run_id, metrics=entries)
+        metrics = [Metric(key, value, when, step) for step, when, values in entries for key, value in values.items()]
+        self.store.client.log_batch(self.run_id, metrics=metrics)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Params, in one request; those that are there already must be the same."""
@@ -58,9 +56,12 @@ class Run:
         dataset = Dataset(name=name, digest=digest[:8], source_type="local", source=source)
         self.store.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags=[tag])])
 
-    def end(self, status: Status) -> None:
-        """Set the final status."""
-        self.store.client.set_terminated(self.run_id, status=status)
+    def set_status(self, status: Status, end_time: int | None = None) -> None:
+        """RUNNING, or how it ended, and when in milliseconds since 1970; None: now."""
+        if status == "RUNNING":
+            self.store.client.update_run(self.run_id, status=status)
+        else:
+            self.store.client.set_terminated(self.run_id, status=status, end_time=end_time)
 
     @property
     def url(self) -> str:
@@ -83,60 +84,23 @@ def start_run(
     all_tags = {**tags, **({PARENT_TAG: parent} if parent else {})}
     created = store.client.create_run(store.experiment_id, run_name=name, tags=all_tags)
     run = Run(store, created.info.run_id)
-    run.log_params(params)
+    if params:
+        run.log_params(params)
     return run
 
 
-def reopen(store: Store, run_id: str) -> Run:
-    """A run that was cut off, RUNNING again."""
-    store.client.update_run(run_id, status="RUNNING")
-    return Run(store, run_id)
-
-
-def find_run(store: Store, config_hash: str, sweep: str | None) -> Any | None:
-    """The run of a configuration in a sweep, the finished one if there is one; None if it never ran."""
+def runs_of(store: Store, config_hash: str, sweep: str | None) -> list[Any]:
+    """Every run of a configuration in a sweep, oldest first, as MLflow's entities."""
     query = f"tags.`{HASH_TAG}` = '{config_hash}' and tags.`{SWEEP_TAG}` = '{sweep or ''}'"
-    found = list(store.client.search_runs([store.experiment_id], filter_string=query))
-    finished = [run for run in found if run.info.status == "FINISHED"]
-    return next(iter(finished or found), None)
+    found = store.client.search_runs([store.experiment_id], filter_string=query)
+    return sorted(found, key=lambda run: run.info.start_time)
 
 
-def sweep_parent(store: Store, sweep: str) -> str:
-    """The run id of a sweep's parent run; made by whoever asks first."""
-    query = f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{KIND_TAG}` = 'sweep'"
-    with FileLock(store.lock):
-        found = store.client.search_runs([store.experiment_id], filter_string=query)
-        if found:
-            return str(found[0].info.run_id)
-        tags = {SWEEP_TAG: sweep, KIND_TAG: "sweep"}
-        return str(store.client.create_run(store.experiment_id, run_name=sweep, tags=tags).info.run_id)
-
-
-def sweep_children(store: Store, sweep: str) -> list[Any]:
-    """All runs of a sweep but its parent, oldest first, as MLflow's entities."""
-    query = f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{KIND_TAG}` = 'run'"
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = store.client.search_runs([store.experiment_id], filter_string=query, max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda run: run.info.start_time)
-
-
-def close_sweep(store: Store, sweep: str) -> dict[str, int]:
-    """Give the parent run the status that its children make: FINISHED if they all are, else KILLED if one is, else
-    FAILED; untouched while one is RUNNING.
-
-    Returns:
-        How many children have which status.
-    """
-    counts = dict(Counter(child.info.status for child in sweep_children(store, sweep)))
-    if counts and "RUNNING" not in counts:
-        status = "FINISHED" if set(counts) == {"FINISHED"} else "KILLED" if "KILLED" in counts else "FAILED"
-        store.client.set_terminated(sweep_parent(store, sweep), status=status)
-    return counts
+def logged_steps(store: Store, run: Any) -> set[tuple[str, int]]:
+    """Every metric and step that a run has; ``run`` as MLflow's entity."""
+    names = list(run.data.metrics)
+    histories = (store.client.get_metric_history(run.info.run_id, name) for name in names)
+    return {(entry.key, entry.step) for history in histories for entry in history}
 
 
 def metric_maximum(store: Store, run_id: str, name: str) -> float | None:

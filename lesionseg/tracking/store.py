@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -16,6 +17,9 @@ from lesionseg.errors import InputError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# What cannot be sent is kept and sent again: MLflow's own tries, which go on for minutes, would only hold things up.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 _PATIENCE = 5.0  # seconds for a server to answer
 
 
@@ -67,6 +71,8 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         try:
+            if uri.startswith("sqlite:///"):
+                _make_database(Path(uri.removeprefix("sqlite:///")))
             client = MlflowClient(tracking_uri=uri)
             found = client.get_experiment_by_name(experiment)
             if found is None:
@@ -80,6 +86,23 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
                 "set tracking.uri to another one"
             ) from error
     return Store(uri, str(experiment_id), client, lock)
+
+
+def _make_database(file: Path) -> None:
+    """Make a database under another name, and then rename it: MLflow makes it in dozens of steps, and one that is left
+    between two of them can never be opened again. The caller holds the lock."""
+    from mlflow import MlflowClient
+
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".partial-{file.name}")
+    for left in file.parent.glob(f"{partial.name}*"):
+        left.unlink()
+    client = MlflowClient(tracking_uri=f"sqlite:///{partial}")
+    client.search_experiments(max_results=1)
+    client._tracking_client.store.engine.dispose()
+    os.replace(partial, file)
 
 
 def check_reachable(uri: str) -> None:
@@ -100,6 +123,21 @@ def check_reachable(uri: str) -> None:
         _check_writable(Path(uri.removeprefix("sqlite:///")), uri)
     else:
         raise InputError(f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>")
+
+
+def fault_of(attempt: Callable[[], Any]) -> str | None:
+    """Why something could not be done with MLflow; None if it could."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        attempt()
+    except InputError as error:
+        return str(error)
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
 
 
 def _server_fault(uri: str) -> str | None:

@@ -1,8 +1,9 @@
 """MLflow runs in a real store of SQLite."""
 
 import math
+import time
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import pytest
 
@@ -11,32 +12,19 @@ from lesionseg.tracking import (
     KIND_TAG,
     SWEEP_TAG,
     Run,
+    Status,
     Store,
-    close_sweep,
     fetch_artifact,
     fetch_folder,
-    find_run,
+    logged_steps,
     metric_maximum,
-    open_store,
-    reopen,
+    runs_of,
     start_run,
-    sweep_children,
-    sweep_parent,
 )
 
 
-@pytest.fixture(scope="module")
-def store(with_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    folder = with_store(tmp_path_factory.mktemp("runs"))
-    return open_store(f"sqlite:///{folder}/mlflow.db", "exp", str(folder / "artifacts"), folder / ".lock")
-
-
-def _child(store: Store, sweep: str, config_hash: str = "h", status: str = "FINISHED") -> Run:
-    tags = {SWEEP_TAG: sweep, HASH_TAG: config_hash, KIND_TAG: "run"}
-    run = start_run(store, "child", params={}, tags=tags, parent=sweep_parent(store, sweep) if sweep else None)
-    if status != "RUNNING":
-        run.end(status)  # type: ignore[arg-type]
-    return run
+def _of(store: Store, config_hash: str, sweep: str) -> Run:
+    return start_run(store, "run", params={}, tags={SWEEP_TAG: sweep, HASH_TAG: config_hash, KIND_TAG: "run"})
 
 
 def test_a_run_starts_with_its_params_and_tags(store: Store) -> None:
@@ -68,12 +56,50 @@ def test_the_highest_value_of_a_metric_is_that_of_its_whole_history(store: Store
     assert metric_maximum(store, run.run_id, "val/lesion_f1") is None
 
 
-def test_statuses_are_those_given_and_a_run_can_go_on(store: Store) -> None:
-    for status in ("FINISHED", "FAILED", "KILLED"):
-        run = _child(store, "statuses", status=status)
-        assert store.client.get_run(run.run_id).info.status == status
-        assert reopen(store, run.run_id) == run
-        assert store.client.get_run(run.run_id).info.status == "RUNNING"
+def test_what_is_logged_with_its_time_is_there_once_however_often_it_is_sent(store: Store) -> None:
+    run = start_run(store, "timed", params={}, tags={})
+    entries = [(1, 5000, {"train/loss": 0.5, "val/dice": 0.1}), (2, 6000, {"train/loss": 0.25})]
+    for _ in range(2):
+        run.log_timed(entries)
+    history = store.client.get_metric_history(run.run_id, "train/loss")
+    assert [(entry.step, entry.timestamp, entry.value) for entry in history] == [(1, 5000, 0.5), (2, 6000, 0.25)]
+
+
+def test_every_metric_and_step_that_a_run_has_is_listed(store: Store) -> None:
+    run = start_run(store, "steps", params={}, tags={})
+    assert logged_steps(store, store.client.get_run(run.run_id)) == set()
+    for step in (1, 2):
+        run.log_metrics({"train/loss": 0.5}, step)
+    run.log_metrics({"val/dice": 0.5}, 2)
+    found = logged_steps(store, store.client.get_run(run.run_id))
+    assert found == {("train/loss", 1), ("train/loss", 2), ("val/dice", 2)}
+
+
+def test_params_and_tags_come_later_too_and_params_stay(store: Store) -> None:
+    from mlflow.exceptions import MlflowException
+
+    run = start_run(store, "later", params={"a": 1}, tags={"t": "1"})
+    run.log_params({"a": 1, "b": [0.1, 0.2]})
+    run.set_tag("t", "2")
+    found = store.client.get_run(run.run_id).data
+    assert (found.params, found.tags["t"]) == ({"a": "1", "b": "[0.1, 0.2]"}, "2")
+    with pytest.raises(MlflowException, match="Changing param values is not allowed"):
+        run.log_params({"a": 2})
+
+
+@pytest.mark.parametrize("status", [status for status in get_args(Status) if status != "RUNNING"])
+def test_a_status_is_the_one_given_at_the_time_given_and_a_run_can_go_on(store: Store, status: Status) -> None:
+    run = start_run(store, "status", params={}, tags={})
+    run.set_status(status, 5000)
+    info = store.client.get_run(run.run_id).info
+    assert (info.status, info.end_time) == (status, 5000)
+    run.set_status("RUNNING")
+    assert store.client.get_run(run.run_id).info.status == "RUNNING"
+    before = time.time() * 1000
+    run.set_status(status)
+    info = store.client.get_run(run.run_id).info
+    assert info.status == status
+    assert info.end_time >= int(before), "now, where no time is given"
 
 
 def test_a_dataset_is_logged(store: Store) -> None:
@@ -85,61 +111,19 @@ def test_a_dataset_is_logged(store: Store) -> None:
 
 
 def test_a_configuration_is_found_in_its_own_sweep_alone(store: Store) -> None:
-    first, alone = _child(store, "find-a", "same"), _child(store, "", "same")
-    found = find_run(store, "same", "find-a")
-    assert found is not None
-    assert found.info.run_id == first.run_id
-    found = find_run(store, "same", None)
-    assert found is not None
-    assert found.info.run_id == alone.run_id
-    assert find_run(store, "same", "find-b") is None
-    assert find_run(store, "other", "find-a") is None
+    first, alone = _of(store, "same", "find-a"), _of(store, "same", "")
+    _of(store, "other", "find-a")
+    assert [run.info.run_id for run in runs_of(store, "same", "find-a")] == [first.run_id]
+    assert [run.info.run_id for run in runs_of(store, "same", None)] == [alone.run_id]
+    assert runs_of(store, "same", "find-b") == []
 
 
-def test_the_finished_one_of_several_is_found(store: Store) -> None:
-    finished = _child(store, "finished", "x", "FINISHED")
-    for status in ("FAILED", "KILLED", "RUNNING"):
-        _child(store, "finished", "x", status)
-    found = find_run(store, "x", "finished")
-    assert found is not None
-    assert found.info.run_id == finished.run_id
-
-
-def test_a_deleted_run_is_not_found(store: Store) -> None:
-    run = _child(store, "deleted", "x")
-    store.client.delete_run(run.run_id)
-    assert find_run(store, "x", "deleted") is None
-    assert sweep_children(store, "deleted") == []
-
-
-def test_a_sweep_has_one_parent_that_is_no_child(store: Store) -> None:
-    parent = sweep_parent(store, "family")
-    children = [_child(store, "family", str(number)).run_id for number in range(3)]
-    assert sweep_parent(store, "family") == parent
-    assert [run.info.run_id for run in sweep_children(store, "family")] == children
-    assert {run.data.tags["mlflow.parentRunId"] for run in sweep_children(store, "family")} == {parent}
-    found = store.client.get_run(parent)
-    assert (found.info.run_name, found.info.status) == ("family", "RUNNING")
-    assert (found.data.tags[SWEEP_TAG], found.data.tags[KIND_TAG]) == ("family", "sweep")
-
-
-@pytest.mark.parametrize(
-    ("children", "status"),
-    [
-        (("FINISHED", "FINISHED"), "FINISHED"),
-        (("FINISHED", "FAILED"), "FAILED"),
-        (("FINISHED", "FAILED", "KILLED"), "KILLED"),
-        (("FINISHED", "RUNNING"), "RUNNING"),
-        ((), "RUNNING"),
-    ],
-)
-def test_the_parents_status_comes_from_the_children(store: Store, children: tuple[str, ...], status: str) -> None:
-    sweep = "-".join(("close", *children))
-    parent = sweep_parent(store, sweep)
-    for number, child in enumerate(children):
-        _child(store, sweep, str(number), child)
-    assert close_sweep(store, sweep) == {each: children.count(each) for each in children}
-    assert store.client.get_run(parent).info.status == status
+def test_all_runs_of_a_configuration_are_found_the_oldest_first_but_deleted_ones(store: Store) -> None:
+    runs = [_of(store, "x", "several") for _ in range(4)]
+    for run, status in zip(runs, ("FINISHED", "FAILED", "KILLED"), strict=False):
+        run.set_status(status)  # type: ignore[arg-type]
+    store.client.delete_run(runs[1].run_id)
+    assert [run.info.status for run in runs_of(store, "x", "several")] == ["FINISHED", "KILLED", "RUNNING"]
 
 
 def test_an_artifact_comes_back_whole(store: Store, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lesionseg.errors import InputError
-from lesionseg.tracking import check_reachable, open_store
+from lesionseg.tracking import check_reachable, fault_of, open_store
 from lesionseg.tracking import store as store_module
 
 OPEN = """
@@ -181,3 +181,27 @@ def test_a_database_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: 
     assert _fault(f"sqlite:///{tmp_path}/new/mlflow.db") == (
         f"tracking.uri=sqlite:///{tmp_path}/new/mlflow.db: {tmp_path} cannot be written to; choose another place"
     )
+
+
+def test_what_mlflow_may_stumble_over_is_told_in_a_line_and_what_is_wrong_with_the_program_is_raised() -> None:
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import ConnectionError as NoConnection
+    from sqlalchemy.exc import OperationalError
+
+    def fault(error: Exception) -> str | None:
+        def attempt() -> None:
+            raise error
+
+        return fault_of(attempt)
+
+    assert fault_of(lambda: 1) is None
+    assert fault(InputError(["one", "two"])) == str(InputError(["one", "two"])), "ours says all it has to say"
+    assert fault(MlflowException("no such run\nand more")) == "no such run"
+    assert fault(NoConnection("refused\nand more")) == "refused"
+    assert fault(OperationalError("select", {}, Exception("database is locked"))) == (
+        "(builtins.Exception) database is locked"
+    )
+    assert fault(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+    assert fault(TimeoutError()) == "TimeoutError"
+    with pytest.raises(TypeError):
+        fault(TypeError("a mistake"))
