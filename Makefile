@@ -8,7 +8,7 @@ VENV_BENCH   ?= .venv-bench
 READY_BENCH  := $(VENV_BENCH)/.installed
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install sweep ui test lint bench-metrics clean
+.PHONY: help install sweep ui test test-slurm chaos lint bench-metrics clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -32,6 +32,12 @@ ui: $(READY)  ## MLflow's pages on what was run
 
 test: $(READY)  ## every test, on every core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+
+test-slurm: $(READY)  ## a sweep on a real SLURM, started for the test (Debian: slurm-wlm, munge)
+	OMP_NUM_THREADS=1 tests/slurm/cluster.sh $(BIN)/python -m pytest tests/slurm
+
+chaos: $(READY)  ## a sweep killed a hundred times, with and without workers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e/test_chaos.py --kills 100
 
 lint: $(READY)  ## style, import directions and types
 	$(BIN)/ruff check .
