@@ -4,6 +4,8 @@ Heavy libraries are imported where they are needed, so that help and errors in a
 """
 
 import hashlib
+import os
+import shlex
 import signal
 import sys
 import time
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "train one configuration, or a sweep of them with --multirun",
+    "status": "how far a sweep is: what is finished, running, waiting, cut off, failed",
     "evaluate": "score a trained model on labelled studies, or a sweep's predictions under other criteria",
     "score": "score anybody's masks against reference masks; needs no model",
-    "compare": "what the second arm of a sweep gains over the first",
+    "compare": "what the arms of a sweep gain over the first of them",
     "predict": "segment studies with a trained model",
     "check": "list what a dataset holds for a task, and every fault",
     "synthesize": "write a synthetic cohort, as BIDS: brains, lesions and scans, without a patient's data",
+    "sync": "send to MLflow what runs could not send while it was away",
     "ui": "open MLflow's pages on what was run",
 }
 
@@ -87,9 +91,9 @@ def _request(command: str, arguments: list[str]) -> "tuple[Request, list[str]]":
 
 
 def _train(request: "Request", arguments: list[str]) -> int:
-    from lesionseg.config.compose import compose_jobs, quoted
+    from lesionseg.config.compose import compose_jobs, differing_overrides, quoted
 
-    jobs = compose_jobs(request)
+    jobs, command = compose_jobs(request), shlex.join(["lesionseg", "train", *arguments])
     configs: list[TrainConfig] = [job.config for job in jobs]  # type: ignore[misc]
     if (request.multirun or len(jobs) > 1) and any(config.sweep is None for config in configs):
         name = f"sweep-{hashlib.sha256(' '.join(sorted(request.overrides)).encode()).hexdigest()[:8]}"
@@ -98,19 +102,26 @@ def _train(request: "Request", arguments: list[str]) -> int:
     sources = _sources(request, jobs)
 
     from lesionseg.runs.estimate import announce
+    from lesionseg.runs.launch import Launch
     from lesionseg.runs.preflight import preflight
     from lesionseg.runs.train import train
 
     preflight([*sources.values(), *configs])
     announce(list(sources.values()), configs)
     for source in sources.values():
-        result = train(source, position="[source]")
+        result = train(source, position="[source]", wait=True)
         if result.status == "failed":
             print("The source model could not be trained; nothing else was started.", file=sys.stderr)
             return 1
         checkpoint = str(result.checkpoint or f"runs:/{result.run_id}")  # its folder may be gone since
         arguments = [*arguments, f"init.checkpoint={quoted(checkpoint)}"]
-    return _launch(arguments, configs)
+    if configs[0].sweep is None:
+        return 0 if _launch(arguments, total=1) <= {"finished", "skipped"} else 1
+    with Launch(configs, differing_overrides(jobs), command) as sweep:
+        _launch(arguments, total=len(configs))
+        while sweep.has_more():
+            _launch(arguments, total=len(configs))
+    return sweep.finish()
 
 
 def _sources(request: "Request", jobs: "Sequence[Job]") -> "dict[str, TrainConfig]":
@@ -156,70 +167,68 @@ def _place(override: str) -> str:
     return override.lstrip("+~").partition("=")[0].rpartition("@")[2]
 
 
-def _launch(arguments: list[str], configs: "Sequence[TrainConfig]") -> int:
-    """Hand the jobs to Hydra's launcher and tell how they ended."""
-    total, began = len(configs), time.monotonic()
-    outcomes: list[str] = []
+def _launch(arguments: list[str], total: int) -> set[str]:
+    """Hand the jobs to Hydra's launcher; how those ended that ran in this process."""
+    from lesionseg.runs.orphan import workers_end_first
 
-    def task(composed: Any) -> str:
+    began, launcher = time.time(), os.getpid()
+    outcomes: set[str] = set()
+
+    def task(composed: Any) -> None:
         """One job, in whichever process the launcher runs it."""
-        from hydra.core.hydra_config import HydraConfig
-
-        from lesionseg.config.validate import validate
-        from lesionseg.errors import InputError
-        from lesionseg.runs.train import train
-
-        number = int(HydraConfig.get().job.get("num", 0) or 0)
-        position = ""
-        if total > 1:
-            passed = time.monotonic() - began
-            left = timedelta(seconds=round(passed / number * (total - number))) if number else None
-            position = f"[{number + 1}/{total}{f', {left} left' if left else ''}]"
-        config: TrainConfig = validate("train", composed)  # type: ignore[assignment]
-        try:
-            outcomes.append(train(config, position=position).status)
-        except InputError as error:  # something changed since it was looked at; the other jobs may still do
-            print(f"{position} {error}".strip(), file=sys.stderr)
-            outcomes.append("failed")
-        return outcomes[-1]
+        in_turn = began if os.getpid() == launcher else None
+        outcomes.add(_job(composed, total, in_turn))
 
     try:
-        _hydra("train", arguments, task)
-    except (KeyboardInterrupt, SystemExit):
-        _close(configs[0])
-        raise
-    return _finish(configs, outcomes)
+        with workers_end_first():
+            _hydra("train", arguments, task)
+    except SystemExit as end:
+        if end.code != 1:
+            raise  # stopped; 1 is Hydra's answer to a job that it lost, and the sweep's own end tells of that
+        outcomes.add("failed")
+    return outcomes
 
 
-def _finish(configs: "Sequence[TrainConfig]", outcomes: Sequence[str]) -> int:
-    first = configs[0]
-    if first.sweep is None:
-        return 1 if "failed" in outcomes else 0
-    counts = _close(first)
-    told = ", ".join(f"{number} {status.lower()}" for status, number in sorted(counts.items()))
-    print(f"Sweep {first.sweep}: {told}.")
-    print(f"  lesionseg compare sweep={first.sweep}    the table and the figure")
-    print(f"  lesionseg ui sweep={first.sweep}         the runs in MLflow")
-    if len(outcomes) == len(configs):  # the jobs ran in this process; the sweep may hold older ones that failed
-        return 1 if "failed" in outcomes else 0
-    return 0 if set(counts) <= {"FINISHED"} else 1
+def _job(composed: Any, total: int, began: float | None) -> str:
+    """Train one configuration; how that ended.
 
+    Args:
+        composed: by Hydra.
+        total: jobs of the sweep.
+        began: seconds since 1970 when the first of them did, where they run one after the other.
+    """
+    from hydra.core.hydra_config import HydraConfig
 
-def _close(config: "TrainConfig") -> dict[str, int]:
-    """Give the sweep's parent run its status; how many of its runs have which."""
-    from lesionseg.runs.plan import store_of
-    from lesionseg.tracking import close_sweep
+    from lesionseg.config.validate import validate
+    from lesionseg.errors import InputError
+    from lesionseg.runs.orphan import at_work
+    from lesionseg.runs.train import train
 
-    return close_sweep(store_of(config.tracking, config.paths), config.sweep) if config.sweep else {}
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # a launcher on a cluster has a handler of its own
+        signal.signal(signal.SIGTERM, _stopped)
+    number = int(HydraConfig.get().job.get("num", 0) or 0)
+    position = f"[{number + 1}/{total}]" if total > 1 else ""
+    if began is not None and number:
+        left = timedelta(seconds=round((time.time() - began) / number * (total - number)))
+        position = f"[{number + 1}/{total}, {left} left]"
+    try:
+        with at_work():
+            config: TrainConfig = validate("train", composed)  # type: ignore[assignment]
+            return train(config, position=position).status
+    except InputError as error:  # something changed since it was looked at; the other jobs may still do
+        print(f"{position} {error}".strip(), file=sys.stderr)
+        return "failed"
 
 
 def _hydra(command: str, arguments: list[str], task: Any) -> None:
     import hydra
 
+    from lesionseg.config.launchers import forget_plugins_configs
     from lesionseg.config.location import conf_dir
     from lesionseg.config.validate import register_resolvers
 
     register_resolvers()
+    forget_plugins_configs()
     sys.argv = [f"lesionseg {command}", *arguments]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
 
@@ -258,6 +267,14 @@ def _other(request: "Request") -> int:
         from lesionseg.runs.compare import compare
 
         return compare(config)
+    if request.command == "status":
+        from lesionseg.runs.status import status
+
+        return status(config)
+    if request.command == "sync":
+        from lesionseg.runs.sync import sync
+
+        return sync(config)
     if request.command == "synthesize":
         from lesionseg.runs.synthesize import synthesize
 

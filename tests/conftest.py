@@ -1,13 +1,14 @@
 """Tiny studies on disk, and the command line run as a user runs it."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ LESION = 3  # voxels along each edge of a lesion, 1 mm each: 27 mm³
 CORNERS = [(x, y, z) for x in (7, 15, 22) for y in (7, 15, 22) for z in (8, 20)]
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard the chaos test is."""
+    parser.addoption("--kills", type=int, default=20, help="how often the chaos test kills a sweep")
+    parser.addoption("--chaos-seed", type=int, default=0, help="of its moments and signals")
 
 
 @dataclass(frozen=True)
@@ -239,3 +246,19 @@ def tiny() -> tuple[str, ...]:
         "optim.warmup_steps=0",
         "optim.learning_rate=0.01",
     )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium: ``chromium.open(address or file, "a text to wait for")`` gives the text of the page and a
+    picture of it; see ``tests/headless.py``. Skips where there is none."""
+    spec = importlib.util.spec_from_file_location("headless", Path(__file__).with_name("headless.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    headless = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(headless)
+    program = headless.find_chromium()
+    if program is None:
+        pytest.skip(f"needs a browser: none of {', '.join(headless.NAMES)} is installed")
+    with headless.Chromium(program) as browser:
+        yield browser

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
+from lesionseg.config.launchers import check_launcher, forget_plugins_configs
 from lesionseg.config.location import conf_dir
 from lesionseg.config.validate import validate
 from lesionseg.errors import InputError
@@ -64,6 +65,7 @@ def compose_jobs(request: Request) -> list[Job]:
         if isinstance(base, str):
             raise InputError(_override_faults(hydra, request, axes, base))
         if request.multirun or str(base.hydra.mode) == "RunMode.MULTIRUN":
+            check_launcher(OmegaConf.to_container(base.hydra.launcher))  # type: ignore[arg-type]
             params: dict[str, str] = dict(base.hydra.sweeper.get("params") or {})
             axes = [*_axes([f"{key}={value}" for key, value in params.items()]), *axes]
             # as in Hydra, the last one given counts, in the first one's place
@@ -86,6 +88,17 @@ def compose_one(request: Request) -> DictConfig:
 def fixed_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides that are no sweep."""
     return [text for text, axis in zip(overrides, _axes(overrides), strict=True) if len(axis) == 1]
+
+
+def differing_overrides(jobs: Sequence[Job]) -> list[str]:
+    """Of each job the overrides in which the jobs of a sweep differ beside init, train_size and repeat, as text."""
+    varied = [set(column) for column in zip(*(job.overrides for job in jobs), strict=True)]
+    axes = [
+        number
+        for number, values in enumerate(varied)
+        if len(values) > 1 and next(iter(values)).partition("=")[0] not in ("init", "train_size", "repeat")
+    ]
+    return [" ".join(job.overrides[number] for number in axes) for job in jobs]
 
 
 def quoted(value: str) -> str:
@@ -239,6 +252,7 @@ def _hydra(request: Request) -> Iterator[Any]:
             anchor=SearchPathQuery(provider="schema"),
         )
     GlobalHydra.instance().clear()
+    forget_plugins_configs()
     try:
         yield Hydra.create_main_hydra2(task_name="lesionseg", config_search_path=search_path)
     finally:

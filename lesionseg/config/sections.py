@@ -185,6 +185,7 @@ class TrainerSection(Section):
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     validate_every: int = Field(ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at each validation
     lesion_share: float = Field(ge=0, le=1)
     window_overlap: float = Field(ge=0, lt=1)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -194,6 +195,29 @@ class TrainerSection(Section):
     num_workers: int = Field(ge=0)
     threads: int | None = Field(ge=1)
     log_every: int = Field(ge=1)
+
+    @property
+    def n_devices(self) -> int | None:
+        """How many devices share a batch; None: all that there are."""
+        if isinstance(self.devices, list):
+            return len(self.devices)
+        text = str(self.devices)
+        return int(text) if text.isdigit() else None
+
+    @model_validator(mode="after")
+    def _devices_can_share(self) -> "TrainerSection":
+        devices = self.n_devices
+        if self.strategy.startswith("ddp") and not self.strategy.startswith(("ddp_spawn", "ddp_fork")):
+            raise ValueError(
+                f"strategy={self.strategy} would start the whole command again for each device; write ddp_spawn, or "
+                "auto, which takes it where there are several devices"
+            )
+        if devices and self.batch_size % devices:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be shared out among devices={self.devices}; give a multiple of "
+                f"{devices}"
+            )
+        return self
 
 
 class ScoringSection(Section):
@@ -257,6 +281,23 @@ class TrackingSection(Section):
     uri: str
     experiment: Name
     artifacts: str | None
+    patience: float = Field(default=60, ge=0)  # seconds that a run which is done waits for MLflow to take the rest
+
+
+class ClaimSection(Section):
+    """How processes that share a sweep know of one another."""
+
+    heartbeat: float = Field(gt=0)
+    expires: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _beats_fit_in(self) -> "ClaimSection":
+        if self.expires < 3 * self.heartbeat:
+            raise ValueError(
+                f"expires={self.expires:g} must be at least three times heartbeat={self.heartbeat:g}, since a beat may "
+                "come late"
+            )
+        return self
 
 
 class PathsSection(Section):

@@ -98,10 +98,10 @@ def run_seed(config: TrainConfig) -> int:
     return int(hashlib.sha256(f"{config.seed}/{config.repeat}".encode()).hexdigest()[:8], 16) % 2**31
 
 
-_SECTIONS_NOT_COUNTED = ("tracking", "paths", "sweep", "force")
+_SECTIONS_NOT_COUNTED = ("tracking", "paths", "claim", "sweep", "force")
 _KEYS_NOT_COUNTED = {
     "dataset": ("root", "synthetic", "images", "masks"),
-    "trainer": ("num_workers", "threads", "log_every", "devices", "accelerator"),
+    "trainer": ("num_workers", "threads", "log_every", "checkpoint_every", "devices", "accelerator"),
 }
 _COUNTED_METRICS = ("monitor", "threshold", "save_predictions")
 
@@ -120,6 +120,31 @@ def config_hash(config: TrainConfig, split: Split, studies: Sequence[CachedStudy
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def grid_entry(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as it is written down in a sweep's grid, before anything is known of its data and weights.
+
+    Its ``key`` tells it from the sweep's others; where the sweep trains its own source model, the checkpoint is left
+    out, since there is none yet.
+    """
+    content = counted(config.model_dump())
+    if config.init.source:
+        content["init"] = {key: value for key, value in content["init"].items() if key != "checkpoint"}
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    name = run_name(config)
+    return {
+        "key": key,
+        "name": name,
+        "init": config.init.name,
+        "train_size": config.train_size,
+        "repeat": config.repeat,
+    }
+
+
+def run_name(config: TrainConfig) -> str:
+    """How a run is called in MLflow."""
+    return f"{config.init.name}-n{config.train_size}-r{config.repeat}"
+
+
 def counted(content: Mapping[str, Any]) -> dict[str, Any]:
     """Of a resolved configuration what can change the result.
 
@@ -132,6 +157,8 @@ def counted(content: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in content.items() if key not in _SECTIONS_NOT_COUNTED}
     for section, keys in _KEYS_NOT_COUNTED.items():
         kept[section] = _without(content[section], keys)
+    if str(content["trainer"].get("devices", 1)) != "1":  # of several, each has the loss of its share of a batch
+        kept["trainer"]["devices"] = content["trainer"]["devices"]
     if content["model"].get("parts") is None:  # as in the runs of before there were any
         kept["model"] = _without(content["model"], ("parts",))
     searched = content["optim"].get("learning_rates") is not None
@@ -148,6 +175,11 @@ def counted(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(section: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in keys}
+
+
+def sweep_folder(config: TrainConfig) -> Path:
+    """The folder of a sweep's runs, or of the runs of a task that belong to no sweep."""
+    return outputs(config.paths) / "runs" / (config.sweep or config.task.name)
 
 
 def outputs(paths: PathsSection) -> Path:

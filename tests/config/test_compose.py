@@ -1,14 +1,23 @@
 """Everything that is wrong with a command line and with what it composes, told at once."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lesionseg.config.compose import Request, compose_jobs, compose_one, fixed_overrides, quoted
+from lesionseg.config.compose import (
+    Job,
+    Request,
+    compose_jobs,
+    compose_one,
+    differing_overrides,
+    fixed_overrides,
+    quoted,
+)
 from lesionseg.config.location import conf_dir
-from lesionseg.config.schema import SCHEMAS, TrainConfig
+from lesionseg.config.schema import SCHEMAS, TrainConfig, UiConfig
 from lesionseg.errors import InputError
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
@@ -25,6 +34,7 @@ NEEDED = {
     "check": ("dataset.root=scans",),
     "synthesize": ("output=cohort", "subjects=2"),
     "compare": ("sweep=first",),
+    "status": ("sweep=first",),
 }
 
 
@@ -193,6 +203,12 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
         ("optim.learning_rates=[0.1,0]", "optim.learning_rates.1: input should be greater than 0, found 0"),
         ("optim.search_steps=0", "optim.search_steps: input should be greater than or equal to 1, found 0"),
         ("optim.schedule=linear", "optim.schedule: input should be 'cosine' or 'constant', found 'linear'"),
+        (
+            "claim.expires=44.5",
+            "claim: expires=44.5 must be at least three times heartbeat=15, since a beat may come late",
+        ),
+        ("claim.heartbeat=0", "claim.heartbeat: input should be greater than 0, found 0"),
+        ("trainer.checkpoint_every=0", "trainer.checkpoint_every: input should be greater than or equal to 1, found 0"),
         (
             "task.spacing=[1,1]",
             "task.spacing: list should have at least 3 items after validation, not 2, found [1, 1]",
@@ -377,6 +393,36 @@ def test_one_configuration_unjudged() -> None:
 
 def test_sweeps_are_told_from_fixed_overrides() -> None:
     assert fixed_overrides(["a=1", "b=1,2", "c=[1,2]", "d=range(3)"]) == ["a=1", "c=[1,2]"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "differing"),
+    [
+        ([], [""]),
+        ([["seed=7"]], [""]),
+        ([["init=scratch", "init=lora"], ["force=true"], ["train_size=2", "train_size=3"], ["repeat=0"]], [""] * 4),
+        ([["train_size=2", "train_size=3"], ["seed=1", "seed=2"]], ["seed=1", "seed=2"] * 2),
+        ([["a.b=1", "a.b=2"], ["seed=1", "seed=2"]], ["a.b=1 seed=1", "a.b=1 seed=2", "a.b=2 seed=1", "a.b=2 seed=2"]),
+        (
+            [["init=scratch"], ["init.layer_decay=1", "init.layer_decay=0.5"]],
+            ["init.layer_decay=1", "init.layer_decay=0.5"],
+        ),
+    ],
+)
+def test_jobs_differ_in_what_a_sweep_varies_beside_arm_size_and_repeat(
+    axes: list[list[str]], differing: list[str]
+) -> None:
+    config = UiConfig.model_construct()  # what it holds does not matter
+    assert differing_overrides([Job(combination, config) for combination in itertools.product(*axes)]) == differing
+
+
+def test_jobs_that_were_composed_differ_in_their_overrides() -> None:
+    jobs = compose_jobs(Request("train", ("seed=1,2", "force=true"), multirun=True))
+    assert differing_overrides(jobs) == ["seed=1", "seed=2"]
+
+
+def test_a_claim_lasts_for_three_heartbeats_or_more() -> None:
+    assert _config("claim.heartbeat=2", "claim.expires=6").claim.expires == 6
 
 
 @pytest.mark.parametrize(

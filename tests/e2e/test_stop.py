@@ -76,7 +76,9 @@ def test_a_job_that_fails_stops_no_other(failing: Any, runs_in: Any) -> None:
     assert [run.info.status for run in (parent, failed, finished)] == ["FAILED", "FAILED", "FINISHED"]
     assert failed.data.params["learning_rate"] == "1e+30"
     assert parent.info.run_name.startswith("sweep-"), "without a name it gets one"
-    assert f"Sweep {parent.info.run_name}: 1 failed, 1 finished.\n" in done.out
+    assert f"Sweep {parent.info.run_name}: 1 of 2 runs finished (50 %), 1 failed.\n" in done.out
+    assert "1 of the 2 runs of this command are not finished:\n" in done.out
+    assert "\nscratch-n2-r0 optim.learning_rate=1e+30  failed   NotFiniteError: the loss is " in done.out
 
 
 def test_the_reason_is_told_and_kept(failing: Any, runs_in: Any, artifacts: Any) -> None:
@@ -100,5 +102,26 @@ def test_an_older_failure_in_the_sweep_is_told_and_is_no_failure_of_this_command
     done = inside(folder, *arguments)
     assert (done.code, done.err) == (0, "")
     assert "is finished already" in done.out
-    assert f"Sweep {sweep}: 1 failed, 1 finished.\n" in done.out
+    assert f"Sweep {sweep}: 1 of 2 runs finished (50 %), 1 failed.\n" in done.out
     assert runs_in(folder)[0].info.status == "FAILED"
+
+
+def test_a_run_that_meets_a_full_disk_leaves_nothing_half_written_and_goes_on_when_there_is_room(
+    start: Any, inside: Any, with_store: Any, runs_in: Any, cohort: Any, tiny: Any, tmp_path: Path
+) -> None:
+    with_store(tmp_path / "outputs")
+    arguments = ("train", "dataset=bids", f"dataset.root={cohort.root}", *tiny, "train_size=2", "sweep=full")
+    arguments += ("model.network.widths=[24,48]",)  # with a checkpoint that is larger than the database
+    code, told = start(tmp_path, *arguments, largest=1_600_000).end()
+    assert code == 1, told
+    assert "OSError: [Errno 27] File too large" in told
+    assert "scratch-n2-r0  failed   OSError: [Errno 27] File too large\n" in told
+    parent, run = runs_in(tmp_path)
+    assert (parent.info.status, run.info.status) == ("FAILED", "FAILED")
+    assert not [path for path in (tmp_path / "outputs").rglob("*") if ".partial" in path.name]
+    assert not list(tmp_path.rglob("last.ckpt"))
+
+    again = inside(tmp_path, *arguments)
+    assert again.code == 0, again.out + again.err
+    assert f"was failed before and goes on (run {run.info.run_id})" in again.out
+    assert [run.info.status for run in runs_in(tmp_path)] == ["FINISHED", "FINISHED"]

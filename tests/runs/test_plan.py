@@ -12,7 +12,18 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.data.cache import Cache
 from lesionseg.errors import InputError
 from lesionseg.runs.cohort import load_cohort
-from lesionseg.runs.plan import Plan, config_hash, counted, make_plan, outputs, run_seed, triple
+from lesionseg.runs.plan import (
+    Plan,
+    config_hash,
+    counted,
+    grid_entry,
+    make_plan,
+    outputs,
+    run_name,
+    run_seed,
+    sweep_folder,
+    triple,
+)
 
 Configure = Callable[..., TrainConfig]
 
@@ -46,6 +57,9 @@ def identity(configure: Configure, cache: Cache) -> Callable[..., str]:
         "trainer.num_workers=2",
         "trainer.threads=2",
         "trainer.log_every=7",
+        "trainer.checkpoint_every=1",
+        "claim.heartbeat=1",
+        "claim.expires=3600",
         "sweep=another",
         "force=true",
         "tracking.experiment=another",
@@ -99,9 +113,9 @@ def test_where_the_learning_rate_is_searched_the_search_counts_and_not_what_it_r
 
 def test_of_a_configuration_only_what_counts_is_left(configure: Configure) -> None:
     content = counted(configure("metrics.threshold_criterion=anima").model_dump())
-    assert {"tracking", "paths", "sweep", "force"}.isdisjoint(content)
+    assert {"tracking", "paths", "claim", "sweep", "force"}.isdisjoint(content)
     assert {"root", "images", "masks"}.isdisjoint(content["dataset"])
-    assert {"threads", "num_workers", "accelerator"}.isdisjoint(content["trainer"])
+    assert {"threads", "num_workers", "accelerator", "checkpoint_every"}.isdisjoint(content["trainer"])
     assert "parts" not in content["model"]
     assert set(content["metrics"]) == {"monitor", "threshold", "save_predictions", "chosen"}
     assert content["metrics"]["chosen"][1]["_target_"] == "lesionseg.metrics.Anima"
@@ -260,6 +274,57 @@ def test_a_faulty_split_file_is_told(configure: Configure, tmp_path: Path, conte
         file.write_text(content)
     (found,) = _fault(configure(f"split.file={file}"))
     assert found.startswith(f"split.file={file}: {fault}")
+
+
+def test_a_run_is_called_by_arm_size_and_repeat(configure: Configure) -> None:
+    assert run_name(configure("init=scratch", "train_size=4", "repeat=3")) == "scratch-n4-r3"
+
+
+def test_the_runs_of_a_sweep_share_a_folder_and_those_of_none_that_of_their_task(configure: Configure) -> None:
+    config = configure("sweep=first")
+    assert sweep_folder(config) == outputs(config.paths) / "runs" / "first"
+    assert sweep_folder(configure()) == outputs(config.paths) / "runs" / "flair_lesions"
+
+
+def test_an_entry_of_the_grid_tells_what_was_asked_for(configure: Configure) -> None:
+    entry = grid_entry(configure("train_size=4", "repeat=3", "sweep=first"))
+    assert {key: value for key, value in entry.items() if key != "key"} == {
+        "name": "scratch-n4-r3",
+        "init": "scratch",
+        "train_size": 4,
+        "repeat": 3,
+    }
+    assert len(entry["key"]) == 32
+    assert json.loads(json.dumps(entry)) == entry
+
+
+@pytest.mark.parametrize(
+    "override", ["paths.outputs=elsewhere", "trainer.threads=2", "claim.heartbeat=1", "sweep=another", "force=true"]
+)
+def test_the_key_is_the_same_wherever_and_however_it_is_computed(configure: Configure, override: str) -> None:
+    assert grid_entry(configure(override)) == grid_entry(configure())
+
+
+def test_the_key_tells_the_configurations_of_a_sweep_apart(configure: Configure) -> None:
+    pretrained = ("init=pretrained", "init.checkpoint=a.ckpt")
+    overrides = [
+        (),
+        ("train_size=3",),
+        ("repeat=1",),
+        ("seed=1",),
+        ("optim.learning_rate=0.02",),
+        pretrained,
+        (*pretrained, "init.layer_decay=0.8"),
+        ("init=pretrained", "init.checkpoint=b.ckpt"),
+    ]
+    assert len({grid_entry(configure(*some))["key"] for some in overrides}) == len(overrides)
+
+
+def test_where_the_sweep_trains_its_own_source_the_key_is_known_before_the_checkpoint_is(configure: Configure) -> None:
+    own = ("init=pretrained", "init.source=['task=flair_lesions']")
+    before, after = configure(*own), configure(*own, "init.checkpoint=best.ckpt")
+    assert grid_entry(before) == grid_entry(after)
+    assert grid_entry(configure(*own, "init.layer_decay=0.8")) != grid_entry(after)
 
 
 def test_outputs_is_absolute_and_knows_home(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
