@@ -39,6 +39,10 @@ def test_the_wheel_holds_every_configuration_file(unpacked_wheel: Path) -> None:
     assert files(unpacked_wheel / "lesionseg" / "conf") == files(REPOSITORY / "conf")
 
 
+def test_the_wheel_holds_the_reports_template(unpacked_wheel: Path) -> None:
+    assert (unpacked_wheel / "lesionseg" / "report" / "page.html.j2").is_file()
+
+
 def test_an_installed_wheel_finds_its_configuration(
     unpacked_wheel: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -1,7 +1,8 @@
 """The long table of test cases: one row per run and test study."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,14 @@ SCORE_NAMES: dict[Score, str] = {
     "lesion_f1": "F1",
     "dice": "Dice",
 }
+
+PRIMARY: tuple[Score, ...] = ("lesion_sensitivity", "lesion_ppv", "lesion_f1")
+"""The scores that the comparison turns on: Holm's adjustment is over their tests, label savings are read from them."""
+
+Tables = Mapping[tuple[str, int], Mapping[Score, pd.DataFrame]]
+"""By arm and size, then score: a table of patients (index) and repeats (columns)."""
+Cell = tuple[str, int, int]
+"""init, train_size and repeat of a run."""
 
 RUN = ["init", "train_size", "repeat"]
 STUDY = ["subject", "session"]
@@ -54,48 +63,56 @@ def tidy_cases(cases: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     return kept.reset_index(drop=True)
 
 
-def patient_table(cases: pd.DataFrame, arm: str, train_size: int, score: Score) -> pd.DataFrame:
-    """One score per patient (index) and repeat (columns) of an arm at one size.
+def patient_tables(cases: pd.DataFrame) -> Tables:
+    """Each arm's and size's scores: a table of patients (index, sorted) and repeats (columns, ascending) per score.
 
     A patient's sessions with reference lesions are averaged first; NaN is a patient without such a session, or
     one whom the run lacks.
 
     Args:
         cases: as from `tidy_cases`.
-        arm: value of init.
-        train_size: training studies.
-        score: column to average.
     """
-    rows = cases[(cases["init"] == arm) & (cases["train_size"] == train_size)]
-    values = rows[score].where(rows["n_reference"] > 0)
-    means = values.groupby([rows["subject"], rows["repeat"]]).mean().unstack("repeat")
-    return means.astype(np.float64)
+    keys = ["init", "train_size", "subject", "repeat"]
+    values = cases[list(SCORES)].astype(np.float64).where(cases["n_reference"] > 0)
+    means = values.groupby([cases[key] for key in keys], observed=True).mean()
+    return {
+        (str(arm), int(size)): {
+            score: table.droplevel(["init", "train_size"])[score].unstack("repeat") for score in SCORES
+        }
+        for (arm, size), table in _groups(means, level=["init", "train_size"])
+    }
 
 
-def list_missing(cases: pd.DataFrame, arms: Sequence[str]) -> tuple[str, ...]:
+def list_missing(cases: pd.DataFrame, arms: Sequence[str], grid: Sequence[Cell] | None = None) -> tuple[str, ...]:
     """What a full grid of arms, sizes and repeats would hold and the table lacks, a sentence each.
 
-    The grid is every size and repeat that any arm has; the studies are all that any run has.
+    The studies are all that any run has.
+
+    Args:
+        cases: as from `tidy_cases`.
+        arms: that are compared.
+        grid: init, train_size and repeat of every run that was asked for; None: every size and repeat that any arm has.
     """
-    sizes, repeats = sorted(cases["train_size"].unique()), sorted(cases["repeat"].unique())
-    studies = set(cases[STUDY].itertuples(index=False, name=None))
-    missing = []
+    groups = {
+        (str(arm), int(size), int(repeat)): set(rows[STUDY].itertuples(index=False, name=None))
+        for (arm, size, repeat), rows in _groups(cases, by=RUN)
+    }
+    there = {arm for arm, _, _ in groups}
+    studies = set().union(*groups.values())
+    sizes, repeats = sorted({size for _, size, _ in groups}), sorted({repeat for _, _, repeat in groups})
+    whole = list(product(arms, sizes, repeats))
+    asked: list[Cell] = whole if grid is None else [*dict.fromkeys((*grid, *groups))]
+    missing = [f"{arm} has no finished run" for arm in arms if arm not in there]
     for arm in arms:
-        of_arm = cases[cases["init"] == arm]
-        if of_arm.empty:
-            missing.append(f"{arm} has no finished run")
-            continue
-        for size in sizes:
-            for repeat in repeats:
-                run = of_arm[(of_arm["train_size"] == size) & (of_arm["repeat"] == repeat)]
-                lacking = studies - set(run[STUDY].itertuples(index=False, name=None))
-                if run.empty:
-                    missing.append(f"{run_name(arm, size, repeat)} has no finished run")
-                elif lacking:
-                    missing.append(
-                        f"{run_name(arm, size, repeat)} lacks {len(lacking)} of {len(studies)} test studies: "
-                        f"{_listed(sorted(study_name(*study) for study in lacking))}"
-                    )
+        for cell in sorted(cell for cell in asked if cell[0] == arm and arm in there):
+            lacking = studies - groups.get(cell, set())
+            if cell not in groups:
+                missing.append(f"{run_name(*cell)} has no finished run")
+            elif lacking:
+                missing.append(
+                    f"{run_name(*cell)} lacks {len(lacking)} of {len(studies)} test studies: "
+                    f"{_listed(sorted(study_name(*study) for study in lacking))}"
+                )
     return tuple(missing)
 
 
@@ -115,6 +132,11 @@ def _whole_numbers(column: "pd.Series[int]") -> "pd.Series[int]":
     if not wrong.empty:
         raise ValueError(f"The column {column.name} must hold whole numbers, found {wrong.iloc[0]!r}.")
     return numbers.astype(np.int64)
+
+
+def _groups(table: pd.DataFrame, **how: Any) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Keys, whose types pandas does not tell, and rows."""
+    return iter(table.groupby(observed=True, **how))
 
 
 def _listed(names: list[str], most: int = 3) -> str:

@@ -12,7 +12,7 @@ def describe_rates(runs: Sequence[RecordedRun], arms: Sequence[str]) -> tuple[st
 
     Args:
         runs: of these arms; those in which nothing is trained have no rate and do not count.
-        arms: values of init, one or two.
+        arms: values of init.
     """
     trained = [run for run in runs if run.learning_rate is not None]
     by_arm = {arm: [run for run in trained if run.arm == arm] for arm in arms}
@@ -25,18 +25,19 @@ def describe_rates(runs: Sequence[RecordedRun], arms: Sequence[str]) -> tuple[st
     if len(terms) == 1:
         chosen = "; ".join(f"{arm} {_chosen(found)}" for arm, found in by_arm.items())
         return (f"Learning rates were chosen per run on validation {terms.pop()}: {chosen}.",)
-    told = "; ".join(f"{arm} {_of_arm(found)}" for arm, found in by_arm.items())
+    told = "; ".join(f"{arm} {rates_of_arm(found)}" for arm, found in by_arm.items())
     return (f"WARNING: Learning rates were not chosen alike, which is unfair: {told}.",)
 
 
 def _not_tuned(by_arm: dict[str, list[RecordedRun]]) -> str:
     rates = {arm: _given(found) for arm, found in by_arm.items()}
-    if len(rates) == 2 and len({*rates.values()}) == 1:
-        return f"Learning rates were not tuned: {next(iter(rates.values()))} in both arms."
+    if len(rates) > 1 and len({*rates.values()}) == 1:
+        which = "both" if len(rates) == 2 else "all"
+        return f"Learning rates were not tuned: {next(iter(rates.values()))} in {which} arms."
     return f"Learning rates were not tuned: {', '.join(f'{arm} {rate}' for arm, rate in rates.items())}."
 
 
-def _of_arm(runs: Sequence[RecordedRun]) -> str:
+def rates_of_arm(runs: Sequence[RecordedRun]) -> str:
     """``0.003 (6), chosen per run on validation from 0.001, 0.003 (100 steps each)`` or ``not tuned, 0.005``."""
     parts = []
     for terms in dict.fromkeys(_terms(run) for run in runs):

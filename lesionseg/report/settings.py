@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lesionseg.report.recorded import RecordedRun
-from lesionseg.report.words import counted, joined, shown
+from lesionseg.report.words import joined, shown, spread
 
 _MOST = 6  # keys in one sentence
 _LONGEST = 80  # characters that a key's values may take
@@ -24,7 +24,7 @@ def describe_settings(runs: Sequence[RecordedRun], arms: Sequence[str]) -> tuple
 
     Args:
         runs: of these arms.
-        arms: values of init, one or two.
+        arms: values of init.
     """
     settings = _table(runs, arms, lambda run: run.settings)
     if len({run.search is None for run in runs if run.learning_rate is not None}) > 1:
@@ -32,7 +32,7 @@ def describe_settings(runs: Sequence[RecordedRun], arms: Sequence[str]) -> tuple
     init = _table(runs, arms, lambda run: run.init)
     first = _table(runs, arms, lambda run: {_WEIGHTS: _first_weights(run)})
     if len(arms) < 2:
-        return tuple(_within({**settings, **init, **first}))
+        return tuple(_within({**settings, **init, **first}, 1))
     outside = _without_bare_names({key: values for key, values in settings.items() if _differ(values)})
     subjects = _table(runs, arms, lambda run: {"the subjects that they train, validate and test on": run.subjects})
     more = [key for key, values in subjects.items() if _differ(values)]
@@ -44,7 +44,7 @@ def describe_settings(runs: Sequence[RecordedRun], arms: Sequence[str]) -> tuple
     else:
         said = (differs, "Steps, patches, augmentation, schedule and validation are the same.")
     told = {key: values for key, values in {**settings, **init, **first}.items() if key not in outside}
-    return (*said, *_within(told))
+    return (*said, *_within(told, len(arms)))
 
 
 def _table(
@@ -59,7 +59,11 @@ def _table(
 
 
 def _differ(values: Values) -> bool:
-    first, second = values.values()
+    first, *others = values.values()
+    return any(_differ_between(first, other) for other in others)
+
+
+def _differ_between(first: OfArm, second: OfArm) -> bool:
     common = first.keys() & second.keys()
     if common:
         return any(first[cell] != second[cell] for cell in common)
@@ -82,7 +86,7 @@ def _in_init(apart: Mapping[str, Values]) -> str:
     return f"The arms differ in: {_cut([_between(key, values) for key, values in apart.items()])}."
 
 
-def _within(settings: Mapping[str, Values]) -> list[str]:
+def _within(settings: Mapping[str, Values], n_arms: int) -> list[str]:
     """What differs between the runs of one arm."""
     varying: dict[str, dict[str, Values]] = {}
     for key, values in settings.items():
@@ -90,34 +94,38 @@ def _within(settings: Mapping[str, Values]) -> list[str]:
             if len({*map(shown, of_arm.values())}) > 1:
                 varying.setdefault(arm, {})[key] = {arm: of_arm}
     told = {
-        arm: _cut([_with(key, _spread(values[arm])) for key, values in _without_bare_names(found).items()])
+        arm: _cut([_with(key, spread(values[arm])) for key, values in _without_bare_names(found).items()])
         for arm, found in varying.items()
     }
-    if len(told) == 2 and len({*told.values()}) == 1:
-        return [f"The runs of an arm differ from each other, in both arms alike: {next(iter(told.values()))}."]
+    if len(told) > 1 and len({*told.values()}) == 1:
+        which = "both" if len(told) == 2 else "all" if len(told) == n_arms else joined(list(told))
+        text = next(iter(told.values()))
+        return [f"The runs of an arm differ from each other, in {which} arms alike: {text}."]
     return [f"WARNING: The runs of {arm} differ from each other: {text}." for arm, text in told.items() if text]
 
 
 def _between(key: str, values: Values) -> str:
     if key == _WEIGHTS:
-        return f"{key} ({'; '.join(f'{arm}: {_spread(of_arm)}' for arm, of_arm in values.items())})"
-    return _with(key, ", ".join(f"{arm} {_spread(of_arm)}" for arm, of_arm in values.items()))
+        return f"{key} ({'; '.join(f'{names}: {text}' for text, names in _alike(values))})"
+    return _with(key, ", ".join(f"{names} {text}" for text, names in _alike(values)))
+
+
+def _alike(values: Values) -> list[tuple[str, str]]:
+    """Values with the names of the arms that have them: of two arms each its own, of more also ``the others``."""
+    texts = {arm: spread(of_arm) for arm, of_arm in values.items()}
+    if len(texts) < 3:
+        return [(text, arm) for arm, text in texts.items()]
+    groups: dict[str, list[str]] = {}
+    for arm, text in texts.items():
+        groups.setdefault(text, []).append(arm)
+    ranked = sorted(groups.items(), key=lambda item: len(item[1]))
+    *few, (text, arms) = ranked
+    last = "the others" if few and len(arms) > 1 else joined(arms)
+    return [*((text, joined(arms)) for text, arms in few), (text, last)]
 
 
 def _with(key: str, text: str) -> str:
     return f"{key} ({text})" if len(text) <= _LONGEST or key == _WEIGHTS else key
-
-
-def _spread(of_arm: OfArm) -> str:
-    """``200``, or ``200 at 2 and 5, 400 at 10``, or ``200 (4 of 6 runs), 400 (2)`` where it is not the size."""
-    texts = {cell: shown(of_arm[cell]) for cell in sorted(of_arm)}
-    distinct = list(dict.fromkeys(texts.values()))
-    if len(distinct) == 1:
-        return distinct[0]
-    sizes = {text: sorted({size for (size, _), other in texts.items() if other == text}) for text in distinct}
-    if sum(map(len, sizes.values())) == len({size for size, _ in texts}):
-        return ", ".join(f"{text} at {joined(at)}" for text, at in sizes.items())
-    return counted(list(texts.values()))
 
 
 def _first_weights(run: RecordedRun) -> str:

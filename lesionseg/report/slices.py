@@ -1,66 +1,189 @@
-"""Slices of test studies with reference and prediction outlined."""
+"""One slice of each test study with every lesion's verdict: cut, kept in a small file, read again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lesionseg.data.files import written_whole
+from lesionseg.metrics import Criterion
+from lesionseg.metrics.lesionwise import judge_lesions
+from lesionseg.metrics.overlaps import MaskPair
 
-if TYPE_CHECKING:  # half a second, and tables need none of it
-    from matplotlib.figure import Figure
+Array = NDArray[Any]
+Bytes = NDArray[np.uint8]
 
-_REFERENCE, _PREDICTION = "#56B4E9", "#E69F00"  # Okabe and Ito's palette
-Array = np.ndarray[Any, np.dtype[Any]]
+NOTHING, FOUND, MISSED, TRUE, FALSE = range(5)
+"""Values of a verdict map: no lesion; a reference lesion that is found, or missed; a predicted lesion that is true, or
+false, where it lies outside of every reference lesion."""
+
+_MOST_PIXELS = 224  # along an edge: a head at 1 mm
+_PADDING = 4  # pixels around what is shown
+_GREYS = 63
+_DARK = 40  # of 255: the noise around a head
+_WINDOW = (1.0, 99.7)  # percentiles of what is not background
+# Where pixels are merged, what must not be overlooked stands for them.
+_RANKED = np.array([NOTHING, TRUE, FOUND, FALSE, MISSED], np.uint8)
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One study.
+@dataclass(frozen=True, eq=False)
+class StudySlice:
+    """The axial slice of a study that holds the most lesion on either side.
 
-    Args:
-        title: above it.
-        image: (X, Y, Z), axes towards right, anterior and superior.
-        reference: same shape, non-zero inside.
-        prediction: likewise.
-        spacing: of the voxels, mm.
+    Attributes:
+        study: its name.
+        facts: what stands above the picture, such as ``F1 0.62: 5 of 8 found, 2 false``.
+        image: 0 black … 255 white, shape (X, Y), axes towards right and anterior, cut to the head.
+        verdict: likewise, of `NOTHING`, `FOUND`, `MISSED`, `TRUE` and `FALSE`.
+        spacing: edge lengths of a pixel, mm.
+        z: number of the slice from 0, towards superior.
     """
 
-    title: str
-    image: Array
-    reference: Array
-    prediction: Array
-    spacing: tuple[float, float, float]
+    study: str
+    facts: str
+    image: Bytes
+    verdict: Bytes
+    spacing: tuple[float, float]
+    z: int
 
 
-def draw_slices(panels: Sequence[Panel]) -> "Figure":
-    """The axial slice of each study that holds the most lesion on either side, right of the patient to the left."""
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
+def verdict_map(
+    reference: Array,
+    prediction: Array,
+    spacing: tuple[float, float, float],
+    criterion: Criterion,
+    min_volume_mm3: float = 0.0,
+) -> Bytes:
+    """Each voxel's verdict, as the criterion has it of the lesion that it belongs to.
 
-    figure = Figure(figsize=(4 * len(panels), 4.6), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        busiest = int(np.argmax(((panel.reference > 0) | (panel.prediction > 0)).sum(axis=(0, 1))))
-        slices = [volume[::-1, ::-1, busiest].T for volume in (panel.image, panel.reference, panel.prediction)]
-        image, reference, prediction = (np.asarray(part, dtype=float) for part in slices)
-        inside = image[image > image.min()]
-        low, high = np.percentile(inside, [1, 99.7]) if inside.size else (0.0, 1.0)
-        black = low - 0.1 * (high - low)
-        axes.imshow(image, cmap="gray", vmin=black, vmax=high, aspect=panel.spacing[1] / panel.spacing[0])
-        for mask, colour in ((reference, _REFERENCE), (prediction, _PREDICTION)):
-            if mask.any():
-                axes.contour(mask, levels=[0.5], colors=[colour], linewidths=0.9)
-        axes.set_title(panel.title, fontsize=9)
-        axes.set_axis_off()
-    lines = [Line2D([], [], color=_REFERENCE), Line2D([], [], color=_PREDICTION)]
-    figure.legend(lines, ["reference", "prediction"], loc="outside lower center", ncols=2, frameon=False)
-    return figure
+    A lesion that is too small to count is no lesion on either side, as in the scores. Where reference and prediction
+    share a voxel it is the reference's.
+
+    Args:
+        reference: non-zero inside, shape (X, Y, Z).
+        prediction: likewise.
+        spacing: of the voxels, mm.
+        criterion: what decides.
+        min_volume_mm3: smallest lesion that counts, where the criterion does not say so itself.
+    """
+    verdict = np.full(reference.shape, NOTHING, np.uint8)
+    pair = MaskPair.of(reference, prediction, spacing)
+    judged = judge_lesions(pair, criterion, min_volume_mm3)
+    labels, _, predicted, _ = judged.labels(pair)
+    inside = verdict[pair.box]
+    for lesions, hits, (yes, no) in (
+        (predicted, judged.verdicts.prediction_true, (TRUE, FALSE)),
+        (labels, judged.verdicts.reference_detected, (FOUND, MISSED)),
+    ):
+        lesion = lesions > 0
+        inside[lesion] = np.where(hits, yes, no).astype(np.uint8)[lesions[lesion] - 1]
+    return verdict
 
 
-def write_slices(panels: Sequence[Panel], path: Path) -> None:
-    """Write ``draw_slices`` as PNG, whole or not at all."""
-    figure = draw_slices(panels)
+def busiest_slice(verdict: Bytes) -> int:
+    """The axial slice with the most lesion on either side; the middle one where there is none."""
+    voxels = (verdict != NOTHING).sum(axis=(0, 1))
+    return int(np.argmax(voxels)) if voxels.any() else verdict.shape[2] // 2
+
+
+def cut_slice(
+    study: str, facts: str, image: Array, verdict: Bytes, spacing: tuple[float, float, float], z: int
+) -> StudySlice:
+    """Make a picture of one slice: windowed, cut to the head, and small.
+
+    Grey goes from the 1st to the 99.7th percentile of what is brighter than the background. Scans with more than 224
+    pixels along an edge are made coarser by a whole factor; a missed or false lesion of one pixel stays in sight.
+
+    Args:
+        study: its name.
+        facts: what stands above the picture.
+        image: any values, shape (X, Y), axes towards right and anterior.
+        verdict: of the whole volume, shape (X, Y, Z), as from `verdict_map`.
+        spacing: of the volume's voxels, mm.
+        z: which slice.
+    """
+    grey, verdicts = _windowed(image), verdict[:, :, z]
+    shown = (grey > _DARK) | (verdicts != NOTHING)
+    box = _box(shown) if shown.any() else (slice(None), slice(None))
+    grey, verdicts = grey[box], verdicts[box]
+    step = ceil(max(grey.shape) / _MOST_PIXELS)
+    grey = _few_greys(_blocks(grey, step).mean(axis=(1, 3)))
+    verdicts = _RANKED[_blocks(np.argsort(_RANKED).astype(np.uint8)[verdicts], step).max(axis=(1, 3))]
+    return StudySlice(study, facts, grey, verdicts, (spacing[0] * step, spacing[1] * step), z)
+
+
+def save_slices(slices: Sequence[StudySlice], path: Path) -> None:
+    """Write slices as one compressed ``.npz``, whole or not at all."""
+    pictures: dict[str, Any] = {
+        f"{kind}_{number}": array
+        for number, one in enumerate(slices)
+        for kind, array in (("image", one.image), ("verdict", one.verdict))
+    }
     with written_whole(path) as partial:
-        figure.savefig(partial, dpi=130)
+        np.savez_compressed(
+            partial,
+            study=np.array([one.study for one in slices], dtype=np.str_),
+            facts=np.array([one.facts for one in slices], dtype=np.str_),
+            spacing=np.array([one.spacing for one in slices], dtype=np.float64).reshape(-1, 2),
+            z=np.array([one.z for one in slices], dtype=np.int64),
+            **pictures,
+        )
+
+
+def load_slices(path: Path, studies: Collection[str] | None = None) -> tuple[StudySlice, ...]:
+    """Read what `save_slices` wrote, in its order; of some studies alone, if these are named.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not such a file.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        names: list[str] = stored["study"].tolist()
+        facts, spacing, z = (stored[key].tolist() for key in ("facts", "spacing", "z"))
+        return tuple(
+            StudySlice(
+                name,
+                facts[number],
+                stored[f"image_{number}"],
+                stored[f"verdict_{number}"],
+                (spacing[number][0], spacing[number][1]),
+                z[number],
+            )
+            for number, name in enumerate(names)
+            if studies is None or name in studies
+        )
+
+
+def _windowed(image: Array) -> Bytes:
+    head = image[image > image.min()]
+    if not head.size:
+        return np.zeros(image.shape, np.uint8)
+    low, high = np.percentile(head, _WINDOW)
+    black = low - 0.1 * (high - low)
+    share = (image - black) / max(high - black, np.finfo(np.float32).tiny)
+    return np.asarray(255 * np.clip(share, 0, 1)).round().astype(np.uint8)
+
+
+def _few_greys(grey: Array) -> Bytes:
+    """64 grey values from 0 to 255: as many as are seen, and noise takes far less room."""
+    return np.asarray(np.round(grey * _GREYS / 255) * 255 / _GREYS).round().astype(np.uint8)
+
+
+def _box(shown: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """What is shown and a few pixels around it."""
+    found = []
+    for axis in (0, 1):
+        there = np.flatnonzero(shown.any(axis=1 - axis))
+        found.append(slice(max(0, int(there[0]) - _PADDING), int(there[-1]) + 1 + _PADDING))
+    return found[0], found[1]
+
+
+def _blocks(picture: Bytes, step: int) -> Bytes:
+    """Blocks of step × step pixels, shape (X', step, Y', step); the last ones are filled with 0."""
+    padded = np.pad(picture, [(0, -size % step) for size in picture.shape])
+    x, y = padded.shape
+    return padded.reshape(x // step, step, y // step, step)

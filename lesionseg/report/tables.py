@@ -1,18 +1,16 @@
-"""The comparison as a table for the terminal, for Markdown and for a spreadsheet."""
+"""The comparison as a table for the terminal and for Markdown."""
 
+from collections.abc import Sequence
 from math import isnan
-from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 from tabulate import tabulate
 
-from lesionseg.data.files import written_whole
 from lesionseg.report.cases import SCORE_NAMES, SCORES, Score
 from lesionseg.report.results import ArmMean, Results
+from lesionseg.report.savings import ArmSavings, studies, studies_between, times
 from lesionseg.report.sentences import format_p
-from lesionseg.report.validation import Validation
-from lesionseg.stats import PairedDifference
+from lesionseg.stats import LabelSaving, PairedDifference
 
 Style = Literal["terminal", "markdown"]
 
@@ -21,21 +19,29 @@ _NOTHING = "–"
 
 
 def format_table(results: Results, style: Style = "terminal") -> str:
-    """Scores by size: mean ± standard error per arm, difference with its 95 % interval, p.
+    """Scores by size: mean ± standard error per arm, difference with its 95 % interval, p and Holm's p.
+
+    Two arms stand beside each other, more below each other.
 
     Args:
         results: the numbers of a comparison.
         style: plain columns, or GitHub's Markdown.
     """
-    compared = len(results.arms) == 2
-    header = ["training studies", "score", *results.arms]
-    header += ["difference [95 % CI]", "p"] if compared else []
-    header += ["patients × repeats"]
+    several = len(results.arms) > 2
+    against = f"difference from {results.reference} [95 % CI]" if several else "difference [95 % CI]"
+    compared = [against, "p", "Holm's p"] if len(results.arms) > 1 else []
+    arms = ["arm", "mean ± SE"] if several else [*results.arms]
+    header = ["training studies", "score", *arms, *compared, "patients × repeats"]
     rows = []
     for size in results.sizes:
         for number, score in enumerate(SCORES):
-            row = [str(size) if number == 0 else "", SCORE_NAMES[score]]
-            rows.append([*row, *_cells(results, size, score, compared)])
+            place = [str(size) if number == 0 else "", SCORE_NAMES[score]]
+            if several:
+                for arm in results.arms:
+                    rows.append([*place, arm, *_cells(results, size, score, [arm])])
+                    place = ["", ""]
+            else:
+                rows.append([*place, *_cells(results, size, score, results.arms)])
     return _layout(header, rows, style)
 
 
@@ -65,85 +71,40 @@ def format_without_lesions(results: Results, style: Style = "terminal") -> str:
     return _layout(header, rows, style)
 
 
-def tidy_table(results: Results, validation: Validation | None = None) -> pd.DataFrame:
-    """One row per size, score and quantity: an arm's mean, or the difference named `second - first`; after them the
-    arms' means on validation, whose score is the one that was watched, as ``val/dice``.
-
-    Columns train_size, score, quantity, mean, standard_error, low and high (95 % interval), p, df, n_patients,
-    n_repeats, n_undefined, note; what a quantity does not have is NaN or empty.
-    """
-    means = [
-        {
-            "train_size": row.train_size,
-            "score": row.score,
-            "quantity": row.arm,
-            "mean": row.mean,
-            "standard_error": row.standard_error,
-            "n_patients": row.n_patients,
-            "n_repeats": row.n_repeats,
-            "n_undefined": row.n_undefined,
-            "note": "",
-        }
-        for row in results.means
+def format_savings(savings: Sequence[ArmSavings], style: Style = "terminal") -> str:
+    """How many studies the reference arm needs for what an arm has at each size; empty where there is no curve."""
+    header = ["score", "arm", "training studies", "the reference needs [95 % CI]", "times as many"]
+    rows = [
+        [SCORE_NAMES[one.score], one.arm, f"{saving.size:g}", _needed_cell(saving), _times_cell(saving)]
+        for one in savings
+        for saving in (one.savings.savings if one.savings else ())
     ]
-    differences = [
-        {
-            "train_size": row.train_size,
-            "score": row.score,
-            "quantity": " - ".join(reversed(results.arms)),
-            "mean": row.difference.mean,
-            "standard_error": row.difference.standard_error,
-            "low": row.difference.low,
-            "high": row.difference.high,
-            "p": row.difference.p,
-            "df": row.difference.df,
-            "n_patients": row.difference.n_patients,
-            "n_repeats": row.difference.n_repeats,
-            "note": row.difference.note,
-        }
-        for row in results.differences
-    ]
-    watched = validation or Validation()
-    validated = [
-        {
-            "train_size": row.train_size,
-            "score": watched.monitor,
-            "quantity": row.arm,
-            "mean": row.mean,
-            "n_repeats": row.n_repeats,
-            "note": "validation: each run's highest value, mean of the repeats that both arms have",
-        }
-        for row in watched.means
-    ]
-    table = pd.DataFrame([*means, *differences, *validated], columns=_TIDY)
-    order = {score: number for number, score in enumerate(SCORES)}
-    ranked = table.assign(rank=table["score"].map(order).fillna(len(order))).sort_values(
-        ["train_size", "rank"], kind="stable"
-    )
-    tidy = ranked.drop(columns="rank").reset_index(drop=True)
-    return tidy.astype({"n_patients": "Int64", "n_undefined": "Int64"})
+    return _layout(header, rows, style) if rows else ""
 
 
-_TIDY = [
-    *("train_size", "score", "quantity", "mean", "standard_error", "low", "high", "p", "df"),
-    *("n_patients", "n_repeats", "n_undefined", "note"),
-]
+def _needed_cell(saving: LabelSaving) -> str:
+    needed = saving.needed
+    if isnan(needed.estimate.value):
+        return _NOTHING
+    ends = _NOTHING if isnan(needed.low.value) else studies_between(needed)
+    return f"{studies(needed.estimate)} [{ends}]"
 
 
-def write_csv(results: Results, path: Path, validation: Validation | None = None) -> None:
-    """Write `tidy_table` as CSV; the file appears whole or not at all."""
-    with written_whole(path) as partial:
-        tidy_table(results, validation).to_csv(partial, index=False)
+def _times_cell(saving: LabelSaving) -> str:
+    return _NOTHING if isnan(saving.multiplier.estimate.value) else times(saving.multiplier.estimate)
 
 
-def _cells(results: Results, size: int, score: Score, compared: bool) -> list[str]:
-    means = [results.mean(arm, size, score) for arm in results.arms]
+def _cells(results: Results, size: int, score: Score, arms: Sequence[str]) -> list[str]:
+    """The arms' means, the last one's difference from the reference where several are compared, and the basis."""
+    means = [results.mean(arm, size, score) for arm in arms]
     cells = [_mean_cell(mean) for mean in means]
-    if not compared:
+    if len(results.arms) == 1:
         return [*cells, _basis_cell(means[0])]
-    difference = results.difference(size, score)
+    row = results.difference(arms[-1], size, score)
+    difference = row.difference if row else None
     basis: ArmMean | PairedDifference | None = difference or next(filter(None, means), None)
-    return [*cells, _difference_cell(difference), _p_cell(difference), _basis_cell(basis)]
+    tests = [format_p_cell(row.difference.p), format_p_cell(row.holm_p)] if row else [_NOTHING] * 2
+    return [*cells, _difference_cell(difference), *tests, _basis_cell(basis)]
 
 
 def _mean_cell(mean: ArmMean | None) -> str:
@@ -161,10 +122,9 @@ def _difference_cell(difference: PairedDifference | None) -> str:
     return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]"
 
 
-def _p_cell(difference: PairedDifference | None) -> str:
-    if difference is None or isnan(difference.p):
-        return _NOTHING
-    return format_p(difference.p).removeprefix("p ").removeprefix("= ")
+def format_p_cell(p: float) -> str:
+    """``0.034``, ``< 0.001``, or a dash where there is none."""
+    return _NOTHING if isnan(p) else format_p(p).removeprefix("p ").removeprefix("= ")
 
 
 def _basis_cell(basis: ArmMean | PairedDifference | None) -> str:
@@ -176,5 +136,5 @@ def _signed(value: float) -> str:
 
 
 def _layout(header: list[str], rows: list[list[str]], style: Style) -> str:
-    aligned = ["right" if name in ("training studies", "p") else "left" for name in header]
+    aligned = ["right" if name in ("training studies", "p", "Holm's p") else "left" for name in header]
     return tabulate(rows, header, tablefmt=_FORMATS[style], disable_numparse=True, colalign=aligned)

@@ -42,3 +42,16 @@ def counted(values: Sequence[Hashable]) -> str:
 def training_studies(size: int) -> str:
     """``1 training study``, ``2 training studies``."""
     return "1 training study" if size == 1 else f"{size} training studies"
+
+
+def spread(of_arm: Mapping[tuple[int, int], Any]) -> str:
+    """A value by size and repeat: ``200``, or ``200 at 2 and 5, 400 at 10``, or ``200 (4 of 6 runs), 400 (2)`` where it
+    is not the size that decides."""
+    texts = {cell: shown(of_arm[cell]) for cell in sorted(of_arm)}
+    distinct = list(dict.fromkeys(texts.values()))
+    if len(distinct) == 1:
+        return distinct[0]
+    sizes = {text: sorted({size for (size, _), other in texts.items() if other == text}) for text in distinct}
+    if sum(map(len, sizes.values())) == len({size for size, _ in texts}):
+        return ", ".join(f"{text} at {joined(at)}" for text, at in sizes.items())
+    return counted(list(texts.values()))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionseg.report import SCORES, compare
+from lesionseg.report import SCORES, Evidence, compare
 from lesionseg.stats import crossed_difference
 
 ARMS = ("scratch", "pretrained")
@@ -41,6 +41,11 @@ def grid(values, sizes=(5,), arms=ARMS):
     )
 
 
+def difference(comparison, size, score="dice", arm="pretrained"):
+    """What the crossed test says of an arm against the first."""
+    return comparison.results.difference(arm, size, score).difference
+
+
 VALUES = {
     "scratch": [[0.2, 0.4, 0.6], [0.4, 0.4, 0.2]],
     "pretrained": [[0.5, 0.5, 0.9], [0.6, 0.7, 0.4]],
@@ -59,7 +64,7 @@ def test_means_are_over_patients_with_repeats_averaged_first():
 
 
 def test_the_difference_is_the_second_arm_minus_the_first_by_patient_and_repeat():
-    found = compare(grid(VALUES), ARMS).results.difference(5, "dice")
+    found = difference(compare(grid(VALUES), ARMS), 5)
     expected = crossed_difference((np.array(VALUES["pretrained"]) - np.array(VALUES["scratch"])).T)
     assert found.mean == pytest.approx((0.3 + 0.1 + 0.3 + 0.2 + 0.3 + 0.2) / 6)
     np.testing.assert_allclose(
@@ -70,8 +75,8 @@ def test_the_difference_is_the_second_arm_minus_the_first_by_patient_and_repeat(
 
 
 def test_the_order_of_the_arms_is_the_sign():
-    there = compare(grid(VALUES), ARMS).results.difference(5, "dice")
-    back = compare(grid(VALUES), ARMS[::-1]).results.difference(5, "dice")
+    there = difference(compare(grid(VALUES), ARMS), 5)
+    back = difference(compare(grid(VALUES), ARMS[::-1]), 5, arm="scratch")
     assert (back.mean, back.p) == (pytest.approx(-there.mean), pytest.approx(there.p))
 
 
@@ -108,7 +113,7 @@ def test_studies_without_reference_lesion_are_apart():
     for score in SCORES:
         assert results.mean("scratch", 5, score).mean == pytest.approx((0.3 + 0.4 + 0.4) / 3)
         assert results.mean("scratch", 5, score).n_undefined == 1
-        assert results.difference(5, score).note == compare(grid(VALUES), ARMS).results.difference(5, score).note
+        assert difference(comparison, 5, score).note == difference(compare(grid(VALUES), ARMS), 5, score).note
     scratch, pretrained = results.without_lesions
     assert (scratch.arm, scratch.n_studies, scratch.false_positives, scratch.marked) == (
         "scratch",
@@ -126,7 +131,7 @@ def test_a_run_that_never_finished_is_named_and_the_rest_is_compared():
     cases = grid(VALUES, sizes=(5, 10)).query("not (init == 'scratch' and train_size == 5 and repeat == 1)")
     comparison = compare(cases, ARMS)
     assert comparison.missing == ("scratch, train_size 5, repeat 1 has no finished run",)
-    small, large = (comparison.results.difference(size, "dice") for size in (5, 10))
+    small, large = (difference(comparison, size) for size in (5, 10))
     assert (small.n_repeats, large.n_repeats) == (1, 2)
     assert small.mean == pytest.approx((0.3 + 0.1 + 0.3) / 3), "the repeat that both have"
     assert comparison.results.mean("pretrained", 5, "dice").n_repeats == 2
@@ -139,7 +144,7 @@ def test_a_study_that_a_run_lacks_is_named_and_its_patient_left_out_of_the_diffe
     cases = grid(VALUES).query("not (init == 'pretrained' and repeat == 1 and subject == 'sub-2')")
     comparison = compare(cases, ARMS)
     assert comparison.missing == ("pretrained, train_size 5, repeat 1 lacks 1 of 3 test studies: sub-2 ses-1",)
-    found = comparison.results.difference(5, "dice")
+    found = difference(comparison, 5)
     assert found.n_patients == 2
     assert "1 of 3 patients lack a repeat" in found.note
     assert comparison.results.mean("pretrained", 5, "dice").n_patients == 3
@@ -148,7 +153,7 @@ def test_a_study_that_a_run_lacks_is_named_and_its_patient_left_out_of_the_diffe
 def test_a_size_that_one_arm_lacks_has_no_difference():
     cases = grid(VALUES, sizes=(5, 10)).query("not (init == 'scratch' and train_size == 10)")
     comparison = compare(cases, ARMS)
-    assert comparison.results.difference(10, "dice") is None
+    assert comparison.results.difference("pretrained", 10, "dice") is None
     assert comparison.results.mean("scratch", 10, "dice") is None
     assert len(comparison.missing) == 2
     assert "(scratch has no score there)" in comparison.answer[1]
@@ -193,15 +198,19 @@ def test_the_answer_in_words():
     )
     assert large.startswith("With 10 training studies")
     assert verdict == (
-        "The intervals that exclude zero put pretrained ahead in sensitivity at 2, 5 and 10, and in PPV at 2, 5 and 10."
+        "After Holm's adjustment for 9 tests of sensitivity, PPV and F1, pretrained is ahead of scratch in "
+        "sensitivity, "
+        "PPV and F1 at 2, 5 and 10; with 2 training studies pretrained reaches an F1 that scratch does not reach "
+        "with 10 "
+        "(95 % interval more than 10): more than 5 times as many."
     )
 
 
 def test_the_answer_says_where_the_arms_cannot_be_told_apart():
     same = compare(grid(dict.fromkeys(ARMS, VALUES["scratch"])), ARMS)
     assert same.answer[0].count("(difference 0 points, 95 % interval 0 to 0, p = 1.000)") == 1
-    assert (
-        same.answer[1] == "Every interval of sensitivity and PPV includes zero: these runs do not tell the arms apart."
+    assert same.answer[1] == (
+        "None of 3 tests of sensitivity, PPV and F1 has p below 0.05: these runs do not tell the arms apart."
     )
     assert "An interval that includes zero does not say that the arms are equal." in same.caveats
     assert len(same.answer) == 2
@@ -226,7 +235,7 @@ def test_the_caveats_say_what_the_numbers_rest_on():
     assert "3 test patients with reference lesions and 2 repeats" in few
     assert "only large differences can show" in few
     assert "Two repeats tell little of how much training varies" in few
-    assert "The 4 p values are not adjusted" in few
+    assert "Holm's p is adjusted for the 3 tests of sensitivity, PPV and F1 at all sizes." in few
     assert "one cohort" in few
     one = " ".join(compare(grid({arm: values[:1] for arm, values in VALUES.items()}), ARMS).caveats)
     assert "holds for these trained models only" in one
@@ -263,7 +272,7 @@ def test_runs_scored_against_different_references_are_noticed():
             ARMS,
             "train_size must hold whole numbers, found 'all'",
         ),
-        (lambda cases: cases, ("scratch", "scratch"), "two different ones, found scratch, scratch"),
+        (lambda cases: cases, ("scratch", "scratch"), "several different ones, found scratch, scratch"),
         (lambda cases: cases, (), "found none"),
     ],
 )
@@ -276,7 +285,8 @@ def test_what_the_runs_tell_of_themselves_enters_the_comparison(arm_runs):
     def runs(arm, value):
         return arm_runs(arm, (5,), (0, 1), best_validation=value)
 
-    comparison = compare(grid(VALUES), ARMS, [*runs("scratch", 0.4), *runs("pretrained", 0.3), *runs("other", 0.9)])
+    told = [*runs("scratch", 0.4), *runs("pretrained", 0.3), *runs("other", 0.9)]
+    comparison = compare(grid(VALUES), ARMS, Evidence(runs=told))
     assert comparison.validation.sentences == (
         "Negative transfer at 5 training studies: on validation pretrained is behind scratch (val/dice 0.30 against "
         "0.40, mean of 2 repeats; behind in 2 of 2).",

@@ -1,6 +1,7 @@
 """Sentences on how learning rates were chosen."""
 
 from lesionseg.report import RateSearch, describe_rates
+from lesionseg.report.learning_rates import rates_of_arm
 
 ARMS = ("scratch", "pretrained")
 CANDIDATES = (0.001, 0.003, 0.01)
@@ -58,3 +59,12 @@ def test_what_is_not_trained_has_no_rate(arm_runs) -> None:
         "Learning rates were not tuned: scratch 0.005.",
     )
     assert describe_rates(untrained, ("zero_shot",)) == ()
+
+
+def test_untuned_and_the_same_in_several_arms(arm_runs) -> None:
+    runs = [run for arm in ("a", "b", "c") for run in arm_runs(arm)]
+    assert describe_rates(runs, ("a", "b", "c")) == ("Learning rates were not tuned: 0.005 in all arms.",)
+
+
+def test_the_rates_of_one_arm_alone(arm_runs) -> None:
+    assert rates_of_arm(arm_runs("a")) == "not tuned: 0.005"

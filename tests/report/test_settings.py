@@ -138,3 +138,36 @@ def test_learning_rates_searched_in_some_runs_are_left_to_their_own_sentence(arm
     both = arm_runs("scratch", search=search, settings={**searched, "optim.search_steps": 50})
     both += arm_runs("pretrained", search=search, settings=searched)
     assert "optim.search_steps (scratch 50, pretrained 100)" in describe_settings(both, ARMS)[0]
+
+
+def test_of_several_arms_those_that_have_the_same_are_told_together(arm_runs) -> None:
+    runs = [
+        *arm_runs("scratch"),
+        *arm_runs("pretrained"),
+        *arm_runs("lora", init={"lora_rank": 4}),
+        *arm_runs("l2_sp", init={"l2_sp": 0.01}),
+    ]
+    differs, same = describe_settings(runs, ("scratch", "pretrained", "lora", "l2_sp"))
+    assert differs == (
+        "The arms differ in: the first weights (scratch: all drawn from the seed; the others: 100.0 % from runs:/4f2a "
+        "(flair_lesions), digest 1a2b3c4d), lora_rank (lora 4, the others not set), l2_sp (l2_sp 0.01, the "
+        "others not set)."
+    )
+    assert same == "Steps, patches, augmentation, schedule and validation are the same."
+
+
+def test_one_arm_of_several_that_differs_outside_its_init_is_a_warning(arm_runs) -> None:
+    runs = [*arm_runs("a"), *arm_runs("b"), *arm_runs("c", settings={"trainer.steps": 400})]
+    loud, *_ = describe_settings(runs, ("a", "b", "c"))
+    assert loud == (
+        "WARNING: The arms differ in more than their init: trainer.steps (c 400, the others 200); this is no "
+        "fair comparison."
+    )
+
+
+def test_runs_that_differ_alike_in_some_arms_name_these(arm_runs) -> None:
+    steps = {"each": lambda size, repeat: {"settings": {"trainer.steps": 100 * size}}}
+    everyone = [*arm_runs("a", **steps), *arm_runs("b", **steps), *arm_runs("c", **steps)]
+    assert describe_settings(everyone, ("a", "b", "c"))[-1] == (
+        "The runs of an arm differ from each other, in all arms alike: trainer.steps (200 at 2, 500 at 5)."
+    )

@@ -104,3 +104,34 @@ def test_what_cannot_be_judged_is_said(arm_runs) -> None:
 def test_one_arm_is_behind_nothing(arm_runs) -> None:
     found = judge_validation(arm_runs("scratch", each=best(FLAT)), ("scratch",))
     assert (found.means, found.sentences) == ((), ())
+
+
+def test_of_several_arms_each_is_judged_against_the_first(arm_runs) -> None:
+    runs = [
+        *arm_runs("scratch", best_validation=0.5),
+        *arm_runs("a", best_validation=0.6),
+        *arm_runs("b", best_validation=0.6),
+        *arm_runs("c", (2,), best_validation=0.4),
+    ]
+    found = judge_validation(runs, ("scratch", "a", "b", "c"))
+    behind, nowhere, unknown = found.sentences
+    assert behind.startswith(
+        "Negative transfer at 2 training studies: on validation c is behind scratch (val/dice 0.40 "
+    )
+    assert nowhere == "On validation a and b are not behind scratch at any size."
+    assert unknown.startswith("Whether c is behind scratch on validation could not be judged at 5: ")
+    assert [(one.arm, one.train_size) for one in found.means] == [
+        *((arm, 2) for arm in ("scratch", "a", "b", "c")),
+        *((arm, 5) for arm in ("scratch", "a", "b")),
+    ]
+
+
+def test_the_means_of_several_arms_rest_on_the_repeats_of_all(arm_runs) -> None:
+    runs = [
+        *arm_runs("scratch", (2,), each=lambda size, repeat: {"best_validation": 0.1 * repeat}),
+        *arm_runs("a", (2,), (0, 1), best_validation=0.6),
+        *arm_runs("b", (2,), (1, 2), best_validation=0.6),
+    ]
+    means = judge_validation(runs, ("scratch", "a", "b")).means
+    assert [(one.arm, one.n_repeats) for one in means] == [("scratch", 1), ("a", 1), ("b", 1)]
+    assert means[0].mean == 0.1

@@ -1,6 +1,6 @@
 import pytest
 
-from lesionseg.report.words import counted, joined, shown, training_studies
+from lesionseg.report.words import counted, joined, shown, spread, training_studies
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,9 @@ def test_counts_begin_with_the_most_frequent() -> None:
 
 def test_studies() -> None:
     assert [training_studies(size) for size in (1, 2)] == ["1 training study", "2 training studies"]
+
+
+def test_a_value_that_depends_on_the_size_is_told_with_it() -> None:
+    assert spread({(2, 0): 200, (5, 0): 200}) == "200"
+    assert spread({(2, 0): 200, (5, 0): 200, (10, 0): 400}) == "200 at 2 and 5, 400 at 10"
+    assert spread({(2, 0): 200, (2, 1): 200, (2, 2): 400}) == "200 (2 of 3 runs), 400 (1)"
