@@ -4,14 +4,12 @@ python experiments/transfer_strategies/strategies.py sweep=transfer_strategies p
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from math import nan
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -21,12 +19,11 @@ from tabulate import tabulate
 
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.errors import InputError
-from lesionseg.report import Comparison, RecordedRun, compare
+from lesionseg.report import Evidence, RecordedRun, Results, compare
+from lesionseg.runs.evidence import gather
 from lesionseg.runs.plan import store_of
-from lesionseg.runs.recorded import cases_of, recorded_run
 from lesionseg.runs.sweep import finished_runs
 from lesionseg.stats import holm
-from lesionseg.tracking import Store, fetch_artifact
 
 STUDY = yaml.safe_load(Path(__file__).with_name("study.yaml").read_text(encoding="utf-8"))
 GRID = {key: str(values).split(",") for key, values in STUDY["hydra"]["sweeper"]["params"].items()}
@@ -63,12 +60,13 @@ def main() -> None:
     try:
         config: Any = compose_jobs(Request("compare", tuple(arguments.overrides)))[0].config
         store = store_of(config.tracking, config.paths, create=False)
-        runs = finished_runs(store, config.sweep)
-        cases = pd.concat([cases_of(store, run) for run in runs.finished], ignore_index=True)
-        recorded = [(recorded_run(store, run), _trained(store, run)) for run in runs.finished]
+        runs = finished_runs(store, config.sweep[0])
+        found = gather(store, runs, list(dict.fromkeys([REFERENCE, *runs.arms])), thresholds=False)
     except InputError as error:
         sys.exit(str(error))
-    write(cases, recorded, arguments.output, runs.unfinished)
+    trained = {cell: record.trained_share for cell, record in found.records.items()}
+    recorded = [(run, trained[run.arm, run.train_size, run.repeat]) for run in found.evidence.runs]
+    write(found.cases, recorded, arguments.output, runs.unfinished)
 
 
 def write(cases: pd.DataFrame, runs: Runs, folder: Path, unfinished: Sequence[str] = ()) -> None:
@@ -80,34 +78,33 @@ def write(cases: pd.DataFrame, runs: Runs, folder: Path, unfinished: Sequence[st
         unfinished: a sentence for each run that was begun and is not finished.
     """
     arms = list(dict.fromkeys([*GRID["init"], *sorted(set(cases["init"]))]))
-    pairs = {arm: tuple(dict.fromkeys([REFERENCE, arm])) for arm in arms if arm in {*cases["init"]}}  # scratch: alone
-    comparisons = {arm: compare(cases, pair, [run for run, _ in runs]) for arm, pair in pairs.items()}
-    frame = frame_of(arms, comparisons, runs)
-    notes = [f"- {note}." for note in [*notes_of(frame, comparisons), *unfinished]]
+    there = [arm for arm in arms if arm in {REFERENCE, *cases["init"]}]
+    results = compare(cases, there, Evidence(runs=[run for run, _ in runs])).results
+    frame = frame_of(arms, results, runs)
+    notes = [f"- {note}." for note in [*notes_of(frame, results), *unfinished]]
     text = "\n".join([table_of(frame), "", NOTES, "", *notes])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "strategies.md").write_text(f"{text}\n", encoding="utf-8")
     frame.to_csv(folder / "strategies.csv", index=False)
-    means = [mean for arm, one in comparisons.items() for mean in one.results.means if mean.arm == arm]
-    f1 = [mean for mean in means if mean.score == "lesion_f1"]
+    f1 = [mean for mean in results.means if mean.score == "lesion_f1"]
     draw_strategies(f1, arms, REFERENCE).savefig(folder / "strategies.png", dpi=150)
     print(text)
 
 
-def frame_of(arms: Sequence[str], comparisons: Mapping[str, Comparison], runs: Runs) -> pd.DataFrame:
+def frame_of(arms: Sequence[str], results: Results, runs: Runs) -> pd.DataFrame:
     """A row per training size of study.yaml or a run, and strategy; NaN and 0 repeats where no run is finished."""
     rows: list[dict[str, Any]] = []
-    for size, arm in product(sorted({*map(int, GRID["train_size"]), *(run.train_size for run, _ in runs)}), arms):
+    for size, arm in product(sorted({*map(int, GRID["train_size"]), *results.sizes}), arms):
         rows.append({"train_size": size, "strategy": arm, "n_patients": 0, "n_repeats": 0})
         own = [(run, share) for run, share in runs if (run.arm, run.train_size) == (arm, size)]
-        if not own:
+        f1, gain = results.mean(arm, size, "lesion_f1"), results.difference(arm, size, "lesion_f1")
+        if f1 is None or not own:
             continue
-        results, (first, trained) = comparisons[arm].results, own[0]
-        means = {mean.score: mean for mean in results.means if (mean.arm, mean.train_size) == (arm, size)}
-        f1, gain = means["lesion_f1"], results.difference(size, "lesion_f1")
-        rows[-1] |= {score: mean.mean for score, mean in means.items()}
-        rows[-1] |= {name: getattr(f1, name) for name in ("standard_error", "n_patients", "n_repeats")}
-        rows[-1] |= {f"difference_{key}": value for key, value in (asdict(gain) if gain else {"p": nan}).items()}
+        first, trained = own[0]
+        means = {mean.score: mean.mean for mean in results.means if (mean.arm, mean.train_size) == (arm, size)}
+        tested = asdict(gain.difference) if gain else {"p": nan}
+        rows[-1] |= means | {name: getattr(f1, name) for name in ("standard_error", "n_patients", "n_repeats")}
+        rows[-1] |= {f"difference_{key}": value for key, value in tested.items()}
         rows[-1] |= {"best_validation": pd.Series([run.best_validation for run, _ in own], dtype=float).mean()}
         rows[-1] |= {"taken_percent": 100 * first.source.share if first.source else 0, "trained_percent": 100 * trained}
     frame = pd.DataFrame(rows)
@@ -121,28 +118,20 @@ def table_of(frame: pd.DataFrame) -> str:
     return tabulate(cells, list(COLUMNS), tablefmt="github", disable_numparse=True)
 
 
-def notes_of(frame: pd.DataFrame, comparisons: Mapping[str, Comparison]) -> list[str]:
+def notes_of(frame: pd.DataFrame, results: Results) -> list[str]:
     """How many tests there are, and what of the runs and test studies is missing; each without a full stop."""
     tests, finished = int(frame["holm_p"].count()), int(frame["n_repeats"].sum())
     asked = len(frame) * len(GRID["repeat"])
     notes = [f"Holm's p is adjusted for the {tests} tests of this table"] if tests > 1 else []
     begun = f"{finished} of {asked} runs are finished: where repeats lack, F1 may rest on others than scratch's"
-    lacks = [line for one in comparisons.values() for line in one.missing if "no finished run" not in line]
-    return [*notes, *([begun] if finished < asked else []), *dict.fromkeys(lacks)]
+    lacks = [line for line in results.missing if "no finished run" not in line]
+    return [*notes, *([begun] if finished < asked else []), *lacks]
 
 
 def _cell(how: str, row: Mapping[Any, Any], keys: Sequence[str]) -> str:
     text = how.format(*(row.get(key, nan) for key in keys)).replace("+nan", "nan")
     number = "–" if text.startswith("nan") else text.replace("nan", "–").replace("-", "−")
     return number if ":" in how else text
-
-
-def _trained(store: Store, run: Any) -> float:
-    """Share of the network's values that are trained at the first step, NaN if nobody counted."""
-    with TemporaryDirectory() as folder:
-        report = json.loads(fetch_artifact(store, run.info.run_id, "transfer_report.json", Path(folder)).read_bytes())
-    values = sum(tensor["count"] for tensor in report["parameters"])
-    return nan if report["trained"] is None else report["trained"] / values
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ Hydra composes plain YAML; these models judge the composed result, so that every
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lesionseg.config.init_section import InitSection
 from lesionseg.config.sections import (
     AugmentSection,
+    ClaimSection,
+    CriterionSpec,
     DatasetSection,
     LossSection,
     MetricsSection,
@@ -43,6 +45,7 @@ class TrainConfig(Section):
     tracking: TrackingSection
     paths: PathsSection
     split: SplitSection
+    claim: ClaimSection
     train_size: int = Field(ge=1)
     repeat: int = Field(ge=0)
     seed: int = Field(ge=0)
@@ -51,7 +54,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _later_parts_need_one_device(self) -> "TrainConfig":
-        if any(self.init.train_from_step(self.trainer.steps).values()) and self.trainer.devices not in (1, "1"):
+        if any(self.init.train_from_step(self.trainer.steps).values()) and self.trainer.n_devices != 1:
             raise ValueError(
                 f"trainer.devices={self.trainer.devices}: parts that init.train_from trains later need "
                 "trainer.devices=1, since several devices join the gradients of what the first step trains"
@@ -148,14 +151,35 @@ class PredictConfig(Section):
     output: str
 
 
-class CompareConfig(Section):
-    """``lesionseg compare``: two arms of a finished sweep."""
+def _as_list(value: Any) -> Any:
+    """A name alone as a list of one; a missing one stays what it is, for the list of faults."""
+    return [value] if isinstance(value, str) and value != "???" else value
 
-    sweep: Name
-    arms: Annotated[list[str], Field(min_length=2, max_length=2)]
+
+class CompareConfig(Section):
+    """``lesionseg compare``: the arms of a sweep, or of several; one is named without a list."""
+
+    sweep: Annotated[list[Name], Field(min_length=1), BeforeValidator(lambda value: _as_list(value))]
+    arms: Annotated[list[str], Field(min_length=1)] | None
+    criterion: Name | CriterionSpec | None
+    min_volume: float | None = Field(ge=0)
+    dataset: DatasetSection | None = None
     tracking: TrackingSection
     paths: PathsSection
-    output: str
+    output: str | None
+
+    @classmethod
+    def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
+        """The runs know their dataset, unless another one is named."""
+        return ("dataset",) if values.get("dataset", {}).get("root") == "???" else ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "CompareConfig":
+        for key, names in (("sweep", self.sweep), ("arms", self.arms or [])):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{key}: {', '.join(twice)} stands there twice; name each once")
+        return self
 
 
 class CheckConfig(Section):
@@ -171,6 +195,21 @@ class SynthesizeConfig(SyntheticSection):
     """``lesionseg synthesize``: a synthetic cohort in a folder of the user's."""
 
     output: str
+
+
+class StatusConfig(Section):
+    """``lesionseg status``: how far a sweep is."""
+
+    sweep: Name
+    tracking: TrackingSection
+    paths: PathsSection
+
+
+class SyncConfig(Section):
+    """``lesionseg sync``: send to MLflow what could not be sent."""
+
+    tracking: TrackingSection
+    paths: PathsSection
 
 
 class UiConfig(Section):
@@ -190,5 +229,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "compare": CompareConfig,
     "check": CheckConfig,
     "synthesize": SynthesizeConfig,
+    "status": StatusConfig,
+    "sync": SyncConfig,
     "ui": UiConfig,
 }

@@ -248,11 +248,12 @@ def test_the_terminal_tells_what_comes_and_where_to_look(sweep: Sweep) -> None:
     assert lines[0].startswith("9 runs (one of them the source model), about 0:0")
     assert lines[1] == "[source] flair_lesions scratch n=3 repeat=0  weights: all fresh (from scratch)"
     assert any(line.startswith("[8/8, 0:00:") and "  step 4/4  loss " in line for line in lines)
-    assert lines[-3:] == [
-        "Sweep first: 8 finished.",
-        "  lesionseg compare sweep=first    the table and the figure",
-        "  lesionseg ui sweep=first         the runs in MLflow",
+    assert lines[-4:-1] == [
+        "Sweep first: 8 of 8 runs finished (100 %).",
+        "  lesionseg compare sweep=first    the answer, with tables, figures and a report",
+        "  lesionseg ui sweep=first         MLflow's pages; the runs with their charts are then at",
     ]
+    assert lines[-1].startswith("    http://127.0.0.1:5000/#/experiments/1/runs?compareRunsMode=CHART")
     assert "Traceback" not in sweep.first.out + sweep.first.err
     assert "arning" not in sweep.first.err
 
@@ -261,7 +262,31 @@ def test_the_same_command_again_trains_nothing_and_adds_no_run(sweep: Sweep) -> 
     assert sweep.again.code == 0
     assert sweep.again.out.count("force=true runs it again") == 9
     assert "step" not in sweep.again.out
-    assert sweep.again.out.splitlines()[-3] == "Sweep first: 8 finished."
+    assert sweep.again.out.splitlines()[-4] == "Sweep first: 8 of 8 runs finished (100 %)."
+
+
+def test_the_parent_has_the_grid_the_progress_and_the_command(sweep: Sweep, artifacts: Any, store_in: Any) -> None:
+    folder = artifacts(sweep.parent)
+    grid = json.loads((folder / "grid.json").read_text())
+    assert {(entry["init"], entry["train_size"], entry["repeat"]) for entry in grid} == set(AXES)
+    assert {entry["key"] for entry in grid} == {
+        run.data.tags["lesionseg.configuration"] for run in sweep.children.values()
+    }
+    assert (folder / "progress.txt").read_text().startswith("8 of 8 runs finished (100 %)\n")
+    parent = store_in(sweep.folder).client.get_run(sweep.parent.info.run_id)
+    assert (parent.data.metrics["sweep/finished"], parent.data.metrics["sweep/runs"]) == (8, 8)
+    assert parent.data.tags["lesionseg.command"].startswith("lesionseg train --multirun dataset=bids ")
+
+
+def test_status_lists_every_configuration(sweep: Sweep, inside: Any) -> None:
+    done = inside(sweep.folder, "status", "sweep=first")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert [line.split() for line in lines[2:10]] == [[f"{i}-n{n}-r{r}", "finished"] for i, n, r in AXES]
+    assert lines[-1] == "Sweep first: 8 of 8 runs finished (100 %)."
+    absent = inside(sweep.folder, "status", "sweep=second")
+    assert (absent.code, absent.out) == (2, "")
+    assert absent.err.startswith("sweep=second: there is no sweep of that name in sqlite:///")
 
 
 def test_everything_lies_below_outputs(sweep: Sweep) -> None:
@@ -277,13 +302,15 @@ def test_the_comparison_prints_writes_and_logs_the_table(
     assert "scratch" in comparison.out
     assert "pretrained" in comparison.out
     written = sweep.folder / "outputs" / "comparisons" / "first"
-    names = {"comparison.csv", "comparison.md", "comparison.png"}
-    assert {path.name for path in written.iterdir()} >= names
-    assert (written / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    names = {path.relative_to(written).as_posix() for path in written.rglob("*.*")}
+    tables = ("comparison", "label_savings", "learning_curves", "froc", "by_lesion_size", "matched_ppv", "patients")
+    assert names >= {"report.html", "comparison.md", "figures/learning_curves.png", *(f"{name}.csv" for name in tables)}
+    assert "Traceback" not in comparison.err
     assert f"Written to {written}" in comparison.out
     (parent,) = (run for run in runs_in(sweep.folder) if run.info.run_id == sweep.parent.info.run_id)
-    logged = {path.name for path in artifacts(parent).rglob("comparison.*")}
-    assert logged >= names
+    logged = artifacts(parent) / "comparison"
+    assert {path.relative_to(logged).as_posix() for path in logged.rglob("*.*")} == names
+    assert parent.data.tags["mlflow.note.content"].startswith("# first: scratch and pretrained")
     assert len(runs_in(sweep.folder)) == 10, "comparing adds no run"
 
 
@@ -301,6 +328,41 @@ def test_the_comparison_says_what_was_compared(sweep: Sweep, comparison: Any, ar
     written = (sweep.folder / "outputs" / "comparisons" / "first" / "comparison.md").read_text()
     for text in (comparison.out, written):
         assert "\n".join(["What was compared:", "", *said, ""]) in text
+
+
+def test_the_report_shows_what_every_run_left(sweep: Sweep, comparison: Any) -> None:
+    assert comparison.code == 0
+    folder = sweep.folder / "outputs" / "comparisons" / "first"
+    page = (folder / "report.html").read_text()
+    for arm, which in product(("scratch", "pretrained"), ("median", "worst")):
+        assert f"{arm}, {which} test study: sub-" in page
+    assert "UNet3D" in page
+    froc = pd.read_csv(folder / "froc.csv").drop_duplicates(["arm", "train_size"]).set_index(["arm", "train_size"])
+    for (init, size), row in froc.iterrows():
+        areas = [sweep.children[init, size, repeat].data.metrics["test/froc_area"] for repeat in (0, 1)]
+        assert row["area"] == pytest.approx(sum(areas) / 2)
+    strata = pd.read_csv(folder / "by_lesion_size.csv").query("score == 'sensitivity'")
+    assert strata.groupby("low_mm3")["n_patients"].max().to_dict() == {0: 0, 10: 3, 50: 0, 250: 0}, "27 mm³ each"
+
+
+def test_the_comparison_under_another_rule_is_that_of_the_stored_predictions(
+    sweep: Sweep, inside: Any, artifacts: Any
+) -> None:
+    rule = ("arms=[pretrained,scratch]", "criterion=iou_0.5", "output=strict")
+    done = inside(sweep.folder, "compare", "sweep=first", *rule)
+    assert done.code == 0, done.err
+    table = pd.read_csv(sweep.folder / "strict" / "patients.csv").query("score == 'lesion_sensitivity'")
+    for (init, size), rows in table.groupby(["arm", "train_size"]):
+        runs = [artifacts(sweep.children[init, size, repeat]) / "criteria.csv" for repeat in (0, 1)]
+        own = pd.concat(map(pd.read_csv, runs)).query("criterion == 'iou_0.5'").groupby("subject")["sensitivity"].mean()
+        assert rows.set_index("patient")["value"].to_dict() == pytest.approx(own.to_dict())
+    assert "FROC, PPV at matched sensitivity and pictures are of the rule of the runs themselves." in done.out
+    larger = inside(sweep.folder, "compare", "sweep=first", "min_volume=28", "output=strict")
+    assert larger.code == 0, larger.err
+    assert "With 2 training studies no test patient has a score." in larger.out
+    shutil.rmtree(sweep.folder / "strict")
+    restored = inside(sweep.folder, "compare", "sweep=first")
+    assert restored.code == 0
 
 
 def test_validation_is_judged_at_every_size(sweep: Sweep, comparison: Any, store_in: Any) -> None:
