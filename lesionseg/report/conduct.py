@@ -77,7 +77,6 @@ class Conduct:
         min_volume: smallest lesion that counts, in mm³.
         rescored: whether criterion or smallest lesion are other ones than the runs'.
         threshold: how probability becomes a mask, in words.
-        differs: what the arms differ in, a sentence each.
         transfers: of each arm.
         undefined: how undefined scores are treated, in words.
         versions: of the program that made the runs, if they tell, and of those that made this report: name to version.
@@ -107,7 +106,6 @@ class Conduct:
     min_volume: float
     rescored: bool
     threshold: str
-    differs: tuple[str, ...]
     transfers: tuple[TransferSummary, ...]
     undefined: str
     versions: Mapping[str, str]

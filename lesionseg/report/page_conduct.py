@@ -23,7 +23,6 @@ def conduct_table(conduct: Conduct) -> Table:
         "Criterion": conduct.criterion + (" (scored again from the stored predictions)" if conduct.rescored else ""),
         "Smallest lesion": f"{conduct.min_volume:g} mm³",
         "Threshold": conduct.threshold,
-        "What the arms differ in": "; ".join(conduct.differs),
         "Undefined scores": conduct.undefined,
         "Versions": ", ".join(f"{name} {version}" for name, version in conduct.versions.items()),
     }

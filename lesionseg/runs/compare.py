@@ -12,6 +12,7 @@ from lesionseg.errors import InputError
 from lesionseg.metrics import Criterion
 from lesionseg.report import (
     Chapter,
+    Comparison,
     as_note,
     in_markdown,
     methods_paragraph,
@@ -58,6 +59,22 @@ def compare(config: CompareConfig) -> int:
         0.
 
     Raises:
+        InputError: as `make_report` does.
+    """
+    comparisons, output = make_report(config)
+    print("\n\n".join(on_terminal(comparison, named=len(comparisons) > 1) for comparison in comparisons))
+    others = f" (lesionseg ui sweep={config.sweep[0]})" if len(comparisons) == 1 else "s"
+    print(f"\nWritten to {output} (report.html is all of it) and to the parent run in MLflow{others}")
+    return 0
+
+
+def make_report(config: CompareConfig) -> tuple[list[Comparison], Path]:
+    """Compare the sweeps' finished runs, write the report, and log it to each sweep's parent run.
+
+    Returns:
+        A comparison for each sweep, and the folder of the report.
+
+    Raises:
         InputError: no such sweep, or none of its runs is finished (see `finished_runs`); no such arm; or a rule that
             the stored predictions cannot be scored by.
     """
@@ -72,10 +89,7 @@ def compare(config: CompareConfig) -> int:
     files = _write(output, chapters, markdown)
     for sweep, comparison in zip(sweeps, comparisons, strict=True):
         _log(Run(store, sweep.parent), output, files, as_note(comparison, _LONGEST_NOTE))
-    print("\n\n".join(on_terminal(comparison, named=len(sweeps) > 1) for comparison in comparisons))
-    others = f" (lesionseg ui sweep={config.sweep[0]})" if len(sweeps) == 1 else "s"
-    print(f"\nWritten to {output} (report.html is all of it) and to the parent run in MLflow{others}")
-    return 0
+    return comparisons, output
 
 
 def _sweeps(store: Store, config: CompareConfig) -> list[_Sweep]:
@@ -131,7 +145,6 @@ def _chapter(store: Store, sweep: _Sweep, config: CompareConfig) -> Chapter:
         known.records,
         evidence.runs,
         arms=comparison.results.arms,
-        differs=comparison.compared,
         rule=rule,
         min_volume=config.min_volume,
         command=_command(config),

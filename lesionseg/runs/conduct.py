@@ -18,7 +18,6 @@ def conduct_of(
     runs: Sequence[RecordedRun],
     *,
     arms: Sequence[str],
-    differs: Sequence[str],
     rule: Criterion | None,
     min_volume: float | None,
     command: str,
@@ -32,7 +31,6 @@ def conduct_of(
         records: the small files of each run, at least one.
         runs: what they say.
         arms: with a run, the reference first.
-        differs: what the arms differ in, a sentence each.
         rule: that the stored predictions were scored under; None: the runs' own.
         min_volume: likewise the smallest lesion in mm³.
         command: that makes the report.
@@ -67,7 +65,6 @@ def conduct_of(
         min_volume=smallest if criterion.min_volume_mm3 is None else criterion.min_volume_mm3,
         rescored=rule is not None or min_volume is not None,
         threshold=_threshold(metrics),
-        differs=tuple(differs),
         transfers=tuple(_transfer(arm, records, runs) for arm in arms),
         undefined=UNDEFINED_POLICY.removeprefix("Undefined scores: "),
         versions=versions,

@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
-from lesionseg.config.schema import TrainConfig
+from lesionseg.config.schema import CompareConfig, TrainConfig
+from lesionseg.errors import InputError
+from lesionseg.runs.compare import make_report
 from lesionseg.runs.plan import grid_entry, store_of
 from lesionseg.runs.status import in_words, state_table
 from lesionseg.tracking import (
@@ -97,10 +99,24 @@ class Launch:
         left = [state for state in self._own(states) if state.state != "finished"]
         if left:
             print(f"{len(left)} of the {len(self._keys)} runs of this command are not finished:\n{state_table(left)}")
+        elif {state.state for state in states} == {"finished"} and len({state.entry["init"] for state in states}) > 1:
+            self._answer()
         print(f"  lesionseg compare sweep={self.sweep}    the answer, with tables, figures and a report")
         print(f"  lesionseg ui sweep={self.sweep}         MLflow's pages; the runs with their charts are then at")
         fault_of(self._show_page)
         return 1 if left else 0
+
+    def _answer(self) -> None:
+        """What the arms gain, in a few sentences; the report goes to the parent run."""
+        whole = {"arms": None, "criterion": None, "min_volume": None, "output": None}
+        config = CompareConfig(sweep=[self.sweep], tracking=self._config.tracking, paths=self._config.paths, **whole)
+        try:
+            (comparison,), folder = make_report(config)
+        except InputError as error:  # the runs are there all the same
+            print(f"They cannot be compared: {error}")
+            return
+        print("\n".join(["", *comparison.answer, *comparison.validation.sentences, ""]))
+        print(f"  {folder / 'report.html'}")
 
     def _show_page(self) -> None:
         """Saved views, and the page that shows the runs."""

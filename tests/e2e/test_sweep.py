@@ -248,8 +248,11 @@ def test_the_terminal_tells_what_comes_and_where_to_look(sweep: Sweep) -> None:
     assert lines[0].startswith("9 runs (one of them the source model), about 0:0")
     assert lines[1] == "[source] flair_lesions scratch n=3 repeat=0  weights: all fresh (from scratch)"
     assert any(line.startswith("[8/8, 0:00:") and "  step 4/4  loss " in line for line in lines)
+    answer = lines[lines.index("Sweep first: 8 of 8 runs finished (100 %).") + 1 :]
+    assert answer[1].startswith("With 2 training studies scratch found ")
+    assert any("on validation" in line for line in answer)
     assert lines[-4:-1] == [
-        "Sweep first: 8 of 8 runs finished (100 %).",
+        f"  {sweep.folder / 'outputs' / 'comparisons' / 'first' / 'report.html'}",
         "  lesionseg compare sweep=first    the answer, with tables, figures and a report",
         "  lesionseg ui sweep=first         MLflow's pages; the runs with their charts are then at",
     ]
@@ -262,7 +265,7 @@ def test_the_same_command_again_trains_nothing_and_adds_no_run(sweep: Sweep) -> 
     assert sweep.again.code == 0
     assert sweep.again.out.count("force=true runs it again") == 9
     assert "step" not in sweep.again.out
-    assert sweep.again.out.splitlines()[-4] == "Sweep first: 8 of 8 runs finished (100 %)."
+    assert "Sweep first: 8 of 8 runs finished (100 %)." in sweep.again.out.splitlines()
 
 
 def test_the_parent_has_the_grid_the_progress_and_the_command(sweep: Sweep, artifacts: Any, store_in: Any) -> None:

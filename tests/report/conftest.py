@@ -279,7 +279,6 @@ class MadeUp:  # the fixture `made_up` hands it to the tests
             min_volume=3.0,
             rescored=False,
             threshold="probability of at least 0.5",
-            differs=tuple(f"{arm} starts from stroke.ckpt, {self.arms[0]} from no weights" for arm in self.arms[1:]),
             transfers=tuple(
                 TransferSummary(arm, "runs:/4f2a" if n else "", "stroke" if n else "", "ab" * 32 if n else "",
                                 0.97 if n else 0.0, n, 2, 0, 1.0, ("The source has no T1.",) if n else (),

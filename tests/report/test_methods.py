@@ -35,7 +35,6 @@ CONDUCT = Conduct(
     min_volume=3.0,
     rescored=False,
     threshold="a voxel is lesion from a probability of 0.5 on",
-    differs=(),
     transfers=(SCRATCH, PRETRAINED),
     undefined="",
     versions={"lesionseg": "0.1.0"},

@@ -33,7 +33,6 @@ def told(records: dict[tuple[str, int, int], RunRecord], **further: Any) -> Any:
     runs = [RecordedRun(*cell, source=None if cell[0] == "scratch" else SOURCE, learning_rate=0.01) for cell in records]
     arms = list(dict.fromkeys(arm for arm, _, _ in records))
     given: dict[str, Any] = {
-        "differs": (),
         "rule": None,
         "min_volume": None,
         "command": "x",
@@ -74,8 +73,8 @@ def test_an_arm_that_trains_nothing_has_neither_steps_nor_rate(record: RunRecord
     assert told(records).steps == "4"
     alone = conduct_of(
         *("first", {("zero_shot", 2, 0): still}, [RecordedRun("zero_shot", 2, 0, source=SOURCE)]),
-        **{"arms": ["zero_shot"], "differs": (), "rule": None, "min_volume": None, "command": "", "train_command": ""},
-            versions={},
+        **{"arms": ["zero_shot"], "rule": None, "min_volume": None, "command": "", "train_command": ""},
+        versions={},
     )
     assert alone.learning_rates == ("zero_shot trains nothing",)
 

@@ -151,7 +151,12 @@ def config(with_store: Any, tmp_path: Path) -> StatusConfig:
 
 def test_the_command_prints_and_changes_nothing(config: StatusConfig, capsys: pytest.CaptureFixture[str]) -> None:
     store = store_of(config.tracking, config.paths)
-    add_to_grid(store, "first", [{"key": "a", "name": "scratch-n2-r0"}, {"key": "b", "name": "scratch-n5-r0"}], "lesionseg train")
+    add_to_grid(
+        store,
+        "first",
+        [{"key": "a", "name": "scratch-n2-r0"}, {"key": "b", "name": "scratch-n5-r0"}],
+        "lesionseg train",
+    )
     parent = sweep_parent(store, "first")
     tags = {SWEEP_TAG: "first", KIND_TAG: "run", SECONDS_TAG: "60.0"}
     start_run(store, "scratch-n2-r0", params={}, tags={**tags, KEY_TAG: "a"}).set_status("FINISHED")
