@@ -31,7 +31,7 @@ ui: $(READY)  ## MLflow's pages on what was run
 	$(BIN)/lesionseg ui paths.outputs=$(OUTPUTS)
 
 test: $(READY)  ## every test, on every core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(READY)  ## a sweep on a real SLURM, started for the test (Debian: slurm-wlm, munge)
 	OMP_NUM_THREADS=1 tests/slurm/cluster.sh $(BIN)/python -m pytest tests/slurm

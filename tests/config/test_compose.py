@@ -208,6 +208,15 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
             "claim: expires=44.5 must be at least three times heartbeat=15, since a beat may come late",
         ),
         ("claim.heartbeat=0", "claim.heartbeat: input should be greater than 0, found 0"),
+        (
+            "trainer.strategy=ddp",
+            "trainer: strategy=ddp would start the whole command again for each device; write ddp_spawn, or auto, which "
+            "takes it where there are several devices",
+        ),
+        (
+            "trainer.devices=3",
+            "trainer: batch_size=2 cannot be shared out among devices=3; give a multiple of 3",
+        ),
         ("trainer.checkpoint_every=0", "trainer.checkpoint_every: input should be greater than or equal to 1, found 0"),
         (
             "task.spacing=[1,1]",

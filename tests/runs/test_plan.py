@@ -82,6 +82,7 @@ def test_what_cannot_change_the_result_does_not_count(identity: Any, override: s
     [
         "trainer.steps=5",
         "trainer.precision=bf16-mixed",
+        "trainer.devices=2",
         "train_size=3",
         "repeat=1",
         "seed=1",
