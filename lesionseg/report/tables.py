@@ -7,15 +7,14 @@ from typing import Literal
 from tabulate import tabulate
 
 from lesionseg.report.cases import SCORE_NAMES, SCORES, Score
+from lesionseg.report.cells import NOTHING, difference_cell, mean_cell, p_cell
 from lesionseg.report.results import ArmMean, Results
 from lesionseg.report.savings import ArmSavings, studies, studies_between, times
-from lesionseg.report.sentences import format_p
 from lesionseg.stats import LabelSaving, PairedDifference
 
 Style = Literal["terminal", "markdown"]
 
 _FORMATS = {"terminal": "simple", "markdown": "github"}
-_NOTHING = "–"
 
 
 def format_table(results: Results, style: Style = "terminal") -> str:
@@ -85,54 +84,30 @@ def format_savings(savings: Sequence[ArmSavings], style: Style = "terminal") -> 
 def _needed_cell(saving: LabelSaving) -> str:
     needed = saving.needed
     if isnan(needed.estimate.value):
-        return _NOTHING
-    ends = _NOTHING if isnan(needed.low.value) else studies_between(needed)
+        return NOTHING
+    ends = NOTHING if isnan(needed.low.value) else studies_between(needed)
     return f"{studies(needed.estimate)} [{ends}]"
 
 
 def _times_cell(saving: LabelSaving) -> str:
-    return _NOTHING if isnan(saving.multiplier.estimate.value) else times(saving.multiplier.estimate)
+    return NOTHING if isnan(saving.multiplier.estimate.value) else times(saving.multiplier.estimate)
 
 
 def _cells(results: Results, size: int, score: Score, arms: Sequence[str]) -> list[str]:
     """The arms' means, the last one's difference from the reference where several are compared, and the basis."""
     means = [results.mean(arm, size, score) for arm in arms]
-    cells = [_mean_cell(mean) for mean in means]
+    cells = [mean_cell(mean) for mean in means]
     if len(results.arms) == 1:
         return [*cells, _basis_cell(means[0])]
     row = results.difference(arms[-1], size, score)
     difference = row.difference if row else None
     basis: ArmMean | PairedDifference | None = difference or next(filter(None, means), None)
-    tests = [format_p_cell(row.difference.p), format_p_cell(row.holm_p)] if row else [_NOTHING] * 2
-    return [*cells, _difference_cell(difference), *tests, _basis_cell(basis)]
-
-
-def _mean_cell(mean: ArmMean | None) -> str:
-    if mean is None or isnan(mean.mean):
-        return _NOTHING
-    error = _NOTHING if isnan(mean.standard_error) else f"{mean.standard_error:.2f}"
-    return f"{mean.mean:.2f} ± {error}"
-
-
-def _difference_cell(difference: PairedDifference | None) -> str:
-    if difference is None or isnan(difference.mean):
-        return _NOTHING
-    if isnan(difference.low):
-        return f"{_signed(difference.mean)} [{_NOTHING}]"
-    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]"
-
-
-def format_p_cell(p: float) -> str:
-    """``0.034``, ``< 0.001``, or a dash where there is none."""
-    return _NOTHING if isnan(p) else format_p(p).removeprefix("p ").removeprefix("= ")
+    tests = [p_cell(row.difference.p), p_cell(row.holm_p)] if row else [NOTHING] * 2
+    return [*cells, difference_cell(difference), *tests, _basis_cell(basis)]
 
 
 def _basis_cell(basis: ArmMean | PairedDifference | None) -> str:
-    return _NOTHING if basis is None else f"{basis.n_patients} × {basis.n_repeats}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−").replace("−0.00", "0.00").replace("+0.00", "0.00")
+    return NOTHING if basis is None else f"{basis.n_patients} × {basis.n_repeats}"
 
 
 def _layout(header: list[str], rows: list[list[str]], style: Style) -> str:

@@ -210,8 +210,8 @@ def test_the_input_channels_are_counted_from_the_task() -> None:
         ("claim.heartbeat=0", "claim.heartbeat: input should be greater than 0, found 0"),
         (
             "trainer.strategy=ddp",
-            "trainer: strategy=ddp would start the whole command again for each device; write ddp_spawn, or auto, which "
-            "takes it where there are several devices",
+            "trainer: strategy=ddp would start the whole command again for each device; write ddp_spawn, or auto, "
+            "which takes it where there are several devices",
         ),
         (
             "trainer.devices=3",

@@ -11,9 +11,10 @@ import torch
 from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
 from lesionseg.runs import learning_rate as story
-from lesionseg.runs import train as train_module
+from lesionseg.runs import work as work_module
 from lesionseg.runs.learning_rate import Candidate, best_candidate, choose_learning_rate, with_learning_rate
 from lesionseg.runs.plan import run_seed, store_of
+from lesionseg.runs.planned import plan_run
 from lesionseg.runs.train import train
 from lesionseg.training import NotFiniteError, Rehearsal
 from lesionseg.weights import load_model
@@ -38,7 +39,7 @@ def make(configure: Configure, folder: Path) -> Configure:
 
 def _prepared(config: TrainConfig) -> tuple[Any, Any, Any, Any]:
     """Network, card, report and studies of a run."""
-    this = train_module._prepare(config, store_of(config.tracking, config.paths), "")
+    this = plan_run(config, store_of(config.tracking, config.paths), "")
     return this.network, this.card, this.report, this.studies
 
 
@@ -88,7 +89,7 @@ def test_the_run_trains_as_with_the_chosen_rate_alone_and_tells_what_it_chose(
     alone = train(make("optim.learning_rate=0.03", "metrics.monitor=val/dice"))
     capsys.readouterr()
     used: list[tuple[float, int, int]] = []
-    fit = train_module.fit
+    fit = work_module.fit
 
     def watched(module: Any, data: Any, **named: Any) -> Path:
         used.append((module.optimiser.learning_rate, module.optimiser.steps, data.steps))
@@ -100,7 +101,7 @@ def test_the_run_trains_as_with_the_chosen_rate_alone_and_tells_what_it_chose(
     def scored(*arguments: Any, **named: Any) -> Rehearsal:
         return Rehearsal(next(scores), trials(*arguments, **named).loss)
 
-    monkeypatch.setattr(train_module, "fit", watched)
+    monkeypatch.setattr(work_module, "fit", watched)
     monkeypatch.setattr(story, "rehearse", scored)
     config = make(*TWO)
     result = train(config)
@@ -157,7 +158,7 @@ def test_a_run_that_goes_on_searches_once_and_ends_as_if_it_had_not_been_stopped
         train(config)
     assert not (whole.folder / "learning_rate.json").exists()
     with monkeypatch.context() as patched:  # and then just after it
-        patched.setattr(train_module, "fit", halt)
+        patched.setattr(work_module, "fit", halt)
         with pytest.raises(SystemExit):
             train(config)
     assert tried == [0.01, 0.03, 0.01, 0.03]

@@ -12,7 +12,7 @@ import torch
 from lesionseg.config.location import conf_dir
 from lesionseg.config.schema import TrainConfig
 from lesionseg.metrics import average
-from lesionseg.runs import train as train_module
+from lesionseg.runs import work as work_module
 from lesionseg.runs.measured import test_metrics as metrics_of  # pytest would take it for a test
 from lesionseg.runs.plan import store_of
 from lesionseg.runs.train import TrainResult, train
@@ -63,7 +63,7 @@ def test_a_failed_run_says_why_and_goes_on_in_the_same_mlflow_run(
 ) -> None:
     config = make("repeat=1")
     with monkeypatch.context() as patched:
-        patched.setattr(train_module, "segment", lambda *_, **__: 1 / 0)
+        patched.setattr(work_module, "segment", lambda *_, **__: 1 / 0)
         failed = train(config)
     assert (failed.status, failed.checkpoint) == ("failed", None)
     assert _run(failed, config).info.status == "FAILED"
@@ -103,7 +103,7 @@ def test_a_stopped_run_is_killed(make: Configure, monkeypatch: pytest.MonkeyPatc
     def stop(*_: Any, **__: Any) -> None:
         raise signal
 
-    monkeypatch.setattr(train_module, "fit", stop)
+    monkeypatch.setattr(work_module, "fit", stop)
     with pytest.raises(signal):
         train(config)
     store = store_of(config.tracking, config.paths)
