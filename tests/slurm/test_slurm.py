@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-STEPS = 2000  # SLURM looks at its time limits twice a minute, and the job must not have ended by then
+STEPS = 8000  # SLURM looks at its time limits twice a minute, and the job must not have ended by then
 
 pytestmark = pytest.mark.skipif(
     "TEST_SLURM" not in os.environ, reason="needs the SLURM that tests/slurm/cluster.sh starts: make test-slurm"
@@ -81,7 +81,7 @@ def submitted(
     }
     arguments = (
         *("train", "--multirun", "dataset=bids", f"dataset.root={cohort.root}", *tiny, "train_size=2", "sweep=slurm"),
-        *(f"trainer.steps={STEPS},4", "repeat=0,1", "trainer.validate_every=250", "trainer.checkpoint_every=50"),
+        *(f"trainer.steps={STEPS},4", "repeat=0,1", "trainer.validate_every=1000", "trainer.checkpoint_every=100"),
         *("hydra/launcher=submitit_slurm", *(f"hydra.launcher.{key}={value}" for key, value in launcher.items())),
     )
     with (folder / "told.txt").open("w") as told:
@@ -146,4 +146,4 @@ def test_what_it_had_done_was_not_done_again(submitted: Submitted) -> None:
     client = MlflowClient(f"sqlite:///{submitted.outputs}/mlflow.db")
     run = submitted.children[str(STEPS), "0"]
     steps = [entry.step for entry in client.get_metric_history(run.info.run_id, "val/dice")]
-    assert steps == list(range(250, STEPS + 1, 250))
+    assert steps == list(range(1000, STEPS + 1, 1000))
