@@ -55,7 +55,7 @@ class Ruin:
 @pytest.fixture(scope="module")
 def command(cohort: Any, tiny: tuple[str, ...]) -> tuple[str, ...]:
     """A sweep of three sizes and two repeats, each run of which takes a second or two."""
-    steps = ("trainer.steps=24", "trainer.validate_every=8", "trainer.checkpoint_every=3", "trainer.log_every=4")
+    steps = ("trainer.steps=12", "trainer.validate_every=6", "trainer.checkpoint_every=2", "trainer.log_every=3")
     grid = (f"train_size={','.join(map(str, SIZES))}", f"repeat={','.join(map(str, REPEATS))}")
     beats = ("claim.heartbeat=0.5", "claim.expires=30")
     data = ("dataset=bids", f"dataset.root={cohort.root}", "metrics.threshold_criterion=task")
