@@ -91,7 +91,7 @@ def _request(command: str, arguments: list[str]) -> "tuple[Request, list[str]]":
 
 
 def _train(request: "Request", arguments: list[str]) -> int:
-    from lesionseg.config.compose import compose_jobs, differing_overrides, quoted
+    from lesionseg.config.compose import compose_jobs, differing_overrides
 
     jobs, command = compose_jobs(request), shlex.join(["lesionseg", "train", *arguments])
     configs: list[TrainConfig] = [job.config for job in jobs]  # type: ignore[misc]
@@ -104,24 +104,36 @@ def _train(request: "Request", arguments: list[str]) -> int:
     from lesionseg.runs.estimate import announce
     from lesionseg.runs.launch import Launch
     from lesionseg.runs.preflight import preflight
-    from lesionseg.runs.train import train
 
     preflight([*sources.values(), *configs])
     announce(list(sources.values()), configs)
-    for source in sources.values():
+    if configs[0].sweep is None:
+        trained = _train_sources(list(sources.values()))
+        ends = {"failed"} if trained is None else _launch([*arguments, *trained], total=1)
+        return 0 if ends <= {"finished", "skipped"} else 1
+    with Launch(configs, differing_overrides(jobs), command) as sweep:
+        trained = _train_sources(list(sources.values()))
+        if trained is not None:
+            _launch([*arguments, *trained], total=len(configs))
+            while sweep.has_more():
+                _launch([*arguments, *trained], total=len(configs))
+    return sweep.finish()
+
+
+def _train_sources(sources: "Sequence[TrainConfig]") -> list[str] | None:
+    """Train what the jobs start from; the overrides by which they find it, or None where it failed."""
+    from lesionseg.config.compose import quoted
+    from lesionseg.runs.train import train
+
+    overrides = []
+    for source in sources:
         result = train(source, position="[source]", wait=True)
         if result.status == "failed":
             print("The source model could not be trained; nothing else was started.", file=sys.stderr)
-            return 1
+            return None
         checkpoint = str(result.checkpoint or f"runs:/{result.run_id}")  # its folder may be gone since
-        arguments = [*arguments, f"init.checkpoint={quoted(checkpoint)}"]
-    if configs[0].sweep is None:
-        return 0 if _launch(arguments, total=1) <= {"finished", "skipped"} else 1
-    with Launch(configs, differing_overrides(jobs), command) as sweep:
-        _launch(arguments, total=len(configs))
-        while sweep.has_more():
-            _launch(arguments, total=len(configs))
-    return sweep.finish()
+        overrides.append(f"init.checkpoint={quoted(checkpoint)}")
+    return overrides
 
 
 def _sources(request: "Request", jobs: "Sequence[Job]") -> "dict[str, TrainConfig]":

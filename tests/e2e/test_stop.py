@@ -125,3 +125,26 @@ def test_a_run_that_meets_a_full_disk_leaves_nothing_half_written_and_goes_on_wh
     assert again.code == 0, again.out + again.err
     assert f"was failed before and goes on (run {run.info.run_id})" in again.out
     assert [run.info.status for run in runs_in(tmp_path)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_sweep_whose_source_model_cannot_be_trained_is_left_waiting(
+    inside: Any, with_store: Any, runs_in: Any, cohort: Any, source_cohort: Any, tiny: Any, tmp_path: Path
+) -> None:
+    with_store(tmp_path / "outputs")
+    data = ("dataset=bids", f"dataset.root={cohort.root}", *tiny, "train_size=2,3", "sweep=waiting", "init=pretrained")
+    source = f"dataset=bids,dataset.root={source_cohort.root},dataset.name=other,train_size=3,optim.learning_rate=1e30"
+    done = inside(tmp_path, "train", "-m", *data, f"init.source=[{','.join(map(_quoted, source.split(',')))}]")
+    assert done.code == 1
+    assert "The source model could not be trained; nothing else was started.\n" in done.err
+    assert "Sweep waiting: 0 of 2 runs finished (0 %), 2 waiting.\n" in done.out
+    parent, failed = runs_in(tmp_path)
+    assert (parent.info.status, failed.info.status) == ("KILLED", "FAILED")
+    status = inside(tmp_path, "status", "sweep=waiting")
+    assert [line.split() for line in status.out.splitlines()[2:4]] == [
+        ["pretrained-n2-r0", "waiting"],
+        ["pretrained-n3-r0", "waiting"],
+    ]
+
+
+def _quoted(override: str) -> str:
+    return f'"{override}"'

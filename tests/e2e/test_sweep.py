@@ -74,7 +74,7 @@ def sweep(
         for run in runs
         if run.data.tags.get("mlflow.parentRunId")
     }
-    source, parent, *others = (run for run in runs if not run.data.tags.get("mlflow.parentRunId"))
+    parent, source, *others = (run for run in runs if not run.data.tags.get("mlflow.parentRunId"))
     assert not others, "a run too many"
     return Sweep(folder, first, again, source, parent, children)
 
