@@ -23,6 +23,7 @@ from lesionseg.tracking import (
     close_sweep,
     fault_of,
     find_parent,
+    remove_broken_uploads,
     seed_views,
     sweep_pages,
     sweep_states,
@@ -59,6 +60,8 @@ class Launch:
         bury_dead(store, self.sweep)
         add_to_grid(store, self.sweep, self._entries, self._command)
         self._ended = _ended(self._own(sweep_states(store, self.sweep)))
+        parent = store.client.get_run(find_parent(store, self.sweep))
+        remove_broken_uploads(parent, older_than=_REPORT_EVERY)  # of whoever launched it before
         self._reporter.start()
         return self
 

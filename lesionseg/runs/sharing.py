@@ -16,6 +16,7 @@ from lesionseg.tracking import (
     heartbeat_of,
     is_worked_on,
     logged_steps,
+    remove_broken_uploads,
     runs_of,
     take_claim,
     this_worker,
@@ -79,6 +80,7 @@ def settle(
         _forget(journal)
     journal.remember(logged_steps(store, run))  # the run may be older than this folder's journal
     journal.assign(run_id)
+    remove_broken_uploads(run)
     before = run.info.status.lower()
     return Found("goes on", run_id, before="cut off" if before == "running" else before)
 

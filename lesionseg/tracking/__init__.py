@@ -1,5 +1,6 @@
 """MLflow, and nothing else of it anywhere; and who works on what."""
 
+from lesionseg.tracking.artifacts import remove_broken_uploads
 from lesionseg.tracking.attendant import Attendant
 from lesionseg.tracking.claim import Claim, ClaimLostError, Holder, filesystem_time, is_held, read_claim, take_claim
 from lesionseg.tracking.courier import Courier
@@ -94,6 +95,7 @@ __all__ = [
     "pages_root",
     "read_claim",
     "read_grid",
+    "remove_broken_uploads",
     "runs_of",
     "scores_by_size",
     "seed_views",

@@ -1,7 +1,8 @@
 """A run's artifacts to read: in place where they lie on this machine, fetched for a moment where they do not."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from urllib.request import url2pathname
 
 from lesionseg.tracking.runs import fetch_artifact
 from lesionseg.tracking.store import Store
+
+_UPLOADING = ".artifact.uploading."  # MLflow's own names for what it then renames
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,19 @@ def local_artifacts(run: Any) -> Path | None:
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
     return Path(uri) if not parts.scheme else None
+
+
+def remove_broken_uploads(run: Any, older_than: float = 0.0) -> None:
+    """Remove what a process that was killed left of an artifact which MLflow was writing on this machine.
+
+    Args:
+        run: as MLflow's entity.
+        older_than: seconds since it was written to; more than 0 where another process may be writing right now.
+    """
+    folder = local_artifacts(run)
+    if folder is None:
+        return
+    for left in folder.rglob(f"{_UPLOADING}*"):
+        with suppress(FileNotFoundError):  # another process finished it, or removed it
+            if time.time() - left.stat().st_mtime >= older_than:
+                left.unlink()

@@ -1,12 +1,14 @@
 """Artifacts read in place and fetched."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lesionseg.tracking import Store, open_store, start_run
+from lesionseg.tracking import Store, open_store, remove_broken_uploads, start_run
+from lesionseg.tracking import artifacts as artifacts_module
 from lesionseg.tracking.artifacts import artifacts_of, local_artifacts
 
 
@@ -63,3 +65,25 @@ def test_what_is_not_there_is_none(store: Store, run: Any, monkeypatch: pytest.M
 )
 def test_where_artifacts_are_said_to_lie(uri: str, folder: Path | None) -> None:
     assert local_artifacts(SimpleNamespace(info=SimpleNamespace(artifact_uri=uri))) == folder
+
+
+def test_what_a_killed_process_left_of_an_upload_is_removed_and_nothing_else(run: Any) -> None:
+    folder = local_artifacts(run)
+    left = [folder / ".artifact.uploading.6o66", folder / "predictions" / ".artifact.uploading.8dzw"]
+    for file in left:
+        file.write_text("half")
+    remove_broken_uploads(run, older_than=3600)
+    assert all(file.exists() for file in left), "somebody may be writing there"
+    os.utime(left[0], (0, 0))
+    remove_broken_uploads(run, older_than=3600)
+    assert [file.exists() for file in left] == [False, True]
+    remove_broken_uploads(run)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert names == ["cases.csv", "predictions/cases.csv"]
+    remove_broken_uploads(SimpleNamespace(info=SimpleNamespace(artifact_uri="mlflow-artifacts:/1/a")))
+
+
+def test_mlflow_names_what_it_uploads_as_is_expected() -> None:
+    from mlflow.store.artifact import local_artifact_repo
+
+    assert local_artifact_repo._TEMP_ARTIFACT_PREFIX == artifacts_module._UPLOADING
