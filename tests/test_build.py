@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lesionseg.build import build, locate, target_faults
+from lesionseg.instantiate import build, locate, target_faults
 
 
 def test_a_name_is_found_and_what_it_names_is_made() -> None:

@@ -32,7 +32,7 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str], ar
     code, out, _ = _end(capsys, *arguments)
     assert code == 0
     assert "usage: lesionseg COMMAND [key=value ...]" in out
-    for command, what in COMMANDS.items():
+    for command, (what, _) in COMMANDS.items():
         assert f"  {command:<12}{what}\n" in out
 
 
@@ -52,7 +52,7 @@ def test_a_commands_help_shows_its_settings(capsys: pytest.CaptureFixture[str], 
     assert code == 0
     assert out.startswith(f"usage: lesionseg {command} [key=value ...] [--config-dir FOLDER]")
     assert ("[--multirun]" in out) == (command == "train")
-    assert COMMANDS[command] in out
+    assert COMMANDS[command][0] in out
     assert f"# lesionseg {command}: " in out
     if command == "synthesize":
         assert "  pathology=glioma | infarct | metastasis | ms | small_vessel\n" in out
@@ -182,7 +182,7 @@ def test_a_source_is_trained_plainly_whatever_a_study_sets_for_its_arms(tmp_path
         "init: {source: [train_size=3], l2_sp: 0.1, layer_decay: 0.8, train_from: {encoder: 0.2}}\n"
     )
     request = Request("train", (), config_dir=tmp_path, config_name="study")
-    jobs = compose_jobs(request)
-    (source,) = _sources(request, jobs).values()
+    jobs, _ = compose_jobs(request)
+    (source,) = _sources(request, jobs)
     assert (source.init.name, source.init.knobs, source.train_size) == ("scratch", {}, 3)
     assert jobs[0].config.init.knobs["l2_sp"] == 0.1  # type: ignore[attr-defined]

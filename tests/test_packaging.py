@@ -47,7 +47,7 @@ def test_an_installed_wheel_finds_its_configuration(
     unpacked_wheel: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     code = (
-        "from lesionseg.config.location import conf_dir; print(conf_dir())\n"
+        "from lesionseg.config.compose import conf_dir; print(conf_dir())\n"
         "from lesionseg.cli import main; main(['train', '--cfg', 'job'])"
     )
     done = subprocess.run(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from lesionseg.data.cohorts import read_bids
-from lesionseg.data.study import Cohort, Study
+from lesionseg.data.dataset import Dataset, Study
+from lesionseg.data.readers import read_bids
 from lesionseg.errors import InputError
 
 PATTERNS = Path(__file__).parents[2] / "conf" / "dataset" / "bids.yaml"
@@ -20,7 +20,7 @@ def split_name(argument: str) -> tuple[str, Path]:
     return Path(argument).resolve().name, Path(argument)
 
 
-def read_cohorts(arguments: Sequence[str]) -> dict[str, Cohort]:
+def read_cohorts(arguments: Sequence[str]) -> dict[str, Dataset]:
     """Each cohort by its name, in order.
 
     Raises:
@@ -33,14 +33,14 @@ def read_cohorts(arguments: Sequence[str]) -> dict[str, Cohort]:
     return {name: read_cohort(name, folder) for name, folder in named}
 
 
-def read_cohort(name: str, folder: Path) -> Cohort:
+def read_cohort(name: str, folder: Path) -> Dataset:
     """The studies of a BIDS folder: contrasts ``flair``, ``t1``, ``t1_post``, ``t2``, targets ``lesion``,
     ``new_lesion``, ``enhancing_lesion``."""
     patterns = yaml.safe_load(PATTERNS.read_text(encoding="utf-8"))
     return read_bids(folder, name=name, images=patterns["images"], masks=patterns["masks"])
 
 
-def first_studies(cohort: Cohort) -> list[Study]:
+def first_studies(cohort: Dataset) -> list[Study]:
     """The earliest session of each subject, where it has a mask of all lesions."""
     first = {study.subject: study for study in reversed(cohort.studies)}
     return [first[subject] for subject in cohort.subjects if "lesion" in first[subject].masks]

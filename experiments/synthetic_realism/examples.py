@@ -11,9 +11,9 @@ from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lesionseg.data.brain import bounding_box, brain_mask
-from lesionseg.data.study import Cohort, Study
-from lesionseg.data.volumes import read_mask
+from lesionseg.data.dataset import Dataset, Study
+from lesionseg.data.nifti import read_mask
+from lesionseg.data.preprocessing import bounding_box, brain_mask
 from lesionseg.errors import InputError
 from lesionseg.metrics import label_components
 
@@ -55,7 +55,7 @@ class Example:
         return f"{count} {target.replace('_', ' ')}{'' if count == 1 else 's'}, {ml:.2g} ml"
 
 
-def choose(cohort: Cohort, inputs: Sequence[str], target: str, count: int) -> list[Study]:
+def choose(cohort: Dataset, inputs: Sequence[str], target: str, count: int) -> list[Study]:
     """At most so many subjects of different sites and, from the first to the last, of little load to much.
 
     Of each subject, the session with most of the target; sessions without the inputs or without any of the target
@@ -87,12 +87,12 @@ def choose(cohort: Cohort, inputs: Sequence[str], target: str, count: int) -> li
     return chosen
 
 
-def has_inputs(cohort: Cohort, study: Study, inputs: Sequence[str]) -> bool:
+def has_inputs(cohort: Dataset, study: Study, inputs: Sequence[str]) -> bool:
     """Whether a session has these contrasts, and the session before it those with ``prior.``."""
     return all(_path(cohort, study, name) is not None for name in inputs)
 
 
-def load(cohort: Cohort, study: Study, inputs: Sequence[str], targets: Sequence[str]) -> Example:
+def load(cohort: Dataset, study: Study, inputs: Sequence[str], targets: Sequence[str]) -> Example:
     """Read the contrasts and those of the masks that there are, and cut them to the brain of the first contrast.
 
     Raises:
@@ -118,7 +118,7 @@ def load(cohort: Cohort, study: Study, inputs: Sequence[str], targets: Sequence[
     )
 
 
-def _path(cohort: Cohort, study: Study, name: str) -> Any:
+def _path(cohort: Dataset, study: Study, name: str) -> Any:
     """The file of a contrast, of the session before where the name says so; None if there is none."""
     session = cohort.prior_of(study) if name.startswith(PRIOR) else study
     return None if session is None else session.images.get(name.removeprefix(PRIOR))

@@ -15,9 +15,9 @@ from statistics_figure import Measured, draw_statistics
 from summary import NOTES, frame_of, summarise, table_of
 from tqdm import tqdm
 
-from lesionseg.data.brain import brain_mask
-from lesionseg.data.study import Cohort, Study
-from lesionseg.data.volumes import read_mask, read_volume
+from lesionseg.data.dataset import Dataset, Study
+from lesionseg.data.nifti import read_mask, read_volume
+from lesionseg.data.preprocessing import brain_mask
 from lesionseg.errors import InputError
 from lesionseg.metrics import voxel_volume
 
@@ -35,7 +35,7 @@ def main() -> None:
     write(measured, arguments.output)
 
 
-def measure_cohorts(cohorts: Mapping[str, Cohort]) -> dict[str, Measured]:
+def measure_cohorts(cohorts: Mapping[str, Dataset]) -> dict[str, Measured]:
     """Measure the first session of every subject with a mask.
 
     Raises:

@@ -15,11 +15,11 @@ from examples import Example, choose, has_inputs, load
 from strips import Panel, Strip, View, busiest, cut, draw_strips, save_small
 from tqdm import tqdm
 
-from lesionseg.data.brain import zscore
-from lesionseg.data.study import Cohort
+from lesionseg.data.dataset import Dataset
+from lesionseg.data.preprocessing import zscore
 from lesionseg.errors import InputError
 
-Cohorts = Mapping[str, Cohort]
+Cohorts = Mapping[str, Dataset]
 Rows = list[list[Strip | None]]
 
 CONTRASTS = {"flair": "FLAIR", "t1": "T1w", "t1_post": "T1w + Gd", "t2": "T2w"}

@@ -6,7 +6,7 @@ python experiments/transfer_strategies/strategies.py sweep=transfer_strategies p
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from itertools import product
 from math import nan
 from pathlib import Path
@@ -17,18 +17,18 @@ import yaml
 from strategies_figure import draw_strategies
 from tabulate import tabulate
 
+from lesionseg.commands.plan import store_of
+from lesionseg.commands.sweep_runs import RunFiles, best_validation, finished_runs, read_cases, read_record
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.errors import InputError
-from lesionseg.report import Evidence, RecordedRun, Results, compare
-from lesionseg.runs.evidence import gather
-from lesionseg.runs.plan import store_of
-from lesionseg.runs.sweep import finished_runs
+from lesionseg.report import Analysis, RunRecord, analyse
+from lesionseg.report.methods import missing_sentences
 from lesionseg.stats import holm
 
 STUDY = yaml.safe_load(Path(__file__).with_name("study.yaml").read_text(encoding="utf-8"))
 GRID = {key: str(values).split(",") for key, values in STUDY["hydra"]["sweeper"]["params"].items()}
 REFERENCE = "scratch"
-Runs = Sequence[tuple[RecordedRun, float]]  # each with the share of the network's values that its first step trains
+Runs = Sequence[tuple[RunRecord, float]]  # each with the share of the network's values that its first step trains
 COLUMNS = {  # of the Markdown table: how a cell is written, of which numbers
     "training studies": ("{}", "train_size"),
     "strategy": ("{}", "strategy"),
@@ -58,58 +58,61 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for strategies.md, .csv and .png")
     arguments = parser.parse_intermixed_args()
     try:
-        config: Any = compose_jobs(Request("compare", tuple(arguments.overrides)))[0].config
+        config: Any = compose_jobs(Request("compare", tuple(arguments.overrides)))[0][0].config
         store = store_of(config.tracking, config.paths, create=False)
-        runs = finished_runs(store, config.sweep[0])
-        found = gather(store, runs, list(dict.fromkeys([REFERENCE, *runs.arms])), thresholds=False)
+        runs = finished_runs(store, config.paths, config.sweep[0])
+        files = [RunFiles.of(store, run) for run in runs.finished]
+        cases = pd.concat([read_cases(one) for one in files], ignore_index=True)
+        records = [read_record(one) for one in files]
     except InputError as error:
         sys.exit(str(error))
-    trained = {cell: record.trained_share for cell, record in found.records.items()}
-    recorded = [(run, trained[run.arm, run.train_size, run.repeat]) for run in found.evidence.runs]
-    write(found.cases, recorded, arguments.output, runs.unfinished)
+    found = []
+    for run, record in zip(runs.finished, records, strict=True):
+        best = best_validation(store, run, record)
+        found.append((replace(record, best_validation=best), record.transfer["trained"] / max(1, record.n_values)))
+    write(cases, found, arguments.output, runs.unfinished)
 
 
 def write(cases: pd.DataFrame, runs: Runs, folder: Path, unfinished: Sequence[str] = ()) -> None:
     """Write ``strategies.md``, ``strategies.csv`` and ``strategies.png``; print the first.
 
     Args:
-        cases, runs: of all finished runs, as `lesionseg.report.compare` takes the cases.
+        cases, runs: of all finished runs, as `lesionseg.report.analyse` takes the cases.
         folder: made if need be.
         unfinished: a sentence for each run that was begun and is not finished.
     """
     arms = list(dict.fromkeys([*GRID["init"], *sorted(set(cases["init"]))]))
     there = [arm for arm in arms if arm in {REFERENCE, *cases["init"]}]
-    results = compare(cases, there, Evidence(runs=[run for run, _ in runs])).results
-    frame = frame_of(arms, results, runs)
-    notes = [f"- {note}." for note in [*notes_of(frame, results), *unfinished]]
+    analysis = analyse(cases, there)
+    frame = frame_of(arms, analysis, runs)
+    notes = [f"- {note.rstrip('.')}." for note in [*notes_of(frame, analysis), *unfinished]]
     text = "\n".join([table_of(frame), "", NOTES, "", *notes])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "strategies.md").write_text(f"{text}\n", encoding="utf-8")
     frame.to_csv(folder / "strategies.csv", index=False)
-    f1 = [mean for mean in results.means if mean.score == "lesion_f1"]
-    draw_strategies(f1, arms, REFERENCE).savefig(folder / "strategies.png", dpi=150)
+    draw_strategies(analysis, arms, REFERENCE).savefig(folder / "strategies.png", dpi=150)
     print(text)
 
 
-def frame_of(arms: Sequence[str], results: Results, runs: Runs) -> pd.DataFrame:
+def frame_of(arms: Sequence[str], analysis: Analysis, runs: Runs) -> pd.DataFrame:
     """A row per training size of study.yaml or a run, and strategy; NaN and 0 repeats where no run is finished."""
     rows: list[dict[str, Any]] = []
-    for size, arm in product(sorted({*map(int, GRID["train_size"]), *results.sizes}), arms):
+    table = analysis.estimates.set_index(["train_size", "quantity", "score"]).to_dict("index")
+    for size, arm in product(sorted({*map(int, GRID["train_size"]), *analysis.basis.sizes}), arms):
         rows.append({"train_size": size, "strategy": arm, "n_patients": 0, "n_repeats": 0})
         own = [(run, share) for run, share in runs if (run.arm, run.train_size) == (arm, size)]
-        f1, gain = results.mean(arm, size, "lesion_f1"), results.difference(arm, size, "lesion_f1")
+        f1, gain = table.get((size, arm, "lesion_f1")), table.get((size, f"{arm} - {REFERENCE}", "lesion_f1"), {})
         if f1 is None or not own:
             continue
         first, trained = own[0]
-        means = {mean.score: mean.mean for mean in results.means if (mean.arm, mean.train_size) == (arm, size)}
-        tested = asdict(gain.difference) if gain else {"p": nan}
-        rows[-1] |= means | {name: getattr(f1, name) for name in ("standard_error", "n_patients", "n_repeats")}
-        rows[-1] |= {f"difference_{key}": value for key, value in tested.items()}
+        rows[-1] |= {score: row["mean"] for (n, one, score), row in table.items() if (n, one) == (size, arm)}
+        rows[-1] |= {name: f1[name] for name in ("standard_error", "n_patients", "n_repeats")}
+        rows[-1] |= {f"difference_{key}": gain.get(key, nan) for key in ("mean", "low", "high", "p", "n_repeats")}
         rows[-1] |= {"best_validation": pd.Series([run.best_validation for run, _ in own], dtype=float).mean()}
-        rows[-1] |= {"taken_percent": 100 * first.source.share if first.source else 0, "trained_percent": 100 * trained}
+        rows[-1] |= {"taken_percent": 100 * first.transfer["loaded_share"], "trained_percent": 100 * trained}
     frame = pd.DataFrame(rows)
     p_values = frame.get("difference_p", pd.Series(nan, frame.index)).to_numpy(float)
-    return frame.assign(holm_p=holm(p_values).p)
+    return frame.assign(holm_p=holm(p_values))
 
 
 def table_of(frame: pd.DataFrame) -> str:
@@ -118,13 +121,15 @@ def table_of(frame: pd.DataFrame) -> str:
     return tabulate(cells, list(COLUMNS), tablefmt="github", disable_numparse=True)
 
 
-def notes_of(frame: pd.DataFrame, results: Results) -> list[str]:
+def notes_of(frame: pd.DataFrame, analysis: Analysis) -> list[str]:
     """How many tests there are, and what of the runs and test studies is missing; each without a full stop."""
     tests, finished = int(frame["holm_p"].count()), int(frame["n_repeats"].sum())
     asked = len(frame) * len(GRID["repeat"])
     notes = [f"Holm's p is adjusted for the {tests} tests of this table"] if tests > 1 else []
     begun = f"{finished} of {asked} runs are finished: where repeats lack, F1 may rest on others than scratch's"
-    lacks = [line for line in results.missing if "no finished run" not in line]
+    lacks = [
+        line for line in missing_sentences(analysis.missing, analysis.basis.n_studies) if "no finished run" not in line
+    ]
     return [*notes, *([begun] if finished < asked else []), *lacks]
 
 

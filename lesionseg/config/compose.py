@@ -1,12 +1,14 @@
-"""Compose a command's configuration with Hydra and judge all of it before anything starts.
+"""Compose a command's configuration with Hydra and validate all of it before anything starts.
 
-Hydra stops at the first fault. Here every override is tried, and every value of the result is judged, so that
-the user sees the whole list at once.
+Hydra stops at the first fault. Here every override is tried, and every value of the result is validated, so that the
+user sees the whole list at once.
 """
 
+import importlib.util
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +16,34 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
 
-from lesionseg.config.launchers import check_launcher, forget_plugins_configs
-from lesionseg.config.location import conf_dir
-from lesionseg.config.validate import validate
+from lesionseg.config import conf_dir
+from lesionseg.config.validation import register_resolvers, validate
 from lesionseg.errors import InputError
+
+AXES = ("init", "train_size", "repeat")
+"""Of a study."""
+# Hydra's launchers that are shipped with a configuration: package, extra, module, program that they need.
+_LAUNCHERS = {
+    "joblib": ("hydra-joblib-launcher", "joblib", "hydra_plugins.hydra_joblib_launcher", None),
+    "submitit_slurm": ("hydra-submitit-launcher", "slurm", "hydra_plugins.hydra_submitit_launcher", "sbatch"),
+    "ray": ("hydra-ray-launcher", "ray", "hydra_plugins.hydra_ray_launcher", None),
+}
+_LEAST: Mapping[str, Mapping[str, int]] = {
+    "joblib": {"n_jobs": -1},
+    "submitit_slurm": {
+        **{"timeout_min": 1, "signal_delay_s": 1, "max_num_timeout": 0, "array_parallelism": 1},
+        **{"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "gpus_per_node": 1},
+    },
+}
 
 
 @dataclass(frozen=True)
 class Request:
     """What the user asked for.
 
-    Args:
-        command: ``train``, ``check``, ... : the schema that the result is judged by.
+    Attributes:
+        command: ``train``, ``check``, ... : the schema that the result is validated by.
         overrides: Hydra overrides, sweeps among them.
         config_dir: a folder with further configuration files, from ``--config-dir``.
         config_name: the primary file if it is not the command's own, from ``--config-name``.
@@ -43,139 +59,194 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """One configuration: the overrides that make it, and the judged result."""
+    """One configuration: the overrides that make it, and the validated result."""
 
     overrides: tuple[str, ...]
-    config: BaseModel = field(repr=False)
+    config: Any = field(repr=False)
 
 
-def compose_jobs(request: Request) -> list[Job]:
-    """Every job that the request asks for, one without a sweep.
+def compose_jobs(request: Request) -> tuple[list[Job], bool]:
+    """Return every job that the request asks for, and whether they are a sweep.
 
     Raises:
         InputError: all that is wrong with the overrides and with the composed configurations.
     """
-    with _hydra(request) as hydra:
-        faults = _syntax_faults(request.overrides)
-        if faults:
-            raise InputError(faults)
-        axes = _axes(request.overrides)
-        first = [axis[0] for axis in axes]
-        base = _compose(hydra, request, first)
+    faults = _syntax_faults(request.overrides)
+    if faults:
+        raise InputError(faults)
+    with _hydra(request):
+        axes = expand(request.overrides)
+        base = _compose(request, [axis[0] for axis in axes])
         if isinstance(base, str):
-            raise InputError(_override_faults(hydra, request, axes, base))
-        if request.multirun or str(base.hydra.mode) == "RunMode.MULTIRUN":
-            check_launcher(OmegaConf.to_container(base.hydra.launcher))  # type: ignore[arg-type]
+            raise InputError(_override_faults(request, axes, base))
+        sweep = request.multirun or str(base.hydra.mode) == "RunMode.MULTIRUN"
+        if sweep:
+            check_launcher(base)
             params: dict[str, str] = dict(base.hydra.sweeper.get("params") or {})
-            axes = [*_axes([f"{key}={value}" for key, value in params.items()]), *axes]
+            axes = [*expand([f"{key}={value}" for key, value in params.items()]), *axes]
             # as in Hydra, the last one given counts, in the first one's place
-            axes = list({axis[0].partition("=")[0]: axis for axis in axes}.values())
+            axes = list({_key(axis[0]): axis for axis in axes}.values())
         elif any(len(axis) > 1 for axis in axes):
-            sweeps = [axis[0].partition("=")[0] for axis in axes if len(axis) > 1]
-            raise InputError(f"{', '.join(sweeps)}: several values make a sweep; add --multirun")
-        return _judge(hydra, request, axes)
+            several = [_key(axis[0]) for axis in axes if len(axis) > 1]
+            raise InputError(f"{', '.join(several)}: several values make a sweep; add --multirun")
+        jobs: list[Job] = []
+        found: dict[str, None] = {}
+        for combination in itertools.product(*axes):
+            config = _compose(request, list(combination))
+            if isinstance(config, str):
+                found |= dict.fromkeys(_override_faults(request, axes, config))
+                break
+            try:
+                jobs.append(Job(combination, validate(request.command, without_hydra(config))))
+            except InputError as error:
+                found |= dict.fromkeys(error.faults)
+        if found:
+            raise InputError(list(found))
+        return jobs, sweep
 
 
 def compose_one(request: Request) -> DictConfig:
-    """The composed configuration of a request without a sweep, unjudged, its ``hydra`` part left out."""
-    with _hydra(request) as hydra:
-        config = _compose(hydra, request, list(request.overrides))
+    """Return the composed configuration of a request without a sweep, not validated, with its ``hydra`` part."""
+    with _hydra(request):
+        config = _compose(request, list(request.overrides))
         if isinstance(config, str):
             raise InputError(config)
-        return _without_hydra(config)
+        return config
 
 
-def fixed_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides that are no sweep."""
-    return [text for text, axis in zip(overrides, _axes(overrides), strict=True) if len(axis) == 1]
+def show_config(request: Request, part: str, *, resolve: bool) -> str:
+    """Return the composed configuration as YAML: the ``job``'s, the ``hydra`` part, or ``all``."""
+    config = compose_one(request)
+    if part == "hydra":
+        return OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra"))
+    shown = config if part == "all" else without_hydra(config)
+    return OmegaConf.to_yaml(shown, resolve=resolve)
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """Return the configuration without its ``hydra`` part."""
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra", None)
+    return config
 
 
 def differing_overrides(jobs: Sequence[Job]) -> list[str]:
-    """Of each job the overrides in which the jobs of a sweep differ beside init, train_size and repeat, as text."""
-    varied = [set(column) for column in zip(*(job.overrides for job in jobs), strict=True)]
-    axes = [
-        number
-        for number, values in enumerate(varied)
-        if len(values) > 1 and next(iter(values)).partition("=")[0] not in ("init", "train_size", "repeat")
+    """Return of each job the overrides in which the jobs of a sweep differ beside the axes of a study, as text."""
+    columns = list(zip(*(job.overrides for job in jobs), strict=True))
+    varied = [number for number, values in enumerate(columns) if len({*values}) > 1 and _key(values[0]) not in AXES]
+    return [" ".join(job.overrides[number] for number in varied) for job in jobs]
+
+
+def expand(overrides: Sequence[str]) -> list[list[str]]:
+    """Return for each override the values it takes, one unless it is a sweep."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    endless = [
+        text
+        for text, one in zip(overrides, parsed, strict=True)
+        if one.is_sweep_override() and not one.is_discrete_sweep()
     ]
-    return [" ".join(job.overrides[number] for number in axes) for job in jobs]
+    if endless:
+        raise InputError(f"{text}: no list of values; give one, as in a=1,2 or a=range(1,3)" for text in endless)
+    return [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_discrete_sweep()
+        else [text]
+        for text, override in zip(overrides, parsed, strict=True)
+    ]
 
 
 def quoted(value: str) -> str:
-    """A text as the value of an override, whatever characters it has."""
+    """Return a text as the value of an override, whatever characters it has."""
     escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", "\\'")
     return f"'{escaped}'"
 
 
-def _judge(hydra: Any, request: Request, axes: list[list[str]]) -> list[Job]:
-    jobs: list[Job] = []
-    faults: dict[str, None] = {}
-    for combination in itertools.product(*axes):
-        config = _compose(hydra, request, list(combination))
-        if isinstance(config, str):
-            faults |= dict.fromkeys(_override_faults(hydra, request, axes, config))
-            break
-        try:
-            jobs.append(Job(combination, validate(request.command, _without_hydra(config))))
-        except InputError as error:
-            faults |= dict.fromkeys(error.faults)
-    if faults:
-        raise InputError(list(faults))
-    return jobs
+def forget_plugin_configs() -> None:
+    """Have Hydra take conf/hydra/launcher/*.yaml as they are: the plugins bring a configuration of the same name each,
+    against which Hydra would match these files and refuse their keys."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # which makes them known
+    stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    for choice in _LAUNCHERS:
+        stored.pop(f"{choice}.yaml", None)
 
 
-def _override_faults(hydra: Any, request: Request, axes: list[list[str]], whole: str) -> list[str]:
-    """Try each override by itself, on top of the group choices that work; then judge what is left."""
+@contextmanager
+def _hydra(request: Request) -> Iterator[None]:
+    """Compose from our configuration files and those of the user's folder, if there is one."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if request.config_dir is not None and not request.config_dir.is_dir():
+        raise InputError(f"--config-dir {request.config_dir}: no such folder")
+    register_resolvers()
+    forget_plugin_configs()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(_folders(request)[0]), version_base="1.3", job_name="lesionseg"):
+        yield
+
+
+def _compose(request: Request, overrides: list[str]) -> DictConfig | str:
+    """Return the configuration with its ``hydra`` part, or what Hydra says against it."""
+    from hydra import compose
+    from hydra.errors import HydraException
+
+    for further in _folders(request)[1:]:
+        overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{further}')}]"]
+    try:
+        name = request.config_name or request.command
+        config: DictConfig = compose(config_name=name, overrides=overrides, return_hydra_config=True)
+        return config
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        return _readable(error)
+
+
+def _folders(request: Request) -> list[Path]:
+    """Return the folders of configuration files, the one with the primary file first."""
+    if request.config_dir is None:
+        return [conf_dir()]
+    own = request.config_dir.resolve()
+    primary = conf_dir() / f"{request.config_name or request.command}.yaml"
+    return [conf_dir(), own] if primary.is_file() else [own, conf_dir()]
+
+
+def _override_faults(request: Request, axes: list[list[str]], whole: str) -> list[str]:
+    """Try each override by itself, on top of the group choices that work; then validate what is left."""
     values = [text for axis in axes for text in axis]
-    choices = [text for text in values if "." not in text.partition("=")[0] and _is_choice(request, text)]
-    good: list[str] = []
+    choices = [text for text in values if "." not in _key(text) and _is_choice(request, text)]
+    good: dict[str, str] = {}
     faults: list[str] = []
     for text in [*choices, *(text for text in values if text not in choices)]:
-        composed = _compose(hydra, request, [*_last_per_key(good, text), text])
+        others = [other for key, other in good.items() if key != _key(text)]
+        composed = _compose(request, [*others, text])
         if isinstance(composed, str):
             faults.append(f"{text}: {composed}")
         else:
-            good.append(text)
-    rest = _compose(hydra, request, _last_per_key(good, ""))
+            good[_key(text)] = text
+    rest = _compose(request, list(good.values()))
     if not isinstance(rest, str):
         try:
-            validate(request.command, _without_hydra(rest))
+            validate(request.command, without_hydra(rest))
         except InputError as error:
             faults += error.faults
     return faults or [whole]
 
 
-def _last_per_key(overrides: Sequence[str], replaced: str) -> list[str]:
-    keep = {text.partition("=")[0]: text for text in overrides}
-    keep.pop(replaced.partition("=")[0], None)
-    return list(keep.values())
+def _key(override: str) -> str:
+    return override.partition("=")[0]
 
 
 def _is_choice(request: Request, text: str) -> bool:
-    group = text.partition("=")[0].lstrip("+~").partition("@")[0]
-    folders = [conf_dir(), *([request.config_dir] if request.config_dir else [])]
-    return any((folder / group).is_dir() for folder in folders)
-
-
-def _compose(hydra: Any, request: Request, overrides: list[str]) -> DictConfig | str:
-    """The configuration with its ``hydra`` part, or what Hydra says against it."""
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
-
-    try:
-        config: DictConfig = hydra.compose_config(
-            config_name=request.config_name or request.command,
-            overrides=overrides,
-            run_mode=RunMode.RUN,
-            with_log_configuration=False,
-        )
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        return _readable(error)
-    return config
+    group = _key(text).lstrip("+~").partition("@")[0]
+    return any((folder / group).is_dir() for folder in _folders(request))
 
 
 def _readable(error: BaseException) -> str:
-    """Hydra's message on one line, without its hints on environment variables and object types."""
+    """Return Hydra's message on one line, without its hints on environment variables and object types."""
     text = str(error.__cause__ or error) if "Could not override" not in str(error) else str(error)
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "Set the env"))]
@@ -190,76 +261,51 @@ def _readable(error: BaseException) -> str:
 
 
 def _syntax_faults(overrides: Sequence[str]) -> list[str]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    parser = OverridesParser.create()
-    faults = []
+    faults: list[str] = []
     for text in overrides:
         try:
-            parser.parse_overrides([text])
+            expand([text])
+        except InputError as error:
+            faults += error.faults
         except HydraException as error:
-            quotes = f"; in quotes of its own it may hold anything: {_doubly_quoted(text)}" if _is_odd(text) else ""
+            key, _, value = text.partition("=")
+            odd = any(letter in value for letter in "~=(){} ")  # that Hydra's grammar reads as its own
+            quotes = f"""; in quotes of its own it may hold anything: '{key}="{value}"'""" if odd else ""
             faults.append(f"{text}: no Hydra override: {str(error).splitlines()[0]}{quotes}")
-            continue
-        try:
-            _axes([text])
-        except HydraException as error:
-            faults.append(f"{text}: no list of values: {str(error).splitlines()[0]}")
     return faults
 
 
-def _is_odd(text: str) -> bool:
-    """Whether the value, a path most likely, has letters that Hydra's grammar reads as its own."""
-    return any(letter in text.partition("=")[2] for letter in "~=(){} ")
-
-
-def _doubly_quoted(text: str) -> str:
-    key, _, value = text.partition("=")
-    return f"""'{key}="{value}"'"""
-
-
-def _axes(overrides: Sequence[str]) -> list[list[str]]:
-    """Per override the values it takes, one unless it is a sweep; as Hydra's basic sweeper splits them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    axes = []
-    for text, override in zip(overrides, parsed, strict=True):
-        if override.is_sweep_override():
-            axes.append([job[0] for job in BasicSweeper.split_arguments([override], None)[0]])
-        else:
-            axes.append([text])
-    return axes
-
-
-@contextmanager
-def _hydra(request: Request) -> Iterator[Any]:
-    """Hydra with the search path that its own command line would make."""
-    from hydra._internal.hydra import Hydra
-    from hydra._internal.utils import create_automatic_config_search_path
-    from hydra.core.config_search_path import SearchPathQuery
-    from hydra.core.global_hydra import GlobalHydra
-
-    search_path = create_automatic_config_search_path(None, None, str(conf_dir()))
-    if request.config_dir is not None:
-        if not request.config_dir.is_dir():
-            raise InputError(f"--config-dir {request.config_dir}: no such folder")
-        search_path.prepend(
-            provider="command-line",
-            path=f"file://{request.config_dir.resolve()}",
-            anchor=SearchPathQuery(provider="schema"),
+def check_launcher(config: DictConfig) -> None:
+    """Raise InputError where a launcher's plugin or cluster is missing, or its numbers make no sense."""
+    choice = str(config.hydra.runtime.choices.get("hydra/launcher"))
+    launcher: Any = OmegaConf.to_container(config.hydra.launcher)
+    faults = []
+    if choice in _LAUNCHERS:
+        package, extra, module, program = _LAUNCHERS[choice]
+        try:
+            installed = importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:  # not even the packages around it
+            installed = False
+        if not installed:
+            faults.append(f"hydra/launcher={choice}: needs {package}; pip install 'lesionseg[{extra}]'")
+        if program is not None and shutil.which(program) is None:
+            faults.append(
+                f"hydra/launcher={choice}: there is no {program} here; start the sweep on a computer from which jobs "
+                f"can "
+                "be submitted"
+            )
+    for key, least in _LEAST.get(choice, {}).items():
+        value = launcher.get(key)
+        if value is not None and (type(value) is not int or value < least or (key == "n_jobs" and value == 0)):
+            faults.append(f"hydra.launcher.{key}: must be a whole number from {least} on, found {value!r}")
+    limit, delay = launcher.get("timeout_min"), launcher.get("signal_delay_s")
+    if isinstance(limit, int) and isinstance(delay, int) and delay >= 60 * limit:
+        faults.append(
+            f"hydra.launcher.signal_delay_s: {delay} s before its time limit of timeout_min={limit} a job has "
+            f"not begun "
+            "yet; give fewer seconds or more minutes"
         )
-    GlobalHydra.instance().clear()
-    forget_plugins_configs()
-    try:
-        yield Hydra.create_main_hydra2(task_name="lesionseg", config_search_path=search_path)
-    finally:
-        GlobalHydra.instance().clear()
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    OmegaConf.set_struct(config, False)
-    config.pop("hydra", None)
-    return config
+    if faults:
+        raise InputError(faults)

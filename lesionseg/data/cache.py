@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,10 @@ import numpy as np
 from filelock import FileLock
 
 from lesionseg.data.channels import Channel
-from lesionseg.data.files import content_digest
-from lesionseg.data.grid import Array, Grid
-from lesionseg.data.prepare import NORMALISATION, Prepared, prepare
-from lesionseg.data.selection import TaskStudy
+from lesionseg.data.dataset import TaskStudy
+from lesionseg.data.nifti import Array, Grid
+from lesionseg.data.preprocessing import NORMALISATION, Prepared, prepare
+from lesionseg.io import content_digest
 
 _DIGEST_LENGTH = 64  # letters
 _VERSION = 2  # counts the changes of what preparing a study gives
@@ -114,6 +114,10 @@ class Cache:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def folder(self, key: str) -> Path:
+        """Return where the study of a key is kept."""
+        return self.root / key[:32]
+
     def digest(self, path: Path) -> str:
         """A file's content digest; remembered for as long as its path, size and time of change stay the same."""
         facts = path.stat()
@@ -129,32 +133,18 @@ class Cache:
 
     def has(self, study: TaskStudy, spacing: tuple[float, float, float]) -> bool:
         """Whether a study is prepared already; asking leaves nothing behind where there is no cache yet."""
-        return self.root.is_dir() and (self.root / self.key(study, spacing)[:32]).is_dir()
+        return self.root.is_dir() and self.folder(self.key(study, spacing)).is_dir()
 
     def get(self, study: TaskStudy, spacing: tuple[float, float, float]) -> CachedStudy:
         """A prepared study; prepared now, by this process alone, if it was not."""
         key = self.key(study, spacing)
-        folder = self.root / key[:32]
+        folder = self.folder(key)
         if not folder.is_dir():
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 if not folder.is_dir():
                     _write(folder, prepare(study, spacing))
         return CachedStudy(folder, study, key)
-
-    def get_all(
-        self,
-        studies: Sequence[TaskStudy],
-        spacing: tuple[float, float, float],
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[CachedStudy]:
-        """Every study, prepared where it was not; ``progress`` is told how many of how many are done."""
-        ready = []
-        for number, study in enumerate(studies, start=1):
-            ready.append(self.get(study, spacing))
-            if progress:
-                progress(number, len(studies))
-        return ready
 
 
 def _write(folder: Path, prepared: Prepared) -> None:

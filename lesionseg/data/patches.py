@@ -1,16 +1,20 @@
 """Training patches: lesion by lesion, mixed with background, the same for any number of workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+import torchio as tio
 from torch.utils.data import Dataset
 
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.channels import Channel
-from lesionseg.data.grid import Array
+from lesionseg.data.nifti import Array
+from lesionseg.instantiate import build
 
 Patch = dict[str, torch.Tensor]
+
 Augment = Callable[[Patch, int], Patch]
 
 
@@ -109,3 +113,30 @@ def cut(
     after = np.array(size) - (stop - start) - before
     padding = [(0, 0), *((int(a), int(b)) for a, b in zip(before, after, strict=True))]
     return np.pad(inside, padding) if any(sum(pair) for pair in padding) else np.ascontiguousarray(inside)
+
+
+class Augmentation:
+    """Apply transforms in order to a patch's image and mask.
+
+    Args:
+        transforms: descriptions, ``{"_target_": "torchio.RandomFlip", ...}``; lists become the tuples that TorchIO
+            wants.
+    """
+
+    def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
+        self.transform = tio.Compose([build(_tuples(spec), tio.Transform) for spec in transforms])
+
+    def __call__(self, patch: Patch, seed: int) -> Patch:
+        """The patch after the transforms that this seed draws.
+
+        The CPU's global random state stays as it was; a GPU's does not, since TorchIO seeds that as well.
+        """
+        subject = tio.Subject(image=tio.ScalarImage(tensor=patch["image"]), mask=tio.LabelMap(tensor=patch["mask"]))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            changed = self.transform(subject)
+        return {**patch, "image": changed.image.data.float(), "mask": changed.mask.data.float()}
+
+
+def _tuples(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}

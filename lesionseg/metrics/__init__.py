@@ -10,26 +10,39 @@ from lesionseg.metrics.aggregate import (
     average_criterion,
     average_values,
 )
-from lesionseg.metrics.cells import cc_dice, lesion_dice
+from lesionseg.metrics.cc_metrics import cc_dice, lesion_dice
 from lesionseg.metrics.components import (
     Connectivity,
+    affine_spacing,
     component_sizes,
     component_volumes,
     label_components,
     remove_small,
     voxel_volume,
 )
-from lesionseg.metrics.criteria import Anima, AnyOverlap, BestIoU, Criterion, OneToOneIoU, Verdicts
-from lesionseg.metrics.froc import Froc, froc_area, pool_curves, sensitivity_at
-from lesionseg.metrics.geometry import affine_spacing
-from lesionseg.metrics.lesion_curve import LesionCounts, LesionCurve, lesion_curve
-from lesionseg.metrics.lesion_table import LesionRow, lesion_table
-from lesionseg.metrics.lesionwise import LesionScores, score_criteria, score_lesions
-from lesionseg.metrics.overlaps import MaskPair, Overlaps
-from lesionseg.metrics.strata import Stratum, stratify
+from lesionseg.metrics.criteria import Anima, AnyOverlap, BestIoU, Criterion, MaskPair, OneToOneIoU, Overlaps, Verdicts
+from lesionseg.metrics.froc import (
+    Froc,
+    LesionCounts,
+    LesionCurve,
+    ThresholdChoice,
+    choose_threshold,
+    froc_area,
+    lesion_curve,
+    pool_curves,
+    sensitivity_at,
+)
+from lesionseg.metrics.lesionwise import (
+    LesionRow,
+    LesionScores,
+    Stratum,
+    lesion_table,
+    score_criteria,
+    score_lesions,
+    stratify,
+)
 from lesionseg.metrics.study import CaseScores, StudyScores, detection_row, score_study
 from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
-from lesionseg.metrics.threshold import ThresholdChoice, choose_threshold
 from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
 
 __all__ = [

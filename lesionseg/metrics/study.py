@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.metrics._checks import check_affine, check_masks, check_probability
-from lesionseg.metrics.cells import cell_dice
-from lesionseg.metrics.criteria import AnyOverlap, Criterion
-from lesionseg.metrics.geometry import affine_spacing
-from lesionseg.metrics.lesion_table import LesionRow, tabulate_lesions
-from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, judge_lesions, score_lesions
-from lesionseg.metrics.overlaps import MaskPair
-from lesionseg.metrics.strata import Stratum, stratify
+from lesionseg.metrics.cc_metrics import cell_dice
+from lesionseg.metrics.components import affine_spacing, check_affine, check_masks, check_probability
+from lesionseg.metrics.criteria import AnyOverlap, Criterion, MaskPair
+from lesionseg.metrics.lesionwise import (
+    JudgedLesions,
+    LesionRow,
+    LesionScores,
+    Stratum,
+    judge_lesions,
+    score_lesions,
+    stratify,
+    tabulate_lesions,
+)
 from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
 from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
 

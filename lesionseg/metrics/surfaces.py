@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.metrics._checks import check_masks
-from lesionseg.metrics._sparse import SparseMask
-from lesionseg.metrics.components import voxel_volume
+from lesionseg.metrics.components import SparseMask, check_masks, voxel_volume
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree

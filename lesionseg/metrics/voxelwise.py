@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.metrics._checks import check_masks
-from lesionseg.metrics.components import voxel_volume
+from lesionseg.metrics.components import check_masks, voxel_volume
 
 
 @dataclass(frozen=True)

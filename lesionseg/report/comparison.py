@@ -1,143 +1,192 @@
-"""The comparison of arms: its numbers and what they say."""
+"""The comparison of a sweep's arms: every frame and sentence of its report."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
-from lesionseg.report.cases import Cell
-from lesionseg.report.conduct import Conduct
-from lesionseg.report.curves import LearningCurve, learning_curves
-from lesionseg.report.froc import FrocBand, RunFroc, froc_bands
-from lesionseg.report.learning_rates import describe_rates
-from lesionseg.report.matched import MatchedPpv, MatchedRepeat, matched_ppv
-from lesionseg.report.measure import measure
-from lesionseg.report.recorded import RecordedRun
-from lesionseg.report.results import Results
-from lesionseg.report.savings import ArmSavings, arm_savings
-from lesionseg.report.sentences import answer, caveats
-from lesionseg.report.settings import describe_settings
-from lesionseg.report.strata import SizeStratum, VolumeCounts, size_strata
-from lesionseg.report.validation import Validation, judge_validation
+from lesionseg.io import written_whole
+from lesionseg.report.analysis import Analysis, RunKey, analyse
+from lesionseg.report.comparability import (
+    behind_on_validation,
+    differing_settings,
+    learning_rates,
+    validation_means,
+)
+from lesionseg.report.methods import (
+    caveat_sentences,
+    comparability_sentences,
+    methods_paragraph,
+    missing_sentences,
+)
+from lesionseg.report.operating_points import froc_bands, matched_ppv, scores_by_volume
+from lesionseg.report.provenance import Provenance, RunRecord
+from lesionseg.report.slices import StudySlice
+from lesionseg.report.text import answer_sentences, validation_sentences
+
+_NOTE = "validation: each run's highest value, mean of the repeats that all arms have"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a sweep's runs left beside their table of cases; each part may be empty.
+
+    Attributes:
+        runs: what each run tells of itself.
+        froc: frames of `run_froc`.
+        matched: frames of `match_repeat`.
+        volumes: frames of `count_by_volume`.
+        volume_edges_mm3: between the ranges of volumes.
+    """
+
+    runs: Sequence[RunRecord] = ()
+    froc: pd.DataFrame = field(default_factory=pd.DataFrame)
+    matched: pd.DataFrame = field(default_factory=pd.DataFrame)
+    volumes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    volume_edges_mm3: Sequence[float] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Everything that a report says of one sweep.
 
     Attributes:
         sweep: its name; empty where only cases are known.
         task: its name, likewise.
-        results: the numbers.
-        curves: a curve per score and arm.
-        savings: per score (sensitivity, PPV, F1) and arm but the first; empty with one arm.
-        strata: per size, arm and range of volumes; empty where the runs' tables of lesions are not known.
-        froc: per size and arm; empty where the runs' tables of thresholds are not known.
-        matched: per size and arm but the first; likewise.
-        answer: what the numbers say at the smallest and the largest size and of the labels saved: at most three plain
-            sentences.
-        validation: whether an arm is behind on validation.
-        compared: what the arms differ in, and whether their learning rates were chosen alike, an item each; empty where
-            nothing is known of the runs but their cases.
-        caveats: what the numbers can and cannot carry, an item each.
-        unfinished: runs that are not in the numbers, a sentence each; the sweep may still be running.
-        conduct: what was run; None where nothing is known of the runs but their cases.
-        methods: a paragraph for a paper; empty without `conduct`.
+        analysis: means, differences, curves, savings.
+        froc: per size, arm and false positives; empty where the runs' tables of thresholds are not known.
+        matched: PPV at matched sensitivity per size and arm but the first; likewise.
+        by_lesion_size: per size, arm, range and score; empty where the runs' tables of lesions are not known.
+        settings: what differs between the arms; empty where nothing is known of the runs.
+        rates: learning rates of each arm, likewise.
+        answer: at most three sentences.
+        validation: whether an arm is behind on validation, in sentences.
+        compared: what the arms differ in, in sentences.
+        caveats: what the numbers can and cannot carry, in sentences.
+        unfinished: runs that are not in the numbers, in sentences.
+        provenance: what was run; None where nothing is known of the runs.
+        pictures: slices of test studies with their arm and rank; empty where the runs left none.
     """
 
     sweep: str
     task: str
-    results: Results
-    curves: tuple[LearningCurve, ...]
-    savings: tuple[ArmSavings, ...]
-    strata: tuple[SizeStratum, ...]
-    froc: tuple[FrocBand, ...]
-    matched: tuple[MatchedPpv, ...]
-    answer: tuple[str, ...]
-    validation: Validation
-    compared: tuple[str, ...]
-    caveats: tuple[str, ...]
-    unfinished: tuple[str, ...] = ()
-    conduct: Conduct | None = None
-    methods: str = ""
+    analysis: Analysis
+    froc: pd.DataFrame
+    matched: pd.DataFrame
+    by_lesion_size: pd.DataFrame
+    settings: pd.DataFrame
+    rates: pd.DataFrame
+    answer: Sequence[str]
+    validation: Sequence[str]
+    compared: Sequence[str]
+    caveats: Sequence[str]
+    unfinished: Sequence[str] = ()
+    provenance: Provenance | None = None
+    pictures: Sequence[tuple[str, str, StudySlice]] = ()
 
     @property
-    def missing(self) -> tuple[str, ...]:
-        """What a full grid of arms, sizes and repeats would hold and the table lacks, a sentence each."""
-        return self.results.missing
+    def arms(self) -> tuple[str, ...]:
+        """The arms with a finished run, the reference first."""
+        return self.analysis.arms
 
+    @property
+    def incomplete(self) -> list[str]:
+        """What is missing from a full grid, and which runs are not finished."""
+        missing = missing_sentences(self.analysis.missing, self.analysis.basis.n_studies)
+        return list(dict.fromkeys((*missing, *self.unfinished)))
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is known of a sweep's runs beside their table of cases; each part may be empty.
+    @property
+    def methods(self) -> str:
+        """A paragraph for a paper; empty where nothing is known of the runs."""
+        return methods_paragraph(self.provenance, self.analysis, self.rates) if self.provenance else ""
 
-    Attributes:
-        runs: what each run tells of itself.
-        volumes: each run's lesions by volume, all with `volume_edges_mm3`.
-        volume_edges_mm3: between the ranges of volumes.
-        frocs: of each run.
-        matched: of each size, repeat and arm but the first.
-        grid: init, train_size and repeat of every run that was asked for; None: not known.
-        unfinished: runs that are not in the table, a sentence each.
-        notes: what else the reader has to know, a sentence each.
-    """
-
-    runs: Sequence[RecordedRun] = ()
-    volumes: Sequence[VolumeCounts] = ()
-    volume_edges_mm3: Sequence[float] = ()
-    frocs: Sequence[RunFroc] = ()
-    matched: Sequence[MatchedRepeat] = ()
-    grid: Sequence[Cell] | None = None
-    unfinished: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    def frames(self) -> Mapping[str, pd.DataFrame]:
+        """Return each table by the name of its CSV file."""
+        analysis = self.analysis
+        return {
+            "comparison": analysis.estimates.drop(columns=["arm", "reference"]),
+            "label_savings": analysis.savings,
+            "learning_curves": analysis.curves,
+            "froc": self.froc,
+            "by_lesion_size": self.by_lesion_size,
+            "matched_ppv": self.matched,
+            "patients": analysis.patients,
+            "without_lesions": analysis.without_lesions,
+        }
 
 
 def compare(
-    cases: pd.DataFrame, arms: Sequence[str], evidence: Evidence | None = None, *, sweep: str = "", task: str = ""
+    cases: pd.DataFrame,
+    arms: Sequence[str],
+    evidence: Evidence | None = None,
+    *,
+    grid: Sequence[RunKey] | None = None,
+    sweep: str = "",
+    task: str = "",
+    notes: Sequence[str] = (),
+    unfinished: Sequence[str] = (),
 ) -> Comparison:
     """Compare arms over training-set sizes, patient by patient, each with the first.
 
-    A patient's sessions are averaged first, then their repeats; means and standard errors are over patients.
-    Differences are an arm minus the first one, paired by patient and repeat, tested for new patients and new
-    trainings at once (`lesionseg.stats.crossed_difference`), and adjusted for each other by Holm's method. Studies
-    without reference lesion are apart.
-
     Args:
-        cases: a row per run and test study: init, train_size, repeat, subject, session (empty where there is one
-            only) and the columns of `lesionseg.metrics.CaseScores`.
-        arms: values of init, such as ("scratch", "pretrained"), the reference first. One arm, or others without any
-            run: its means, and no differences.
-        evidence: what else is known of the runs; without it nothing is said of validation, settings, lesion sizes and
-            thresholds.
-        sweep: its name, to be told.
-        task: likewise.
-
-    Returns:
-        All but `Comparison.conduct` and `Comparison.methods`.
+        cases: as in `analyse`.
+        arms: values of init, the reference first. With one arm there are its means, and no differences.
+        evidence: what else is known of the runs.
+        grid: as in `analyse`.
+        sweep: its name.
+        task: its name.
+        notes: further caveats.
+        unfinished: runs that are not in the cases, in sentences.
 
     Raises:
-        ValueError: if a column is missing, no arm has a row, train_size or repeat is no whole number, or a study
-            is there twice in one run.
+        ValueError: as `analyse` does.
     """
     known = evidence or Evidence()
-    results, tables = measure(cases, arms, known.grid)
-    comparable = arms[0] == results.reference
-    savings = arm_savings(tables, results.arms) if comparable else ()
-    matched = matched_ppv(known.matched, results.others) if comparable else ()
-    runs = [run for run in known.runs if run.arm in results.arms]
-    compared = (*describe_settings(runs, results.arms), *describe_rates(runs, results.arms)) if runs else ()
+    analysis = analyse(cases, arms, grid)
+    runs = [run for run in known.runs if run.arm in analysis.arms]
+    settings, rates = differing_settings(runs, analysis.arms), learning_rates(runs, analysis.arms)
+    matched = matched_ppv(known.matched, analysis.arms[1:] if arms[0] == analysis.arms[0] else ())
+    behind = behind_on_validation(runs, analysis.arms)
     return Comparison(
         sweep=sweep,
         task=task,
-        results=results,
-        curves=learning_curves(results),
-        savings=savings,
-        strata=size_strata(known.volumes, results.arms, known.volume_edges_mm3),
-        froc=froc_bands(known.frocs, results.arms),
+        analysis=with_validation(analysis, validation_means(runs, analysis.arms)),
+        froc=froc_bands(known.froc, analysis.arms),
         matched=matched,
-        answer=answer(results, savings),
-        validation=judge_validation(runs, results.arms),
-        compared=compared,
-        caveats=(*caveats(results, matched), *known.notes),
-        unfinished=tuple(known.unfinished),
+        by_lesion_size=scores_by_volume(known.volumes, analysis.arms, known.volume_edges_mm3),
+        settings=settings,
+        rates=rates,
+        answer=answer_sentences(analysis),
+        validation=validation_sentences(behind, sorted({run.monitor for run in runs})) if runs else (),
+        compared=comparability_sentences(settings, rates, len(analysis.arms)) if runs else (),
+        caveats=[*caveat_sentences(analysis, matched), *notes],
+        unfinished=unfinished,
     )
+
+
+def with_validation(analysis: Analysis, means: pd.DataFrame) -> Analysis:
+    """Add the arms' means on validation to the estimates, each after the scores of its size."""
+    if means.empty:
+        return analysis
+    added = means.assign(quantity=means["arm"], reference="", note=_NOTE)
+    parts = []
+    for size, own in analysis.estimates.groupby("train_size"):
+        parts += [own, added[added["train_size"] == size].reindex(columns=own.columns).astype(own.dtypes)]
+    estimates = pd.concat(parts, ignore_index=True)
+    return Analysis(**{**vars(analysis), "estimates": estimates})
+
+
+def write_tables(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
+    """Write each frame as CSV with sweep and task in front; a frame without a row is not written."""
+    written = []
+    for name in comparisons[0].frames():
+        parts = [(one, frame) for one in comparisons if not (frame := one.frames()[name]).empty]
+        if not parts:
+            continue
+        whole = pd.concat([frame.assign(sweep=one.sweep, task=one.task) for one, frame in parts], ignore_index=True)
+        columns = ["sweep", "task", *whole.columns.drop(["sweep", "task"])]
+        with written_whole(folder / f"{name}.csv") as partial:
+            whole[columns].to_csv(partial, index=False)
+        written.append(folder / f"{name}.csv")
+    return written

@@ -1,18 +1,26 @@
-"""One slice of each test study with every lesion's verdict: cut, kept in a small file, read again."""
+"""Pictures of test studies: one slice of each, every lesion outlined by its verdict; cut, kept in a small file,
+drawn."""
 
-from collections.abc import Collection, Sequence
+import base64
+import io
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.data.files import written_whole
+from lesionseg.data.nifti import Grid, read_volume, resample
+from lesionseg.io import written_whole
 from lesionseg.metrics import Criterion
+from lesionseg.metrics.criteria import MaskPair
 from lesionseg.metrics.lesionwise import judge_lesions
-from lesionseg.metrics.overlaps import MaskPair
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
@@ -28,6 +36,14 @@ _DARK = 40  # of 255: the noise around a head
 _WINDOW = (1.0, 99.7)  # percentiles of what is not background
 # Where pixels are merged, what must not be overlooked stands for them.
 _RANKED = np.array([NOTHING, TRUE, FOUND, FALSE, MISSED], np.uint8)
+# Okabe and Ito's colours that stand out on grey, as far apart in lightness as in hue.
+OUTLINES: dict[int, tuple[str, dict[str, Any]]] = {
+    FOUND: ("found", {"color": "#56B4E9", "linestyle": "-", "linewidth": 1.3}),
+    MISSED: ("missed (m)", {"color": "#FF6A00", "linestyle": "--", "linewidth": 1.6}),
+    FALSE: ("false (f)", {"color": "#F0E442", "linestyle": "-", "linewidth": 1.3}),
+    TRUE: ("predicted beyond what is found", {"color": "#56B4E9", "linestyle": ":", "linewidth": 1.0}),
+}
+_LETTERS = {MISSED: "m", FALSE: "f"}  # beside each lesion, for whom colours do not tell apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +172,107 @@ def load_slices(path: Path, studies: Collection[str] | None = None) -> tuple[Stu
             for number, name in enumerate(names)
             if studies is None or name in studies
         )
+
+
+def picture_study(
+    name: str,
+    image: Path,
+    reference: Array,
+    prediction: Array,
+    grid: Grid,
+    criterion: Criterion,
+    min_volume_mm3: float,
+    case: Mapping[str, Any],
+) -> StudySlice:
+    """Return the slice of a study with the most lesion, each lesion judged as in the scores.
+
+    Args:
+        name: of the study.
+        image: the scan that is shown.
+        reference: as it was drawn, on `grid`.
+        prediction: likewise.
+        grid: of both.
+        criterion: what decides.
+        min_volume_mm3: smallest lesion that counts.
+        case: the study's row of ``cases.csv``.
+    """
+    upright = grid.canonical()
+    judged = verdict_map(reference, prediction, grid.spacing, criterion, min_volume_mm3)
+    verdict = resample(judged, grid, upright).astype(judged.dtype)  # flips and swaps alone
+    z = busiest_slice(verdict)
+    voxels, image_grid = read_volume(image)
+    x, y, _ = upright.shape
+    plane = resample(voxels, image_grid, upright.crop((slice(0, x), slice(0, y), slice(z, z + 1))))[:, :, 0]
+    f1, found = case["lesion_f1"], f"{case['detected_reference']} of {case['n_reference']} found"
+    score = f"F1 {f1:.2f}" if f1 == f1 else "no F1"
+    facts = f"{score}: {found if case['n_reference'] else 'no lesion'}, {case['false_positives']} false"
+    return cut_slice(name, facts, plane, verdict, upright.spacing, z)
+
+
+def write_examples(cases: Sequence[Mapping[str, Any]], slices: Sequence[StudySlice], path: Path) -> None:
+    """Write a PNG of the studies with the highest, the median and the lowest lesionwise F1."""
+    from lesionseg.report.figures import look
+
+    ranked = sorted(cases, key=lambda case: -case["lesion_f1"] if case["lesion_f1"] == case["lesion_f1"] else 1.0)
+    chosen = dict.fromkeys(case["study"] for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1]))
+    by_name = {one.study: one for one in slices}
+    with look(), written_whole(path) as partial:
+        draw_slices([by_name[name] for name in chosen]).savefig(partial, dpi=130)
+
+
+def draw_slices(slices: Sequence[StudySlice]) -> "Figure":
+    """Draw slices side by side, the right of the patient to the left and the front on top."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure(figsize=(max(3.1 * len(slices), 4.4), 4.8))
+    for axes, one in zip(figure.subplots(1, len(slices), squeeze=False).ravel(), slices, strict=True):
+        draw_slice(axes, one)
+        axes.set_title(f"{one.study}\n{one.facts}", fontsize=8.5)
+    handles = [Line2D([], [], marker="", label=name, **look) for name, look in OUTLINES.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(slices) > 1 else 2)
+    return figure
+
+
+def draw_slice(axes: "Axes", one: StudySlice) -> None:
+    """Draw one slice with every lesion outlined."""
+    from matplotlib.patheffects import Normal, Stroke
+    from scipy import ndimage
+
+    axes.set_axis_off()
+    aspect = one.spacing[1] / one.spacing[0]
+    axes.imshow(one.image[::-1, ::-1].T, cmap="gray", vmin=0, vmax=255, aspect=aspect, interpolation="none")
+    verdicts = one.verdict[::-1, ::-1].T
+    for value, (_, look) in OUTLINES.items():
+        mask = verdicts == value
+        if mask.any():
+            styles = {f"{key}s": [look[key]] for key in ("linestyle", "linewidth")}
+            axes.contour(mask.astype(float), levels=[0.5], colors=[look["color"]], **styles)
+        labels, _ = ndimage.label(mask if value in _LETTERS else np.zeros_like(mask), np.ones((3, 3)))
+        for rows, columns in ndimage.find_objects(labels):
+            axes.annotate(
+                _LETTERS[value],
+                (columns.stop - 0.5, (rows.start + rows.stop - 1) / 2),
+                xytext=(1.5, 0),
+                textcoords="offset points",
+                fontsize=8.5,
+                fontweight="bold",
+                color=look["color"],
+                va="center",
+                path_effects=[Stroke(linewidth=1.5, foreground="black"), Normal()],
+            )
+
+
+def slice_as_data_uri(one: StudySlice) -> str:
+    """Return a slice as the ``src`` of an ``<img>``: a PNG in base64 that the picture fills."""
+    from matplotlib.figure import Figure
+
+    x, y = (size * edge for size, edge in zip(one.image.shape, one.spacing, strict=True))
+    figure = Figure(figsize=(3.2, 3.2 * y / x))
+    draw_slice(figure.add_axes((0, 0, 1, 1)), one)
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=110, metadata={"Software": None})
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _windowed(image: Array) -> Bytes:

@@ -1,58 +1,68 @@
-"""How many studies does fine-tuning save?"""
+"""Label savings: how many training studies the reference arm needs for the score of another arm."""
 
 from dataclasses import dataclass
 from math import ceil, floor, inf, nan
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lesionseg.stats._learning_curve import as_sizes
-from lesionseg.stats._table import ONE_REPEAT
-from lesionseg.stats.censored import Censored, CensoredInterval
-from lesionseg.stats.isotonic_curve import IsotonicCurve, isotonic_curve
+from lesionseg.stats.curves import IsotonicCurve, ascending_sizes, isotonic_curve
+from lesionseg.stats.paired import ONE_REPEAT
 
+Bound = Literal["exact", "more than", "at most"]
 NOTHING = "An arm has no score at any size, or no patient has all scores of any repeat: nothing to compare."
 ONE_PATIENT = "One patient: no interval."
 
 
 @dataclass(frozen=True)
-class LabelSaving:
-    """What fine-tuning at one size saves.
+class Bounded:
+    """A number, or the bound that is all that is known of it.
 
     Attributes:
-        size: training studies n of the fine-tuned arm.
+        value: the number or the bound; NaN where not even that is known.
+        bound: "exact": it is `value`; "more than": above it; "at most": it or below.
+    """
+
+    value: float
+    bound: Bound = "exact"
+
+
+@dataclass(frozen=True)
+class LabelSaving:
+    """What an arm saves at one size.
+
+    Attributes:
+        size: training studies n of the arm.
         score: its mean score there, over patients and repeats; NaN where it has none.
-        needed: training studies with which the de-novo arm gets the same score. "more than N" where its curve
+        needed: training studies with which the reference arm gets the same score. "more than N" where its curve
             does not reach it at its largest size N; "at most n" where it has it at its smallest size n already.
-        saving: needed − size, in studies; negative where fine-tuning costs studies.
-        multiplier: needed / size; below 1 where fine-tuning costs studies.
-        share_more: share of the resamples in which needed is "more than N", 0 … 1; NaN without an interval.
-        share_at_most: share of those in which it is "at most n".
+            Divided by `size` it is the multiplier, minus `size` the saving.
+        low: lower end of the interval of `needed`; "at most" reads as reaching down to there at least.
+        high: upper end; "more than" reads as reaching up to there at least.
     """
 
     size: float
     score: float
-    needed: CensoredInterval
-    saving: CensoredInterval
-    multiplier: CensoredInterval
-    share_more: float
-    share_at_most: float
+    needed: Bounded
+    low: Bounded
+    high: Bounded
 
 
 @dataclass(frozen=True)
 class LabelSavings:
-    """What fine-tuning saves at each of its sizes.
+    """What an arm saves at each of its sizes.
 
     Attributes:
         savings: one per size, ascending.
-        de_novo: the de-novo arm's curve, which they are read from.
+        reference: the reference arm's curve, which they are read from.
         n_patients: patients that they rest on: those with every repeat of both arms at every size.
         n_repeats: repeats that they rest on.
-        note: what the reader has to know, one sentence after another; empty where nothing.
+        note: what limits the result, one sentence after another; empty where nothing does.
     """
 
     savings: tuple[LabelSaving, ...]
-    de_novo: IsotonicCurve
+    reference: IsotonicCurve
     n_patients: int
     n_repeats: int
     note: str = ""
@@ -60,16 +70,16 @@ class LabelSavings:
 
 def label_savings(
     sizes: ArrayLike,
-    de_novo: ArrayLike,
-    fine_tuned: ArrayLike,
+    reference: ArrayLike,
+    arm: ArrayLike,
     *,
     level: float = 0.95,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> LabelSavings:
-    """For each size of the fine-tuned arm: the studies that the de-novo arm needs for the same score.
+    """Return for each size of an arm the studies that the reference arm needs for the same score.
 
-    The de-novo arm's mean scores are made non-decreasing (`isotonic_curve`) and read backwards: the smallest
+    The reference arm's mean scores are made non-decreasing (`isotonic_curve`) and read backwards: the smallest
     number of studies at which the curve has the score, linear in log n between sizes. Outside of the sizes nothing
     is extrapolated: the answer is then "more than" the largest or "at most" the smallest one. Where the curve
     is flat from its smallest size on, a score that it has there is "at most" that size.
@@ -78,8 +88,7 @@ def label_savings(
     replacement, and so are repeats, crossed and independently, the same draw for both arms and all sizes, since
     all were tested on the same patients and repeat k has nested training sets. Each draw has its own curve and
     its own answer. Answers that are bounds stay bounds: they rank below or above every number, and the ends of
-    the interval are order statistics, never a mean of two. So an interval of "at most 5" to "more than 40" has
-    been told nothing.
+    the interval are order statistics, never a mean of two.
 
     Drawing both counts the residual more than once, which is cautious; but K repeats show only (K − 1)/K of the
     variance of trainings. In simulations with 5 sizes and 15 or 30 patients the 95 % interval held the truth in
@@ -90,9 +99,9 @@ def label_savings(
 
     Args:
         sizes: training studies, above 0, ascending; shape (S,).
-        de_novo: score of each patient in each repeat, higher is better; shape (S, P patients, K repeats). Patients
+        reference: score of each patient in each repeat, higher is better; shape (S, P patients, K repeats). Patients
             and repeats have the same order in both arms.
-        fine_tuned: likewise. NaN is a missing score. A size that an arm lacks altogether is left out of that arm;
+        arm: likewise. NaN is a missing score. A size that an arm lacks altogether is left out of that arm;
             then a repeat that lacks all patients of a size in an arm is dropped, then every patient with a
             missing score; the note counts both.
         level: of the interval, above 0 and below 1.
@@ -100,58 +109,63 @@ def label_savings(
         seed: of the draws.
 
     Returns:
-        A saving per size. Sizes that the fine-tuned arm lacks: score and all numbers are NaN. Nothing to compare:
-        all NaN, with the reason in the note. One patient: no interval. One repeat: an interval over patients.
+        A saving per size. Sizes that the arm lacks: score and all numbers are NaN. Nothing to compare: all NaN,
+        with the reason in the note. One patient: no interval. One repeat: an interval over patients.
 
     Raises:
-        ValueError: if sizes, shapes or options are not as described, or a score is infinite.
+        ValueError: sizes, shapes or options are not as described, or a score is infinite.
     """
-    array, scratch, tuned = _validate(sizes, de_novo, fine_tuned, level, n_resamples)
-    in_scratch, in_tuned = (np.asarray(~np.isnan(arm).all(axis=(1, 2))) for arm in (scratch, tuned))
-    scores, notes = _complete(np.concatenate([scratch[in_scratch], tuned[in_tuned]]))
-    _, n_patients, n_repeats = scores.shape
-    n_scratch = int(in_scratch.sum())
-    if not in_scratch.any() or not in_tuned.any() or not n_patients or not n_repeats:
-        undefined = tuple(_undefined(size) for size in array)
-        return LabelSavings(undefined, IsotonicCurve(np.empty(0), np.empty(0)), 0, 0, " ".join([*notes, NOTHING]))
+    array, scores = ascending_sizes(sizes), [np.asarray(one, dtype=np.float64) for one in (reference, arm)]
+    _validate(array, scores, level, n_resamples)
+    in_reference, in_arm = (np.asarray(~np.isnan(one).all(axis=(1, 2))) for one in scores)
+    complete, notes = _complete(np.concatenate([scores[0][in_reference], scores[1][in_arm]]))
+    _, n_patients, n_repeats = complete.shape
+    if not in_reference.any() or not in_arm.any() or not n_patients or not n_repeats:
+        nothing = tuple(_undefined(size) for size in array)
+        empty = IsotonicCurve(np.empty(0), np.empty(0))
+        return LabelSavings(nothing, empty, 0, 0, " ".join([*notes, NOTHING]))
     notes += [ONE_REPEAT] * (n_repeats == 1) + [ONE_PATIENT] * (n_patients == 1)
 
-    curve_sizes, mean = array[in_scratch], scores.mean(axis=(1, 2))
-    curve = isotonic_curve(curve_sizes, mean[:n_scratch])
-    needed = _needed(curve, mean[n_scratch:])
+    curve_sizes, n_curve = array[in_reference], int(in_reference.sum())
+    mean = complete.mean(axis=(1, 2))
+    curve = isotonic_curve(curve_sizes, mean[:n_curve])
+    needed = _read_backwards(curve, mean[n_curve:])
     draws = np.empty((0, needed.size))
     if n_patients > 1:
-        resampled = _resampled_means(scores, n_resamples, seed)
-        draws = np.array([_needed(isotonic_curve(curve_sizes, m[:n_scratch]), m[n_scratch:]) for m in resampled])
-    columns = iter(zip(mean[n_scratch:], needed, draws.T, strict=True))
-    savings = tuple(
-        _saving(size, *next(columns), curve_sizes, level) if present else _undefined(size)
-        for size, present in zip(array, in_tuned, strict=True)
-    )
-    return LabelSavings(savings, curve, n_patients, n_repeats, " ".join(notes))
+        resampled = _resampled_means(complete, n_resamples, seed)
+        draws = np.array([_read_backwards(isotonic_curve(curve_sizes, m[:n_curve]), m[n_curve:]) for m in resampled])
+    tail = (1 - level) / 2 * len(draws)
+    ranked = np.sort(draws, axis=0)
+    lows = ranked[floor(tail)] if len(draws) else np.full(needed.size, nan)
+    highs = ranked[ceil(len(draws) - tail) - 1] if len(draws) else np.full(needed.size, nan)
+    columns = iter(zip(mean[n_curve:], needed, lows, highs, strict=True))
+    savings = []
+    for size, present in zip(array, in_arm, strict=True):
+        if present:
+            score, *numbers = next(columns)
+            savings.append(LabelSaving(float(size), float(score), *(_bounded(one, curve_sizes) for one in numbers)))
+        else:
+            savings.append(_undefined(size))
+    return LabelSavings(tuple(savings), curve, n_patients, n_repeats, " ".join(notes))
 
 
-def _validate(
-    sizes: ArrayLike, de_novo: ArrayLike, fine_tuned: ArrayLike, level: float, n_resamples: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    array = as_sizes(sizes)
-    scratch, tuned = np.asarray(de_novo, dtype=np.float64), np.asarray(fine_tuned, dtype=np.float64)
-    if scratch.ndim != 3 or scratch.shape != tuned.shape or scratch.shape[0] != array.size:
+def _validate(sizes: NDArray[np.float64], scores: list[NDArray[np.float64]], level: float, n_resamples: int) -> None:
+    first, second = scores
+    if first.ndim != 3 or first.shape != second.shape or first.shape[0] != sizes.size:
         raise ValueError(
-            f"Both arms take a table (sizes, patients, repeats) with {array.size} sizes, "
-            f"found shapes {scratch.shape} and {tuned.shape}."
+            f"both arms take a table (sizes, patients, repeats) with {sizes.size} sizes "
+            f"(got shapes {first.shape} and {second.shape})"
         )
-    if np.isinf(scratch).any() or np.isinf(tuned).any():
-        raise ValueError("Scores must be finite or NaN (missing), found an infinite one.")
+    if np.isinf(first).any() or np.isinf(second).any():
+        raise ValueError("scores must be finite or NaN (got an infinite one)")
     if not 0 < level < 1:
-        raise ValueError(f"The interval's level must be above 0 and below 1, found {level}.")
+        raise ValueError(f"level must be above 0 and below 1 (got {level})")
     if n_resamples < 1:
-        raise ValueError(f"The bootstrap takes at least one resample, found {n_resamples}.")
-    return array, scratch, tuned
+        raise ValueError(f"n_resamples must be at least 1 (got {n_resamples})")
 
 
 def _complete(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
-    """The rows without repeats that one of them lacks, then without patients with a missing score."""
+    """Return the rows without repeats that one of them lacks, then without patients with a missing score."""
     present = ~np.isnan(scores)
     repeats = present.any(axis=1).all(axis=0)
     kept = scores[:, :, repeats]
@@ -164,8 +178,8 @@ def _complete(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[st
     return kept[:, patients], notes
 
 
-def _needed(curve: IsotonicCurve, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Smallest size at which the curve has each score; −inf where the first one has it, inf where none has."""
+def _read_backwards(curve: IsotonicCurve, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the smallest size at which the curve has each score; −inf where the first has it, inf where none has."""
     fitted, log_sizes = curve.fitted, np.log(curve.sizes)
     tolerance = 1e-12 * max(float(np.abs(fitted).max()), float(np.abs(scores).max(initial=0.0)))
     above = np.searchsorted(fitted, scores - tolerance, side="left")
@@ -179,7 +193,7 @@ def _needed(curve: IsotonicCurve, scores: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _resampled_means(scores: NDArray[np.float64], n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """Mean of each row over drawn patients and repeats; shape (n_resamples, rows)."""
+    """Return the mean of each row over drawn patients and repeats; shape (n_resamples, rows)."""
     _, n_patients, n_repeats = scores.shape
     random = np.random.default_rng(seed)
     patients = random.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples) / n_patients
@@ -188,39 +202,13 @@ def _resampled_means(scores: NDArray[np.float64], n_resamples: int, seed: int) -
     return means
 
 
-def _saving(
-    size: float,
-    score: float,
-    needed: float,
-    draws: NDArray[np.float64],
-    curve_sizes: NDArray[np.float64],
-    level: float,
-) -> LabelSaving:
-    low, high = nan, nan
-    if draws.size:
-        ranked, tail = np.sort(draws), (1 - level) / 2 * draws.size
-        low, high = float(ranked[floor(tail)]), float(ranked[ceil(draws.size - tail) - 1])
-    estimate, lower, upper = (_censored(value, curve_sizes) for value in (needed, low, high))
-    studies = CensoredInterval(estimate, lower, upper)
-    return LabelSaving(
-        size=float(size),
-        score=float(score),
-        needed=studies,
-        saving=studies.transformed(lambda number: number - float(size)),
-        multiplier=studies.transformed(lambda number: number / float(size)),
-        share_more=float(np.mean(draws == inf)) if draws.size else nan,
-        share_at_most=float(np.mean(draws == -inf)) if draws.size else nan,
-    )
-
-
-def _censored(needed: float, curve_sizes: NDArray[np.float64]) -> Censored:
+def _bounded(needed: float, curve_sizes: NDArray[np.float64]) -> Bounded:
     if needed == inf:
-        return Censored(float(curve_sizes[-1]), "more than")
+        return Bounded(float(curve_sizes[-1]), "more than")
     if needed == -inf:
-        return Censored(float(curve_sizes[0]), "at most")
-    return Censored(float(needed))
+        return Bounded(float(curve_sizes[0]), "at most")
+    return Bounded(float(needed))
 
 
 def _undefined(size: float) -> LabelSaving:
-    nothing = CensoredInterval(Censored(nan), Censored(nan), Censored(nan))
-    return LabelSaving(float(size), nan, nothing, nothing, nothing, nan, nan)
+    return LabelSaving(float(size), nan, Bounded(nan), Bounded(nan), Bounded(nan))

@@ -1,4 +1,4 @@
-"""Is one arm better than the other, on these patients and over the luck of training?"""
+"""The paired difference of two arms over patients and repeats, with a test for new patients and new trainings."""
 
 from dataclasses import dataclass
 from math import inf, nan, sqrt
@@ -7,28 +7,70 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from lesionseg.stats._table import NO_SPREAD, ONE_REPEAT, TOO_FEW, as_table, complete_cases, is_constant
-
+ONE_REPEAT = "One repeat: how much the result varies from training to training is unknown."
+TOO_FEW = "Fewer than two patients have every repeat: no standard error and no test."
+NO_SPREAD = "Every difference is the same: there is no spread to test against."
 NEGATIVE_COMPONENT = "A variance component was estimated below zero and is taken as zero."
 # Mean squares this near count as equal, so that the order of patients decides nothing.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
+class Summary:
+    """Mean and standard error of one value per patient.
+
+    Attributes:
+        mean: NaN where n is 0.
+        standard_error: standard deviation (ddof = 1) over √n, NaN where n is below 2.
+        n: patients with a value.
+        n_undefined: patients whose value is NaN.
+    """
+
+    mean: float
+    standard_error: float
+    n: int
+    n_undefined: int
+
+
+def summarise(values: ArrayLike) -> Summary:
+    """Return the mean over patients and its standard error; NaN values are counted and left out.
+
+    Source: Altman & Bland 2005, doi 10.1136/bmj.331.7521.903.
+
+    Args:
+        values: shape (P,), one per patient.
+
+    Raises:
+        ValueError: the values are not one-dimensional.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"values must have one value per patient (got shape {array.shape})")
+    defined = array[~np.isnan(array)]
+    n = defined.size
+    return Summary(
+        mean=float(defined.mean()) if n else nan,
+        standard_error=float(defined.std(ddof=1)) / sqrt(n) if n > 1 else nan,
+        n=n,
+        n_undefined=array.size - n,
+    )
+
+
+@dataclass(frozen=True)
 class PairedDifference:
-    """The mean difference between two arms and what it can be told from.
+    """The mean difference between two arms and its test.
 
     Attributes:
         mean: mean over patients and repeats, in the units of the differences; NaN without patients.
         standard_error: of that mean, over new patients and new trainings alike; NaN where it cannot be had.
         df: degrees of freedom of t, above 0, rarely whole; NaN where there is no test.
         t: mean / standard_error.
-        p: two-sided, 0 … 1, not adjusted for other comparisons.
+        p: two-sided, not adjusted for other comparisons.
         low: lower end of the 95 % interval of the mean.
         high: upper end.
         n_patients: patients that it rests on, those with every repeat.
         n_repeats: repeats that it rests on.
-        note: what the reader has to know, one sentence after another; empty where nothing.
+        note: what limits the result, one sentence after another; empty where nothing does.
     """
 
     mean: float
@@ -75,48 +117,57 @@ def crossed_difference(differences: ArrayLike) -> PairedDifference:
         was found. All the same but not zero, or fewer than two patients: NaN, with the reason in the note.
 
     Raises:
-        ValueError: if the differences are not a table, or one of them is infinite.
+        ValueError: the differences are not a table, or one of them is infinite.
     """
-    complete, notes = complete_cases(as_table(differences))
-    n_patients, n_repeats = complete.shape
-    if n_repeats == 1:
-        notes.append(ONE_REPEAT)
-    if n_patients < 2:
-        notes.append(TOO_FEW)
-        return _untested(complete, notes)
-    if is_constant(complete):
-        return _without_spread(complete, notes)
-    variance, df, truncated = _variance(complete)
-    if truncated:
-        notes.append(NEGATIVE_COMPONENT)
-    return _test(complete, variance, df, notes)
-
-
-def _variance(table: NDArray[np.float64]) -> tuple[float, float, bool]:
-    """Variance of the grand mean, its degrees of freedom, and whether a component was below zero."""
+    table, notes = complete_cases(differences)
     n_patients, n_repeats = table.shape
-    if n_repeats == 1:
-        return float(table.var(ddof=1)) / n_patients, n_patients - 1.0, False
-    patients, repeats, residual = mean_squares(table)
-    estimate = patients + repeats - residual
-    denominator = (
-        patients**2 / (n_patients - 1)
-        + repeats**2 / (n_repeats - 1)
-        + residual**2 / ((n_patients - 1) * (n_repeats - 1))
+    mean = float(table.mean()) if table.size else nan
+    notes += [ONE_REPEAT] * (n_repeats == 1) + [TOO_FEW] * (n_patients < 2)
+    constant = n_patients > 1 and bool(np.ptp(table) <= 1e-12 * np.abs(table).max())
+    if constant and not table.any():
+        return PairedDifference(0.0, 0.0, inf, 0.0, 1.0, 0.0, 0.0, n_patients, n_repeats, " ".join(notes))
+    if constant or n_patients < 2:
+        notes += [NO_SPREAD] * constant
+        return PairedDifference(mean, nan, nan, nan, nan, nan, nan, n_patients, n_repeats, " ".join(notes))
+    variance, df, truncated = _variance_of_mean(table)
+    notes += [NEGATIVE_COMPONENT] * truncated
+    error = sqrt(variance)
+    margin, t = float(stdtrit(df, 0.975)) * error, mean / error
+    return PairedDifference(
+        mean=mean,
+        standard_error=error,
+        df=df,
+        t=t,
+        p=2 * float(stdtr(df, -abs(t))),
+        low=mean - margin,
+        high=mean + margin,
+        n_patients=n_patients,
+        n_repeats=n_repeats,
+        note=" ".join(notes),
     )
-    if residual <= min(patients, repeats) * (1 + ROUNDING):
-        return estimate / table.size, max(estimate**2 / denominator, 1.0), False
-    largest = max(patients, repeats, residual)
-    squares = (
-        (patients, n_patients - 1.0),
-        (repeats, n_repeats - 1.0),
-        (residual, (n_patients - 1.0) * (n_repeats - 1.0)),
-    )
-    return largest / table.size, min(df for square, df in squares if square >= largest * (1 - ROUNDING)), True
+
+
+def complete_cases(differences: ArrayLike) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the table without empty repeats, then without patients who lack one, and a note on each."""
+    table = np.asarray(differences, dtype=np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"differences must be a table (patients, repeats) (got shape {table.shape})")
+    if np.isinf(table).any():
+        raise ValueError("differences must be finite or NaN (got an infinite one)")
+    present = ~np.isnan(table)
+    repeats = present.any(axis=0)
+    kept = table[:, repeats]
+    patients = ~np.isnan(kept).any(axis=1) & bool(repeats.any())
+    notes = []
+    if not repeats.all():
+        notes.append(f"{(~repeats).sum()} of {repeats.size} repeats have no difference and are left out.")
+    if not patients.all():
+        notes.append(f"{(~patients).sum()} of {patients.size} patients lack a repeat and are left out.")
+    return kept[patients], notes
 
 
 def mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean squares of patients, repeats and residual of a complete table, shape (P ≥ 2, K ≥ 2)."""
+    """Return the mean squares of patients, repeats and residual of a complete table, shape (P ≥ 2, K ≥ 2)."""
     n_patients, n_repeats = table.shape
     mean = table.mean()
     by_patient = table.mean(axis=1, keepdims=True)
@@ -129,33 +180,18 @@ def mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:
     )
 
 
-def _test(table: NDArray[np.float64], variance: float, df: float, notes: list[str]) -> PairedDifference:
-    mean, error = float(table.mean()), sqrt(variance)
-    t = mean / error
-    margin = float(stdtrit(df, 0.975)) * error
-    return PairedDifference(
-        mean=mean,
-        standard_error=error,
-        df=df,
-        t=t,
-        p=2 * float(stdtr(df, -abs(t))),
-        low=mean - margin,
-        high=mean + margin,
-        n_patients=table.shape[0],
-        n_repeats=table.shape[1],
-        note=" ".join(notes),
-    )
-
-
-def _without_spread(table: NDArray[np.float64], notes: list[str]) -> PairedDifference:
+def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float, bool]:
+    """Return the variance of the grand mean, its degrees of freedom, and whether a component was below zero."""
     n_patients, n_repeats = table.shape
-    note = " ".join(notes)
-    if np.any(table):
-        return _untested(table, [*notes, NO_SPREAD])
-    return PairedDifference(0.0, 0.0, inf, 0.0, 1.0, 0.0, 0.0, n_patients, n_repeats, note)
-
-
-def _untested(table: NDArray[np.float64], notes: list[str]) -> PairedDifference:
-    n_patients, n_repeats = table.shape
-    mean = float(table.mean()) if table.size else nan
-    return PairedDifference(mean, nan, nan, nan, nan, nan, nan, n_patients, n_repeats, " ".join(notes))
+    if n_repeats == 1:
+        return float(table.var(ddof=1)) / n_patients, n_patients - 1.0, False
+    squares = mean_squares(table)
+    patients, repeats, residual = squares
+    dfs = (n_patients - 1.0, n_repeats - 1.0, (n_patients - 1.0) * (n_repeats - 1.0))
+    if residual <= min(patients, repeats) * (1 + ROUNDING):
+        estimate = patients + repeats - residual
+        denominator = sum(square**2 / df for square, df in zip(squares, dfs, strict=True))
+        return estimate / table.size, max(estimate**2 / denominator, 1.0), False
+    largest = max(squares)
+    fewest = min(df for square, df in zip(squares, dfs, strict=True) if square >= largest * (1 - ROUNDING))
+    return largest / table.size, fewest, True

@@ -1,4 +1,4 @@
-"""What happens in a training step and in a validation."""
+"""One training step on patches, one validation on whole studies, and the optimiser."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,7 @@ from lesionseg.data.patches import Patch
 from lesionseg.inference import sliding_window
 from lesionseg.metrics import average, detection_row
 from lesionseg.models import channels_last
-from lesionseg.training.regime import Regime, set_trained
-from lesionseg.training.starting_point import StartingPoint
-from lesionseg.weights import METADATA_KEY, ModelCard, is_adapter, merged
+from lesionseg.transfer import METADATA_KEY, L2SPPenalty, ModelCard, ParamPlan, is_adapter, merged, set_trained
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class SegmentationModule(pl.LightningModule):
         optimiser: rate and schedule.
         window_overlap: of the sliding window in validation.
         study_names: of the training studies in their order, to name them when something goes wrong.
-        regimes: how each of the network's parameters is trained, by name; those without one are trained as the
-            optimiser says. The network must hold its first weights: some may be pulled towards them.
+        plans: how each of the network's parameters is trained, by name; those without one as the optimiser says.
+            The network must hold its first weights: the L2-SP penalty is taken from these.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class SegmentationModule(pl.LightningModule):
         optimiser: Optimiser,
         window_overlap: float,
         study_names: Sequence[str],
-        regimes: Mapping[str, Regime] | None = None,
+        plans: Mapping[str, ParamPlan] | None = None,
     ) -> None:
         super().__init__()
         self.network = channels_last(network)
@@ -84,12 +82,12 @@ class SegmentationModule(pl.LightningModule):
         self.optimiser = optimiser
         self.window_overlap = window_overlap
         self.study_names = tuple(study_names)
-        self.regimes = {name: (regimes or {}).get(name, Regime()) for name, _ in network.named_parameters()}
-        self.alike = all(regime == Regime() for regime in self.regimes.values())
-        pulled = any(regime.pull for regime in self.regimes.values())
-        self.start = StartingPoint(self.network, self.regimes) if pulled else None
+        self.plans = {name: (plans or {}).get(name, ParamPlan()) for name, _ in network.named_parameters()}
+        self.alike = all(plan == ParamPlan() for plan in self.plans.values())
+        penalised = any(plan.l2_sp for plan in self.plans.values())
+        self.l2_sp = L2SPPenalty(self.network, self.plans) if penalised else None
         if not self.alike:  # before several devices agree on whose gradients to join
-            set_trained(self.network, self.regimes, 0)
+            set_trained(self.network, self.plans, 0)
         self.cases: list[dict[str, Any]] = []
 
     @property
@@ -100,14 +98,14 @@ class SegmentationModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Patch, batch_idx: int) -> None:
         """Train what this step trains; after an interruption, too, it depends on the step alone."""
         if not self.alike:
-            set_trained(self.network, self.regimes, self.global_step)
+            set_trained(self.network, self.plans, self.global_step)
 
     def training_step(self, batch: Patch, batch_idx: int) -> dict[str, Tensor]:
-        """The loss of a batch of patches.
+        """Return the loss of a batch of patches.
 
         Returns:
-            ``loss``: what is minimised, with the pull of L2-SP if there is one; ``train/loss``: of the segmentation
-            alone, as it is logged.
+            ``loss``: what is minimised, with the L2-SP penalty if there is one; ``train/loss``: of the segmentation
+            alone.
 
         Raises:
             NotFiniteError: it is no number; the message names the step and the studies.
@@ -120,15 +118,12 @@ class SegmentationModule(pl.LightningModule):
                 "lower optim.learning_rate, set trainer.precision=32-true, or look at these studies with "
                 "lesionseg check"
             )
-        self.log("train/loss", loss, prog_bar=False, sync_dist=self._shared)
-        self.log(
-            "step", self.global_step + 1.0, sync_dist=self._shared
-        )  # Lightning's own count is one too high after a resume
+        self.log("train/loss", loss, sync_dist=self._shared)
         shown = loss.detach()
-        if self.start is not None:
-            away: Tensor = self.start(self.network)
-            self.log("train/l2_sp", away, prog_bar=False, sync_dist=self._shared)
-            loss = loss + away
+        if self.l2_sp is not None:
+            penalty: Tensor = self.l2_sp(self.network)
+            self.log("train/l2_sp", penalty, sync_dist=self._shared)
+            loss = loss + penalty
         return {"loss": loss, "train/loss": shown}
 
     def on_validation_epoch_start(self) -> None:
@@ -155,7 +150,6 @@ class SegmentationModule(pl.LightningModule):
         averages = average(self.cases)
         for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"):
             self.log(f"val/{name}", float(getattr(averages, name).mean), sync_dist=self._shared)
-        self.log("step", float(self.global_step), sync_dist=self._shared)
 
     def configure_optimizers(self) -> Any:
         """AdamW, its rate set at every step; in one group what has the same rate and weight decay.
@@ -166,9 +160,9 @@ class SegmentationModule(pl.LightningModule):
         decay = self.optimiser.weight_decay
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
-            regime = self.regimes[name]
-            if regime.first_step is not None:
-                groups.setdefault((regime.rate, 0.0 if regime.pull else decay), []).append(parameter)
+            plan = self.plans[name]
+            if plan.first_step is not None:
+                groups.setdefault((plan.rate, 0.0 if plan.l2_sp else decay), []).append(parameter)
         for parameter in self.loss.parameters():
             groups.setdefault((1.0, decay), []).append(parameter)
         chosen = torch.optim.AdamW(
@@ -184,7 +178,7 @@ class SegmentationModule(pl.LightningModule):
         """Put the model card into the checkpoint, and a plain network into one that is there to be used."""
         checkpoint[METADATA_KEY] = self.card.to_dict()
         goes_on = "optimizer_states" in checkpoint  # then adapters stay what they are
-        if not goes_on and any(is_adapter(name) for name in self.regimes):
+        if not goes_on and any(is_adapter(name) for name in self.plans):
             plain = {f"network.{name}": value for name, value in merged(self.network).items()}
             state = checkpoint["state_dict"]
             others = {name: value for name, value in state.items() if not name.startswith("network.")}

@@ -4,17 +4,16 @@ from typing import Any
 
 import pytest
 
+from lesionseg.config import conf_dir
 from lesionseg.config.compose import Request, compose_jobs
-from lesionseg.config.init_section import InitSection
-from lesionseg.config.location import conf_dir
-from lesionseg.config.schema import TrainConfig
+from lesionseg.config.schema import InitSection, TrainConfig
 from lesionseg.errors import InputError
 
 SOURCE = "init.checkpoint=best.ckpt"
 
 
 def _config(*overrides: str) -> TrainConfig:
-    (job,) = compose_jobs(Request("train", overrides))
+    (job,), _ = compose_jobs(Request("train", overrides))
     assert isinstance(job.config, TrainConfig)
     return job.config
 
@@ -202,7 +201,7 @@ def test_all_that_means_nothing_is_told_at_once() -> None:
 def test_a_strategy_of_ones_own_says_only_what_differs(tmp_path: Any) -> None:
     (tmp_path / "init").mkdir()
     (tmp_path / "init" / "gentle.yaml").write_text("name: gentle\nl2_sp: 0.1\ntrain_from: {encoder: 0.5}\n")
-    (job,) = compose_jobs(Request("train", ("init=gentle", SOURCE), config_dir=tmp_path))
+    (job,), _ = compose_jobs(Request("train", ("init=gentle", SOURCE), config_dir=tmp_path))
     assert isinstance(job.config, TrainConfig)
     assert job.config.init.knobs == {"l2_sp": 0.1, "train_from": {"encoder": 0.5}}
 

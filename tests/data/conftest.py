@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lesionseg.data.channels import parse_channel
-from lesionseg.data.selection import TaskStudy
-from lesionseg.data.study import MaskFile, Study
+from lesionseg.data.dataset import MaskFile, Study, TaskStudy
 from lesionseg.errors import InputError
 
 SHAPE = (20, 20, 20)

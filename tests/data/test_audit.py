@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionseg.data._field_of_view import displacement, overlap
-from lesionseg.data.audit import Audit, StudyAudit, audit, audit_study
 from lesionseg.data.channels import Source, parse_channel
-from lesionseg.data.cohorts import read_bids
-from lesionseg.data.grid import Grid
-from lesionseg.data.study import Cohort, MaskFile, Study
+from lesionseg.data.dataset import Dataset, MaskFile, Study
+from lesionseg.data.nifti import Grid
+from lesionseg.data.quality_control import Audit, StudyAudit, audit, audit_study, displacement, overlap
+from lesionseg.data.readers import read_bids
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 FLAIR = Source("flair")
@@ -29,7 +28,7 @@ def _brain(factor: float = 1.0) -> Any:
     return voxels
 
 
-def _audit(cohort: Cohort, *channels: str, target: str | None = "lesion") -> Audit:
+def _audit(cohort: Dataset, *channels: str, target: str | None = "lesion") -> Audit:
     return audit(cohort, [parse_channel(channel) for channel in channels], target)
 
 
@@ -327,7 +326,7 @@ def test_boxes_that_only_an_edge_parts() -> None:
     assert not overlap(above(diagonal + 0.01), first)
 
 
-def _two_sessions(root: Path, write_scan: Write, write_mask: Write) -> Cohort:
+def _two_sessions(root: Path, write_scan: Write, write_mask: Write) -> Dataset:
     """Subject a with two sessions, subject b with one, subject c without mask."""
 
     def study(subject: str, session: str, *masks: str, **more: Any) -> Study:
@@ -335,7 +334,7 @@ def _two_sessions(root: Path, write_scan: Write, write_mask: Write) -> Cohort:
         drawn = {mask: MaskFile(write_mask(root / f"{name}_{mask}.nii", (5, 5, 5), (9, 9, 9))) for mask in masks}
         return Study(subject, session, {"flair": write_scan(root / f"{name}.nii.gz")}, drawn, **more)
 
-    return Cohort(
+    return Dataset(
         "toy",
         root,
         (
@@ -369,7 +368,7 @@ def test_studies_that_lack_something_are_left_out_with_the_reason(
 
 def test_a_prior_without_the_contrast(tmp_path: Path, write_scan: Write) -> None:
     image = write_scan(tmp_path / "a.nii")
-    cohort = Cohort("toy", tmp_path, (Study("1", "1", {"t1": image}), Study("1", "2", {"flair": image})))
+    cohort = Dataset("toy", tmp_path, (Study("1", "1", {"t1": image}), Study("1", "2", {"flair": image})))
     result = _audit(cohort, "prior.flair", target=None)
     assert result.left_out[1] == "sub-1_ses-2: no contrast 'flair' in the session before it (sub-1_ses-1)"
     assert result.faults == (
@@ -417,9 +416,9 @@ def test_a_cohort_no_study_of_which_can_be_used(
 
 def test_a_cohort_of_single_sessions_and_an_empty_one(tmp_path: Path, write_scan: Write) -> None:
     image = write_scan(tmp_path / "a.nii")
-    (fault,) = _audit(Cohort("toy", tmp_path, (Study("1", "1", {"flair": image}),)), "prior.flair", target=None).faults
+    (fault,) = _audit(Dataset("toy", tmp_path, (Study("1", "1", {"flair": image}),)), "prior.flair", target=None).faults
     assert "no subject has two sessions, so that no study has one before it. Choose another task" in fault
-    assert _audit(Cohort("toy", tmp_path, ()), "flair").faults == (
+    assert _audit(Dataset("toy", tmp_path, ()), "flair").faults == (
         f"toy: no study in {tmp_path}; check the dataset's root and its list of subjects",
     )
 
@@ -431,8 +430,8 @@ def test_a_study_twice_and_a_subject_in_two_splits(tmp_path: Path, write_scan: W
         Study("1", "2", {"flair": images[1]}, split="train"),
         Study("1", "2", {"flair": images[2]}, split="train"),
     )
-    assert _audit(Cohort("toy", tmp_path, studies), "flair", target=None).faults == (
-        "sub-1_ses-2 stands in the cohort 2 times; keep one study for each subject and session",
+    assert _audit(Dataset("toy", tmp_path, studies), "flair", target=None).faults == (
+        "sub-1_ses-2 stands in the dataset 2 times; keep one study for each subject and session",
         "sub-1 is in the splits test and train; all sessions of a subject belong to one, or the test would "
         "see patients of the training",
     )
@@ -447,7 +446,7 @@ def test_a_copy_of_a_scan_under_another_name_is_found(tmp_path: Path, write_scan
         Study("1", "2", {"flair": other}),
         Study("2", "1", {"flair": two}),
     ]
-    cohort = Cohort("toy", tmp_path, tuple(studies))
+    cohort = Dataset("toy", tmp_path, tuple(studies))
     assert _audit(cohort, "flair", target=None).faults == (
         f"sub-2_ses-1, flair ({two}): the same voxels as sub-1_ses-1, flair ({one}); one is a copy of the "
         "other: remove it, or put the right scan in its place",
@@ -464,9 +463,9 @@ def test_progress_counts_the_studies_read(tmp_path: Path, write_scan: Write, wri
 
 def test_json_has_none_for_what_is_undefined(tmp_path: Path, write_scan: Write, write_mask: Write) -> None:
     mask = MaskFile(write_mask(tmp_path / "m.nii"))
-    cohort = Cohort("toy", tmp_path, (Study("1", "", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": mask}),))
+    cohort = Dataset("toy", tmp_path, (Study("1", "", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": mask}),))
     content = json.loads(json.dumps(_audit(cohort, "flair").to_json(), allow_nan=False))
-    assert (content["cohort"], content["sources"], content["target"]) == ("toy", ["flair"], "lesion")
+    assert (content["dataset"], content["sources"], content["target"]) == ("toy", ["flair"], "lesion")
     assert content["root"] == str(tmp_path)
     (study,) = content["studies"]
     assert study["mask"] == {
@@ -500,7 +499,7 @@ def test_the_table_has_a_row_for_each_study_and_fits_the_screen(
     assert len(lines) == 3 + 1 + 3 + 1
 
     long = Study("x" * 120, "1", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": MaskFile(tmp_path / "gone.nii")})
-    table = _audit(Cohort("toy", tmp_path, (long,)), "flair").table()
+    table = _audit(Dataset("toy", tmp_path, (long,)), "flair").table()
     assert max(map(len, table.splitlines())) == 110
     assert "…xxx" in table
     assert "xxx_ses-1  20×20×20" in table
@@ -524,7 +523,7 @@ def test_counts_agree_with_those_the_semireal_cohort_tells() -> None:
     assert (len(cohort.subjects), len(cohort.studies)) == (28, 42)
     with (root / "sessions.tsv").open() as file:
         told = {f"{row['participant_id']}_{row['session_id']}": row for row in csv.DictReader(file, delimiter="\t")}
-    few = Cohort("ms", root, tuple(study for study in cohort.studies if study.subject in ("02", "05", "29")))
+    few = Dataset("ms", root, tuple(study for study in cohort.studies if study.subject in ("02", "05", "29")))
     result = _audit(few, "flair")
     assert result.faults == ()
     for row in result.studies:

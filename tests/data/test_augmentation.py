@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from lesionseg.config.location import conf_dir
-from lesionseg.data.augmentation import Augmentation
+from lesionseg.config import conf_dir
+from lesionseg.data.patches import Augmentation
 
 SHIPPED = {path.stem: yaml.safe_load(path.read_text())["transforms"] for path in sorted(conf_dir().glob("augment/*"))}
 EACH = pytest.mark.parametrize("name", SHIPPED)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lesionseg.data.brain import bounding_box, brain_mask, zscore
+from lesionseg.data.preprocessing import bounding_box, brain_mask, zscore
 
 INSIDE = (slice(3, 13), slice(2, 12), slice(4, 14))
 

@@ -15,9 +15,8 @@ import pytest
 from lesionseg.data import cache as cache_module
 from lesionseg.data.cache import Cache
 from lesionseg.data.channels import Channel, Source, parse_channel
-from lesionseg.data.prepare import prepare
-from lesionseg.data.selection import TaskStudy
-from lesionseg.data.study import MaskFile
+from lesionseg.data.dataset import MaskFile, TaskStudy
+from lesionseg.data.preprocessing import prepare
 
 MM = (1.0, 1.0, 1.0)
 
@@ -69,16 +68,6 @@ def test_a_study_is_prepared_once(cache: Cache, study: TaskStudy, prepared: list
     again = Cache(cache.root).get(study, MM)
     assert prepared == ["sub-a"]
     assert (again.folder, again.key) == (first.folder, first.key)
-
-
-def test_all_studies_with_progress(cache: Cache, study: TaskStudy, task_study, prepared: list[str]) -> None:
-    other = task_study({"t1": study.sources[1][1]}, subject="b")
-    told: list[tuple[int, int]] = []
-    found = cache.get_all([study, other, study], MM, lambda done, of: told.append((done, of)))
-    assert [each.name for each in found] == ["sub-a", "sub-b", "sub-a"]
-    assert told == [(1, 3), (2, 3), (3, 3)]
-    assert prepared == ["sub-a", "sub-b"]
-    assert [each.name for each in cache.get_all([study], MM)] == ["sub-a"]
 
 
 def test_another_content_is_another_entry(
@@ -195,8 +184,8 @@ import json, os, signal, sys, time
 from pathlib import Path
 import lesionseg.data.cache as module
 from lesionseg.data.channels import parse_channel
-from lesionseg.data.selection import TaskStudy
-from lesionseg.data.study import MaskFile, Study
+from lesionseg.data.dataset import TaskStudy
+from lesionseg.data.dataset import MaskFile, Study
 
 job = json.loads(sys.argv[1])
 sources = tuple((parse_channel(name).plus, Path(path)) for name, path in job["sources"])

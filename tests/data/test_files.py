@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.data.files import content_digest, write_json, written_whole
+from lesionseg.io import content_digest, write_json, written_whole
 
 
 def test_a_file_takes_its_name_once_all_is_written(tmp_path: Path) -> None:

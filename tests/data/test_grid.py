@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from lesionseg.data.grid import Grid, resample
+from lesionseg.data.nifti import Grid, resample
 
 
 def grid_of(shape, spacing, degrees=(0.0, 0.0, 0.0), axes=(0, 1, 2), flips=(1, 1, 1)) -> Grid:

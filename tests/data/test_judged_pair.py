@@ -8,8 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lesionseg.data.judged_pair import JudgedPair, read_pair
-from lesionseg.data.pairing import FilePair
+from lesionseg.data.pairing import FilePair, JudgedPair, read_pair
 
 SHAPE = (6, 5, 4)
 AFFINE = np.array([[0.5, 0, 0, -20], [0, 0.5, 0, 7], [0, 0, 3, 0], [0, 0, 0, 1.0]])

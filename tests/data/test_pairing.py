@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.data.files import written_whole
 from lesionseg.data.pairing import FilePair, UnpairedError, case_names, pair_files, read_pairs
+from lesionseg.io import written_whole
 
 Names = list[tuple[str, str, str]]
 

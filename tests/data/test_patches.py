@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.utils.data import DataLoader
 
-from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import Cache, CachedStudy
 from lesionseg.data.channels import parse_channel
-from lesionseg.data.patches import PatchDataset, cut
-from lesionseg.data.study import MaskFile
+from lesionseg.data.dataset import MaskFile
+from lesionseg.data.patches import Augmentation, PatchDataset, cut
 
 FLAIR = (parse_channel("flair"),)
 SMALL, LARGE, BRAIN = 3000, 2000, 1000
@@ -37,7 +36,8 @@ def studies(tmp_path: Path, write_scan, task_study) -> list[CachedStudy]:
         task_study({"flair": ill}, MaskFile(drawn)),
         task_study({"flair": healthy}, MaskFile(nothing), subject="b"),
     ]
-    return Cache(tmp_path / "cache").get_all(found, (1.0, 1.0, 1.0))
+    cache = Cache(tmp_path / "cache")
+    return [cache.get(study, (1.0, 1.0, 1.0)) for study in found]
 
 
 def patches_of(studies, size=(8, 8, 8), *, seed=0, length=16, first=0, lesion_share=0.5, augment=None):

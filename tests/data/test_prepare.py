@@ -9,9 +9,9 @@ import pytest
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from lesionseg.data.grid import Grid, resample
-from lesionseg.data.prepare import Prepared, prepare, to_native
-from lesionseg.data.study import MaskFile
+from lesionseg.data.dataset import MaskFile
+from lesionseg.data.nifti import Grid, resample
+from lesionseg.data.preprocessing import Prepared, prepare, to_native
 
 MM = (1.0, 1.0, 1.0)
 OBLIQUE = np.array([[0.97, 0.17, 0.17], [-0.2, 0.97, 0.14], [-0.14, -0.17, 0.98]])

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from lesionseg.data.channels import Source, parse_channel
-from lesionseg.data.selection import select_studies, task_study
-from lesionseg.data.study import Cohort, MaskFile, Study
+from lesionseg.data.dataset import Dataset, MaskFile, Study, select_studies, task_study
 
 
 def study(subject: str, session: str, contrasts: str, mask: bool = True) -> Study:
@@ -13,7 +12,7 @@ def study(subject: str, session: str, contrasts: str, mask: bool = True) -> Stud
     return Study(subject, session, images, {"lesion": MaskFile(path / "mask")} if mask else {})
 
 
-COHORT = Cohort(
+COHORT = Dataset(
     "cohort",
     Path("root"),
     (

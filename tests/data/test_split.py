@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lesionseg.data.split import Split, fixed_parts, make_split
+from lesionseg.data.splits import Split, fixed_parts, make_split
 from lesionseg.errors import InputError
 
 SUBJECTS = [f"{number:02d}" for number in range(30)]

@@ -2,13 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.data.cohorts import select_subjects
-from lesionseg.data.study import Cohort, Study
+from lesionseg.data.dataset import Dataset, Study, select_subjects
 from lesionseg.errors import InputError
 
 
-def _cohort(*labels: tuple[str, str]) -> Cohort:
-    return Cohort("toy", Path("toy"), tuple(Study(subject, session, {}) for subject, session in labels))
+def _cohort(*labels: tuple[str, str]) -> Dataset:
+    return Dataset("toy", Path("toy"), tuple(Study(subject, session, {}) for subject, session in labels))
 
 
 def test_a_study_is_named_after_subject_and_session() -> None:
@@ -36,7 +35,7 @@ def test_some_subjects_are_selected_with_all_their_sessions() -> None:
 @pytest.mark.parametrize(
     ("subjects", "fault"),
     [
-        (["01", "7"], "toy: subject '7' of the list 'subjects' is not in the cohort; its subjects: 01, 02"),
+        (["01", "7"], "toy: subject '7' of the list 'subjects' is not in the dataset; its subjects: 01, 02"),
         ([], "toy: the list 'subjects' is empty; name some of 01, 02, or write null for all"),
     ],
 )

@@ -5,9 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lesionseg.data.grid import Grid
-from lesionseg.data.study import MaskFile
-from lesionseg.data.volumes import read_mask, read_volume, write_volume
+from lesionseg.data.dataset import MaskFile
+from lesionseg.data.nifti import Grid, read_mask, read_volume, write_volume
 
 AFFINE = np.array([[0, -1, 0, 5], [2, 0, 0, -3], [0, 0, 3, 7], [0, 0, 0, 1.0]])
 

@@ -117,7 +117,7 @@ def start() -> Iterator[Callable[..., Started]]:
         from preloaded import launch
 
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["lesionseg.cli", "lesionseg.runs.train", "mlflow.store.tracking"])
+        context.set_forkserver_preload(["lesionseg.cli", "lesionseg.commands.train", "mlflow.store.tracking"])
         count = 0
 
         def run(folder: Path, *arguments: object, log: str | None = None, largest: int | None = None) -> Started:

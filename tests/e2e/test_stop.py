@@ -47,7 +47,7 @@ def test_a_stopped_run_is_killed_and_goes_on_in_the_same_run(
 
     again = inside(tmp_path, *arguments)
     assert again.code == 0, again.out + again.err
-    assert f"was killed before and goes on (run {run.info.run_id})" in again.out
+    assert f"was interrupted before and goes on (run {run.info.run_id})" in again.out
     assert "step 10/80" not in again.out, "what was done is not done again"
     assert "step 80/80" in again.out
     parent, resumed = runs_in(tmp_path)
@@ -123,7 +123,7 @@ def test_a_run_that_meets_a_full_disk_leaves_nothing_half_written_and_goes_on_wh
 
     again = inside(tmp_path, *arguments)
     assert again.code == 0, again.out + again.err
-    assert f"was failed before and goes on (run {run.info.run_id})" in again.out
+    assert f"was interrupted before and goes on (run {run.info.run_id})" in again.out
     assert [run.info.status for run in runs_in(tmp_path)] == ["FINISHED", "FINISHED"]
 
 

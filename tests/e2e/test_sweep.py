@@ -245,7 +245,7 @@ def test_the_subjects_are_the_same_where_they_must_be(sweep: Sweep, artifacts: A
 
 def test_the_terminal_tells_what_comes_and_where_to_look(sweep: Sweep) -> None:
     lines = sweep.first.out.splitlines()
-    assert lines[0].startswith("9 runs (one of them the source model), about 0:0")
+    assert lines[0].startswith("9 runs (one of them the source model); how long they take is told once")
     assert lines[1] == "[source] flair_lesions scratch n=3 repeat=0  weights: all fresh (from scratch)"
     assert any(line.startswith("[8/8, 0:00:") and "  step 4/4  loss " in line for line in lines)
     answer = lines[lines.index("Sweep first: 8 of 8 runs finished (100 %).") + 1 :]

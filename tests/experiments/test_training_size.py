@@ -21,16 +21,15 @@ def test_both_arms_of_a_size_differ_in_their_init_alone(
     study: str, inputs: list[str], source: str, tmp_path: Path
 ) -> None:
     given = (f"paths.outputs={tmp_path}", "train_size=5", "repeat=0")
-    jobs = compose_jobs(Request("train", given, config_dir=EXPERIMENTS / study, config_name="study"))
+    jobs, _ = compose_jobs(Request("train", given, config_dir=EXPERIMENTS / study, config_name="study"))
     scratch, pretrained = (job.config for job in jobs)
     assert (scratch.init.name, pretrained.init.name) == ("scratch", "pretrained")
     assert scratch.model_copy(update={"init": pretrained.init}) == pretrained
     assert (scratch.sweep, scratch.task.inputs) == (study, inputs)
     overrides = pretrained.init.source
     assert overrides is not None
-    trained = compose_jobs(Request("train", (*given, *overrides), config_dir=EXPERIMENTS / study, config_name="study"))[
-        0
-    ].config
+    request = Request("train", (*given, *overrides), config_dir=EXPERIMENTS / study, config_name="study")
+    trained = compose_jobs(request)[0][0].config
     assert trained.dataset.synthetic is not None
     assert trained.dataset.synthetic.pathology.name == source
     assert len(trained.task.inputs) == (1 if source == "infarct" else 3)

@@ -14,11 +14,18 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from lesionseg.config.compose import Request, compose_jobs
-from lesionseg.report import RecordedRun, WeightSource, compare
+from lesionseg.report import RunRecord, analyse
 from lesionseg.stats import crossed_difference
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "transfer_strategies"
-SOURCE = WeightSource("runs:/4f2a", "flair_lesions", "1a2b3c4d" * 8, 0.625)
+
+
+def record(arm: str, size: int, repeat: int, best: float | None = None) -> RunRecord:
+    """A run of which 62.5 % of the values come from a source, unless it is from scratch."""
+    transfer = {"loaded_share": 0.0 if arm == "scratch" else 0.625}
+    return RunRecord(arm, size, repeat, {}, {}, {}, transfer, best_validation=best)
+
+
 F1 = {  # of each repeat, the patients
     ("scratch", 2): [[0.2, 0.4, 0.6], [0.4, 0.4, 0.2], [0.3, 0.4, 0.4]],
     ("pretrained", 2): [[0.5, 0.5, 0.9], [0.6, 0.7, 0.4], [0.4, 0.6, 0.8]],
@@ -55,14 +62,12 @@ def cases() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def runs() -> list[tuple[RecordedRun, float]]:
+def runs() -> list[tuple[RunRecord, float]]:
     """Each with the share of values that it trains first."""
     found = []
     for (arm, size), repeats in F1.items():
         for repeat, best in enumerate(VALIDATION.get((arm, size), [None] * len(repeats))):
-            source = None if arm == "scratch" else SOURCE
-            run = RecordedRun(arm, size, repeat, source=source, monitor="val/dice", best_validation=best)
-            found.append((run, 0.0 if arm == "zero_shot" else 1.0))
+            found.append((record(arm, size, repeat, best), 0.0 if arm == "zero_shot" else 1.0))
     return found
 
 
@@ -134,7 +139,7 @@ def test_scratch_alone_and_a_strategy_of_ones_own_are_no_fault(strategies, cases
     strategies.write(cases[cases["init"] == "scratch"], [one for one in runs if one[0].arm == "scratch"], tmp_path)
     assert "p values" not in capsys.readouterr().out
     own = cases.replace({"init": {"zero_shot": "mine-nan"}})
-    run = RecordedRun("mine-nan", 2, 0, monitor="val/dice")
+    run = record("mine-nan", 2, 0)
     strategies.write(own, [*(one for one in runs if one[0].arm != "zero_shot"), (run, 1.0)], tmp_path)
     assert "| mine-nan " in capsys.readouterr().out
 
@@ -142,8 +147,7 @@ def test_scratch_alone_and_a_strategy_of_ones_own_are_no_fault(strategies, cases
 def test_the_figure_has_a_panel_per_size_and_says_what_is_not_finished(strategies, cases, written):
     assert imread(written[1] / "strategies.png").shape[1] > 900
     arms = ("scratch", "pretrained", "zero_shot")
-    means = [mean for mean in compare(cases, arms).results.means if mean.score == "lesion_f1"]
-    two, five = strategies.draw_strategies(means, arms, "scratch").axes
+    two, five = strategies.draw_strategies(analyse(cases, arms), arms, "scratch").axes
     assert [axes.get_title() for axes in (two, five)] == ["2 training studies", "5 training studies"]
     assert [label.get_text() for label in two.get_yticklabels()] == list(arms)
     assert two.yaxis_inverted(), "the first strategy is on top"
@@ -158,7 +162,7 @@ def test_the_figure_has_a_panel_per_size_and_says_what_is_not_finished(strategie
 
 def test_study_composes_for_every_strategy(strategies, tmp_path):
     given = (f"dataset.root={tmp_path}", f"init.checkpoint={tmp_path / 'source.ckpt'}", "train_size=2", "repeat=0")
-    jobs = compose_jobs(Request("train", given, config_dir=FOLDER, config_name="study"))
+    jobs, _ = compose_jobs(Request("train", given, config_dir=FOLDER, config_name="study"))
     names = [job.config.init.name for job in jobs]
     assert names == strategies.GRID["init"]
     conf = {path.stem for path in (FOLDER.parents[1] / "conf" / "init").glob("[!_]*.yaml")}

@@ -1,8 +1,8 @@
 """A finished sweep of an earlier version: its comparison keeps every number.
 
-``sweep.zip`` holds what twelve runs left in MLflow (two arms, two sizes, three repeats, six test patients), ``expected``
-the tables that were made of it, and ``names.json`` the names that a run of that time gave its params, metrics, tags
-and artifacts.
+``sweep.zip`` holds what twelve runs left in MLflow (two arms, two sizes, three repeats, six test patients),
+``expected`` the tables that were made of it, and ``names.json`` the names that a run of that time gave its params,
+metrics, tags and artifacts.
 """
 
 import json

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from lesionseg.metrics.cells import cc_dice, cell_dice, lesion_dice
+from lesionseg.metrics.cc_metrics import cc_dice, cell_dice, lesion_dice
 from lesionseg.metrics.components import label_components
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from lesionseg.metrics import _sparse, label_components
-from lesionseg.metrics._sparse import SparseMask, bounding_box
+from lesionseg.metrics import components as _sparse
+from lesionseg.metrics import label_components
+from lesionseg.metrics.components import SparseMask, bounding_box
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=7))
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lesionseg.metrics._sparse import SparseMask
+from lesionseg.metrics.components import SparseMask
 from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"

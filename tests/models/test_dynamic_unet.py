@@ -9,10 +9,10 @@ import torch
 import yaml
 from torch import nn
 
-from lesionseg.build import build
-from lesionseg.config.location import conf_dir
+from lesionseg.config import conf_dir
+from lesionseg.instantiate import build
 from lesionseg.models import DynamicUNet
-from lesionseg.weights import Parts
+from lesionseg.transfer import Parts
 
 unet = pytest.importorskip(
     "dynamic_network_architectures.architectures.unet", reason="needs the extra nnunet: pip install 'lesionseg[nnunet]'"

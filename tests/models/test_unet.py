@@ -8,8 +8,8 @@ import torch
 import yaml
 from torch import nn
 
-from lesionseg.build import build
-from lesionseg.config.location import conf_dir
+from lesionseg.config import conf_dir
+from lesionseg.instantiate import build
 from lesionseg.models import UNet3D
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ def test_by_hand():
     assert found.standard_error == pytest.approx(sqrt(3 / 2 * (1 + 1 + 0)) / 12)
     margin = stats.t.ppf(0.975, 2) * found.standard_error
     assert (found.low, found.high) == (pytest.approx(max(0.5 - margin, 0)), pytest.approx(min(0.5 + margin, 1)))
-    assert (found.successes, found.trials, found.n_patients, found.n_undefined, found.note) == (6, 12, 3, 0, "")
+    assert (found.n_patients, found.note) == (3, "")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas 3, as statsmodels 0.14 is imported
@@ -40,7 +40,7 @@ def test_equal_trials_are_the_standard_error_of_the_mean():
 
 def test_patients_without_trials_are_counted_and_left_out():
     found = clustered_ratio([2, 0, 3, nan, 1], [2, 0, 8, 4, 2])
-    assert (found.ratio, found.n_patients, found.n_undefined) == (0.5, 3, 2)
+    assert (found.ratio, found.n_patients) == (0.5, 3)
     assert found.standard_error == clustered_ratio([2, 3, 1], [2, 8, 2]).standard_error
 
 
@@ -49,7 +49,7 @@ def test_no_trial_is_nan(successes, trials):
     found = clustered_ratio(successes, trials)
     assert isnan(found.ratio)
     assert isnan(found.standard_error)
-    assert (found.trials, found.n_patients) == (0, 0)
+    assert found.n_patients == 0
 
 
 def test_one_patient_has_a_ratio_and_no_error():
@@ -70,11 +70,11 @@ def test_the_same_ratio_everywhere_tells_no_error(ratio):
 @pytest.mark.parametrize(
     ("successes", "trials", "message"),
     [
-        ([1, 5], [2, 4], "must not exceed trials, found 5 of 4 in patient 1"),
-        ([-1], [2], "Successes must be 0 or more, and finite, or NaN .*, found -1"),
-        ([1], [np.inf], "Trials must be 0 or more, and finite, or NaN .*, found inf"),
-        ([1, 2], [1], r"found shapes \(2,\) and \(1,\)"),
-        ([[1]], [[1]], r"found shapes \(1, 1\) and \(1, 1\)"),
+        ([1, 5], [2, 4], "must not exceed trials"),
+        ([-1], [2], "successes must be 0 or more"),
+        ([1], [np.inf], "trials must be 0 or more"),
+        ([1, 2], [1], r"got shapes \(2,\) and \(1,\)"),
+        ([[1]], [[1]], r"got shapes \(1, 1\) and \(1, 1\)"),
     ],
 )
 def test_what_is_no_ratio_is_refused(successes, trials, message):
@@ -90,7 +90,7 @@ def test_its_interval_covers_and_that_of_pooled_lesions_does_not():
         successes = random.binomial(trials, random.beta(2.0, 2.0, size=30))
         found = clustered_ratio(successes, trials)
         covered.append(found.low < 0.5 < found.high)
-        interval = stats.binomtest(int(found.successes), int(found.trials)).proportion_ci(method="wilson")
+        interval = stats.binomtest(int(successes.sum()), int(trials.sum())).proportion_ci(method="wilson")
         naive.append(interval.low < 0.5 < interval.high)
     assert 0.90 < np.mean(covered) < 0.98, "0.95 give or take its own standard error of 0.011"
     assert np.mean(naive) < 0.7

@@ -1,6 +1,6 @@
 """The isotonic curve: by hand, SciPy's documented example, and what it is by definition."""
 
-from math import nan, sqrt
+from math import nan
 
 import numpy as np
 import pytest
@@ -16,51 +16,38 @@ def test_by_hand():
     np.testing.assert_array_equal(found.sizes, [5, 10, 20, 40])
 
 
-def test_weights_pull():
-    np.testing.assert_allclose(isotonic_curve([1, 2], [0.5, 0.1], [3, 1]).fitted, [0.4, 0.4])
-
-
 def test_the_example_of_scipys_documentation():
     # From the paper that scipy.optimize.isotonic_regression cites: Busing 2022.
     found = isotonic_curve(range(1, 8), [1.5, 1.0, 4.0, 6.0, 5.7, 5.0, 7.8])
     np.testing.assert_allclose(found.fitted, [1.25, 1.25, 4.0, 16.7 / 3, 16.7 / 3, 16.7 / 3, 7.8])
 
 
-def test_between_sizes_it_is_linear_in_log_n_and_outside_it_is_nan():
-    curve = isotonic_curve([10, 40], [0.2, 0.6])
-    np.testing.assert_allclose(curve.at([9.99, 10, 20, 10 * sqrt(2), 40, 41]), [nan, 0.2, 0.4, 0.3, 0.6, nan])
-    assert curve.at(20).shape == ()
-
-
 def test_a_size_without_a_score_is_left_out():
     curve = isotonic_curve([5, 10, 20], [0.1, nan, 0.3])
     np.testing.assert_array_equal(curve.sizes, [5, 20])
-    assert curve.at(10) == pytest.approx(0.2)
+    np.testing.assert_array_equal(curve.fitted, [0.1, 0.3])
 
 
 @pytest.mark.parametrize(("sizes", "scores"), [([], []), ([5, 10], [nan, nan])])
 def test_nothing_to_fit(sizes, scores):
     curve = isotonic_curve(sizes, scores)
     assert curve.fitted.size == 0
-    assert np.isnan(curve.at([5, 10])).all()
 
 
 def test_one_size_and_equal_scores():
-    np.testing.assert_array_equal(isotonic_curve([5], [0.3]).at([4, 5, 6]), [nan, 0.3, nan])
+    np.testing.assert_array_equal(isotonic_curve([5], [0.3]).fitted, [0.3])
     np.testing.assert_array_equal(isotonic_curve([5, 10, 20], [0.3] * 3).fitted, [0.3] * 3)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([10, 5], [0, 1]), r"Sizes must ascend, each one once, found \[10.0, 5.0\]"),
-        (([5, 5], [0, 1]), "ascend"),
-        (([0, 5], [0, 1]), r"above 0 and finite, found \[0.0, 5.0\]"),
-        (([[5, 10]], [0, 1]), r"one-dimensional, found shape \(1, 2\)"),
-        (([5, 10], [0]), r"one score per size, found \(1,\) scores for \(2,\) sizes"),
-        (([5, 10], [0, np.inf]), "found an infinite one"),
-        (([5, 10], [0, 1], [1, 0]), r"Weights must be one per size, above 0 and finite, found \[1.0, 0.0\]"),
-        (([5, 10], [0, 1], [1]), "Weights must be one per size"),
+        (([10, 5], [0, 1]), r"sizes must be .* ascending \(got \[10.0, 5.0\]\)"),
+        (([5, 5], [0, 1]), "ascending"),
+        (([0, 5], [0, 1]), r"got \[0.0, 5.0\]"),
+        (([[5, 10]], [0, 1]), "one-dimensional"),
+        (([5, 10], [0]), r"one value per size \(got \(1,\) for \(2,\) sizes\)"),
+        (([5, 10], [0, np.inf]), "got an infinite one"),
     ],
 )
 def test_what_is_no_curve_is_refused(arguments, message):

@@ -5,7 +5,7 @@ from math import exp, isnan, log, nan, sqrt
 import numpy as np
 import pytest
 
-from lesionseg.stats import Censored, label_savings
+from lesionseg.stats import Bounded, label_savings
 
 SIZES = np.array([5.0, 10, 20, 40])
 RISING = np.array([0.1, 0.2, 0.4, 0.6])
@@ -17,23 +17,19 @@ def _same_for_all(scores, patients=4, repeats=2):
 
 def _needed(de_novo, fine_tuned):
     found = label_savings(SIZES, _same_for_all(de_novo), _same_for_all(fine_tuned), n_resamples=20)
-    return [saving.needed.estimate for saving in found.savings]
+    return [saving.needed for saving in found.savings]
 
 
 def test_by_hand():
     # 0.3 lies half-way from 0.2 at 10 to 0.4 at 20, in log n at √200; 0.6 is the last score itself.
     found = label_savings(SIZES, _same_for_all(RISING), _same_for_all([0.15, 0.3, 0.6, 0.6]), n_resamples=20)
-    first, second, third, fourth = found.savings
-    assert first.needed.estimate.value == pytest.approx(sqrt(50))
-    assert second.needed.estimate.value == pytest.approx(sqrt(200))
-    assert second.saving.estimate.value == pytest.approx(sqrt(200) - 10)
-    assert second.multiplier.estimate.value == pytest.approx(sqrt(2))
-    assert third.needed.estimate == Censored(40.0)
-    assert third.saving.estimate == Censored(20.0)
-    assert fourth.saving.estimate == Censored(0.0)
+    first, second, third, _ = found.savings
+    assert first.needed.value == pytest.approx(sqrt(50))
+    assert second.needed.value == pytest.approx(sqrt(200))
+    assert third.needed == Bounded(40.0)
     assert [saving.size for saving in found.savings] == SIZES.tolist()
     np.testing.assert_allclose([saving.score for saving in found.savings], [0.15, 0.3, 0.6, 0.6])
-    np.testing.assert_allclose(found.de_novo.fitted, RISING)
+    np.testing.assert_allclose(found.reference.fitted, RISING)
     assert (found.n_patients, found.n_repeats, found.note) == (4, 2, "")
 
 
@@ -41,19 +37,14 @@ def test_beyond_the_sizes_there_are_only_bounds():
     below, at_first, above, _ = label_savings(
         SIZES, _same_for_all(RISING), _same_for_all([0.05, 0.1, 0.61, 0.6]), n_resamples=20
     ).savings
-    assert below.needed.estimate == at_first.needed.estimate == Censored(5.0, "at most")
-    assert at_first.saving.estimate == Censored(-5.0, "at most"), "fine-tuning costs at least five studies"
-    assert above.needed.estimate == Censored(40.0, "more than")
-    assert above.saving.estimate == Censored(20.0, "more than")
-    assert above.multiplier.estimate == Censored(2.0, "more than")
-    assert above.needed.low == above.needed.high == Censored(40.0, "more than"), "the same for all patients"
-    assert (above.share_more, above.share_at_most) == (1, 0)
-    assert (below.share_more, below.share_at_most) == (0, 1)
+    assert below.needed == at_first.needed == Bounded(5.0, "at most")
+    assert above.needed == Bounded(40.0, "more than")
+    assert above.low == above.high == Bounded(40.0, "more than"), "the same for all patients"
 
 
 def test_on_a_plateau_the_smallest_size_that_reaches_it_counts():
-    assert _needed([0.1, 0.4, 0.4, 0.6], [0.4] * 4) == [Censored(10.0)] * 4
-    assert _needed([0.4, 0.4, 0.4, 0.6], [0.4] * 4) == [Censored(5.0, "at most")] * 4
+    assert _needed([0.1, 0.4, 0.4, 0.6], [0.4] * 4) == [Bounded(10.0)] * 4
+    assert _needed([0.4, 0.4, 0.4, 0.6], [0.4] * 4) == [Bounded(5.0, "at most")] * 4
 
 
 def test_a_de_novo_curve_that_falls_is_evened_out():
@@ -63,10 +54,10 @@ def test_a_de_novo_curve_that_falls_is_evened_out():
 
 def test_a_flat_de_novo_curve_gives_only_bounds():
     assert _needed([0.3] * 4, [0.2, 0.3, 0.31, 0.3]) == [
-        Censored(5.0, "at most"),
-        Censored(5.0, "at most"),
-        Censored(40.0, "more than"),
-        Censored(5.0, "at most"),
+        Bounded(5.0, "at most"),
+        Bounded(5.0, "at most"),
+        Bounded(40.0, "more than"),
+        Bounded(5.0, "at most"),
     ]
 
 
@@ -74,10 +65,9 @@ def test_arms_that_are_the_same_save_nothing():
     random = np.random.default_rng(0)
     arm = np.sort(random.uniform(size=(4, 6, 3)).mean(axis=(1, 2)))[:, None, None] + random.normal(0, 1e-3, (4, 6, 3))
     found = label_savings(SIZES, arm, arm, n_resamples=50)
-    assert found.savings[0].needed.estimate == Censored(5.0, "at most")
+    assert found.savings[0].needed == Bounded(5.0, "at most")
     for saving in found.savings[1:]:
-        assert saving.saving.estimate.value == pytest.approx(0, abs=1e-9)
-        assert saving.multiplier.estimate == Censored(pytest.approx(1))
+        assert saving.needed.value == pytest.approx(saving.size)
 
 
 def _arms(random, sizes, truth, factor, patients, repeats):
@@ -107,10 +97,12 @@ def test_a_known_saving_is_found_and_its_interval_covers():
     for _ in range(100):
         arms = _arms(random, sizes, truth, 2.5, patients=20, repeats=4)
         saving = label_savings(sizes, *arms, n_resamples=200).savings[2]
-        multipliers.append(saving.multiplier.estimate.value)
-        low, high = saving.multiplier.low, saving.multiplier.high
-        covered.append(low.value <= 2.5 and (high.bound == "more than" or high.value >= 2.5))
-        ends.append((low.value, high.value))
+        multipliers.append(saving.needed.value / saving.size)
+        low, high = saving.low, saving.high
+        covered.append(
+            low.value <= 2.5 * saving.size and (high.bound == "more than" or high.value >= 2.5 * saving.size)
+        )
+        ends.append((low.value / saving.size, high.value / saving.size))
     assert np.median(multipliers) == pytest.approx(2.5, abs=0.1)
     assert np.mean(covered) > 0.9, "0.95 give or take its own standard error of 0.022"
     low, high = np.median(ends, axis=0)
@@ -123,8 +115,8 @@ def test_without_an_effect_one_is_rarely_found():
     found = []
     for _ in range(150):
         arms = _arms(random, sizes, lambda n: 0.8 - 0.9 * n**-0.7, 1.0, patients=15, repeats=3)
-        saving = label_savings(sizes, *arms, n_resamples=200).savings[1].saving
-        found.append(saving.low.value > 0 or saving.high.value < 0)
+        saving = label_savings(sizes, *arms, n_resamples=200).savings[1]
+        found.append(saving.low.value > saving.size or saving.high.value < saving.size)
     assert np.mean(found) < 0.1, "0.05 give or take its own standard error of 0.018"
 
 
@@ -133,14 +125,11 @@ def test_ends_of_the_interval_stay_bounds():
     de_novo = RISING[:, None, None] + random.normal(0, 0.05, size=(4, 8, 3))
     fine_tuned = np.array([0.1, 0.35, 0.6, 0.9])[:, None, None] + random.normal(0, 0.05, size=(4, 8, 3))
     first, second, third, fourth = label_savings(SIZES, de_novo, fine_tuned, n_resamples=500).savings
-    assert first.needed.low == Censored(5.0, "at most")
-    assert 0 < first.share_at_most < 1
-    assert second.needed.low.bound == second.needed.high.bound == "exact"
-    assert second.needed.low.value < second.needed.estimate.value < second.needed.high.value
-    assert third.needed.high == Censored(40.0, "more than")
-    assert third.multiplier.high == Censored(2.0, "more than")
-    assert 0 < third.share_more < 1
-    assert fourth.needed.low == fourth.needed.high == Censored(40.0, "more than")
+    assert first.low == Bounded(5.0, "at most")
+    assert second.low.bound == second.high.bound == "exact"
+    assert second.low.value < second.needed.value < second.high.value
+    assert third.high == Bounded(40.0, "more than")
+    assert fourth.low == fourth.high == Bounded(40.0, "more than")
 
 
 def test_the_interval_is_that_of_the_same_draws_counted_out():
@@ -156,7 +145,7 @@ def test_the_interval_is_that_of_the_same_draws_counted_out():
         curve, scores = (arm[:, rows][:, :, columns].mean(axis=(1, 2)) for arm in (de_novo, fine_tuned))
         assert (np.diff(curve) > 0).all(), "so that the curve needs no evening"
         needed.append(exp(np.interp(scores[2], curve, [log(size) for size in SIZES])))
-    found = label_savings(SIZES, de_novo, fine_tuned, level=0.9, n_resamples=99, seed=9).savings[2].needed
+    found = label_savings(SIZES, de_novo, fine_tuned, level=0.9, n_resamples=99, seed=9).savings[2]
     # 5 % of 99 is 4.95: four draws lie below the interval and four above.
     assert found.low.value == pytest.approx(sorted(needed)[4])
     assert found.high.value == pytest.approx(sorted(needed)[-5])
@@ -169,7 +158,7 @@ def test_the_seed_is_all_that_chance_depends_on():
     first, again, other = (label_savings(SIZES, de_novo, fine_tuned, n_resamples=50, seed=seed) for seed in (1, 1, 2))
     assert first.savings == again.savings
     assert first.savings != other.savings
-    assert [saving.needed.estimate for saving in first.savings] == [saving.needed.estimate for saving in other.savings]
+    assert [saving.needed for saving in first.savings] == [saving.needed for saving in other.savings]
 
 
 def test_order_of_patients_does_not_move_the_estimate():
@@ -178,19 +167,18 @@ def test_order_of_patients_does_not_move_the_estimate():
     found = label_savings(SIZES, de_novo, fine_tuned, n_resamples=5)
     other = label_savings(SIZES, de_novo[:, ::-1, ::-1], fine_tuned[:, ::-1, ::-1], n_resamples=5)
     for one, two in zip(found.savings, other.savings, strict=True):
-        assert one.needed.estimate == Censored(pytest.approx(two.needed.estimate.value), two.needed.estimate.bound)
+        assert one.needed == Bounded(pytest.approx(two.needed.value), two.needed.bound)
 
 
 def test_a_size_that_an_arm_lacks_is_left_out_of_that_arm():
     de_novo, fine_tuned = _same_for_all(RISING), _same_for_all([0.15, 0.3, 0.5, 0.6])
     de_novo[1], fine_tuned[3] = nan, nan
     found = label_savings(SIZES, de_novo, fine_tuned, n_resamples=10)
-    np.testing.assert_array_equal(found.de_novo.sizes, [5, 20, 40])
+    np.testing.assert_array_equal(found.reference.sizes, [5, 20, 40])
     # From 0.1 at 5 to 0.4 at 20: 0.3 is two thirds of the way.
-    assert found.savings[1].needed.estimate.value == pytest.approx(5 * 4 ** (2 / 3))
+    assert found.savings[1].needed.value == pytest.approx(5 * 4 ** (2 / 3))
     assert isnan(found.savings[3].score)
-    assert isnan(found.savings[3].needed.estimate.value)
-    assert isnan(found.savings[3].share_more)
+    assert isnan(found.savings[3].needed.value)
     assert (found.n_patients, found.note) == (4, "")
 
 
@@ -208,32 +196,31 @@ def test_repeats_and_patients_with_missing_scores_are_left_out_of_both_arms():
 
 def test_one_patient_has_no_interval():
     found = label_savings(SIZES, _same_for_all(RISING, 1, 3), _same_for_all([0.3] * 4, 1, 3))
-    assert found.savings[0].needed.estimate.value == pytest.approx(sqrt(200))
-    assert isnan(found.savings[0].needed.low.value)
-    assert isnan(found.savings[0].share_more)
+    assert found.savings[0].needed.value == pytest.approx(sqrt(200))
+    assert isnan(found.savings[0].low.value)
     assert "One patient: no interval." in found.note
 
 
 def test_one_repeat_is_told():
     found = label_savings(SIZES, _same_for_all(RISING, 5, 1), _same_for_all([0.3] * 4, 5, 1), n_resamples=10)
-    assert found.savings[0].needed.low.value == pytest.approx(sqrt(200))
+    assert found.savings[0].low.value == pytest.approx(sqrt(200))
     assert "varies from training to training is unknown" in found.note
 
 
-@pytest.mark.parametrize("lacking", ["de_novo", "fine_tuned", "every patient", "every repeat", "no patient"])
+@pytest.mark.parametrize("lacking", ["reference", "arm", "every patient", "every repeat", "no patient"])
 def test_nothing_to_compare(lacking):
-    arms = {"de_novo": _same_for_all(RISING, 2, 2), "fine_tuned": _same_for_all(RISING, 2, 2)}
+    arms = {"reference": _same_for_all(RISING, 2, 2), "arm": _same_for_all(RISING, 2, 2)}
     if lacking in arms:
         arms[lacking][:] = nan
     elif lacking == "every patient":
-        arms["de_novo"][0, 0, 0] = arms["fine_tuned"][2, 1, 1] = nan
+        arms["reference"][0, 0, 0] = arms["arm"][2, 1, 1] = nan
     elif lacking == "every repeat":
-        arms["de_novo"][0, :, 0] = arms["fine_tuned"][2, :, 1] = nan
+        arms["reference"][0, :, 0] = arms["arm"][2, :, 1] = nan
     else:
         arms = {name: arm[:, :0] for name, arm in arms.items()}
     found = label_savings(SIZES, **arms)
     assert [saving.size for saving in found.savings] == SIZES.tolist()
-    assert all(isnan(saving.needed.estimate.value) for saving in found.savings)
+    assert all(isnan(saving.needed.value) for saving in found.savings)
     assert "nothing to compare" in found.note
     assert found.n_patients == 0
 
@@ -241,15 +228,15 @@ def test_nothing_to_compare(lacking):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"sizes": [5, 10]}, r"\(sizes, patients, repeats\) with 2 sizes, found shapes \(4, 4, 2\) and \(4, 4, 2\)"),
-        ({"sizes": [5, 10, 40, 20]}, "Sizes must ascend"),
-        ({"fine_tuned": _same_for_all(RISING, 3, 2)}, r"found shapes \(4, 4, 2\) and \(4, 3, 2\)"),
-        ({"de_novo": np.full((4, 4, 2), np.inf)}, "infinite"),
-        ({"level": 1.0}, "above 0 and below 1, found 1.0"),
-        ({"n_resamples": 0}, "at least one resample, found 0"),
+        ({"sizes": [5, 10]}, r"\(4, 4, 2\)"),
+        ({"sizes": [5, 10, 40, 20]}, "ascending"),
+        ({"arm": _same_for_all(RISING, 3, 2)}, r"\(4, 3, 2\)"),
+        ({"reference": np.full((4, 4, 2), np.inf)}, "infinite"),
+        ({"level": 1.0}, "above 0 and below 1"),
+        ({"n_resamples": 0}, "n_resamples must be at least 1"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(changed, message):
-    arguments = {"sizes": SIZES, "de_novo": _same_for_all(RISING), "fine_tuned": _same_for_all(RISING), **changed}
+    arguments = {"sizes": SIZES, "reference": _same_for_all(RISING), "arm": _same_for_all(RISING), **changed}
     with pytest.raises(ValueError, match=message):
         label_savings(**arguments)

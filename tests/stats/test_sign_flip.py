@@ -15,8 +15,8 @@ DARWIN = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 def test_fishers_example():
     found = sign_flip_test(DARWIN)
     assert found.p == 1726 / 2**15, "The Design of Experiments, § 21: 5.267 %"
-    assert found.mean == pytest.approx(314 / 15)
-    assert (found.exact, found.n_patients, found.n_repeats, found.note) == (True, 15, 1, "")
+    assert found.estimate == pytest.approx(314 / 15)
+    assert (found.n_patients, found.n_repeats, found.note) == (15, 1, "")
 
 
 def test_repeats_are_averaged_within_patients():
@@ -31,7 +31,6 @@ def test_repeats_are_averaged_within_patients():
 
 def test_many_patients_are_a_monte_carlo_estimate_that_is_never_zero():
     found = sign_flip_test(np.full(30, 0.1), n_resamples=999)
-    assert not found.exact
     assert found.p == 2 / 1000, "one of 1000 at either end: the table itself"
     values = np.random.default_rng(1).normal(0.3, 1, size=40)
     assert sign_flip_test(values, seed=3) == sign_flip_test(values, seed=3)
@@ -44,7 +43,7 @@ def test_monte_carlo_agrees_with_all_patterns():
 
 def test_no_difference_at_all_is_p_1():
     found = sign_flip_test(np.zeros((8, 2)))
-    assert (found.mean, found.p) == (0, 1)
+    assert (found.estimate, found.p) == (0, 1)
     assert "Only 0 patients differ between the arms: p cannot fall below 1" in found.note
 
 
@@ -72,12 +71,14 @@ def test_missing_cells_are_left_out_and_counted():
     table = [[1.0, nan, 2.0], [2.0, nan, nan], [3.0, nan, 4.0], [1.0, nan, 0.0]]
     found = sign_flip_test(table)
     assert (found.n_patients, found.n_repeats) == (3, 2)
-    assert found.mean == pytest.approx((1.5 + 3.5 + 0.5) / 3)
+    assert found.estimate == pytest.approx((1.5 + 3.5 + 0.5) / 3)
     assert "1 of 3 repeats have no difference" in found.note
     assert "1 of 4 patients lack a repeat" in found.note
 
 
-@pytest.mark.parametrize(("wrong", "message"), [(np.zeros((2, 2, 2)), "found shape"), ([1, np.inf], "infinite")])
+@pytest.mark.parametrize(
+    ("wrong", "message"), [(np.zeros((2, 2, 2)), r"\(patients, repeats\)"), ([1, np.inf], "infinite")]
+)
 def test_what_is_no_table_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         sign_flip_test(wrong)

@@ -36,5 +36,5 @@ def test_no_patient_is_nan(values):
 
 
 def test_a_table_is_refused():
-    with pytest.raises(ValueError, match=r"one value per patient, found an array of shape \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"\(2, 2\)"):
         summarise([[1.0, 2.0], [3.0, 4.0]])

@@ -14,15 +14,15 @@ DARWIN = [6, 8, 14, 16, 23, 24, 28, 29, 41, -48, 49, 56, 60, -67, 75]
 
 def test_the_example_of_scipys_documentation():
     found = wilcoxon_test(DARWIN)
-    assert (found.statistic, found.p) == (24.0, 0.041259765625)
-    assert (found.median, found.n_patients, found.n_zero, found.n_repeats) == (24, 15, 0, 1)
+    assert found.p == 0.041259765625
+    assert (found.estimate, found.n_patients, found.n_repeats) == (24, 15, 1)
     assert found.note == ""
 
 
 def test_repeats_are_averaged_within_patients():
     table = np.random.default_rng(0).normal(0.5, 1, size=(12, 3))
     expected = stats.wilcoxon(table.mean(axis=1))
-    assert (wilcoxon_test(table).statistic, wilcoxon_test(table).p) == (expected.statistic, expected.pvalue)
+    assert wilcoxon_test(table).p == expected.pvalue
     assert wilcoxon_test(-table).p == expected.pvalue
     assert wilcoxon_test(table).n_repeats == 3
 
@@ -31,7 +31,6 @@ def test_zeros_are_ranked_and_then_left_out():
     # |d| ranks: the two zeros share 1.5, then 3, 4, 5, 6, 7, 8. Negative: −1 of rank 3.
     differences = np.array([0, 0, -1, 2, 3, 4, 5, 6])
     found = wilcoxon_test(differences)
-    assert (found.statistic, found.n_zero) == (3.0, 2)
     ranks = np.array([3, 4, 5, 6, 7, 8])
     sums = np.array([ranks[np.array(signs) > 0].sum() for signs in product((-1, 1), repeat=6)])
     assert found.p == pytest.approx(2 * np.mean(sums <= 3), rel=1e-12)
@@ -52,7 +51,7 @@ def test_many_patients_with_ties_use_the_normal_approximation():
 
 def test_no_difference_at_all_is_p_1():
     found = wilcoxon_test(np.zeros((8, 2)))
-    assert (found.median, found.statistic, found.p, found.n_zero) == (0, 0, 1, 8)
+    assert (found.estimate, found.p) == (0, 1)
     assert "Only 0 patients differ" in found.note
 
 
@@ -70,18 +69,17 @@ def test_few_patients_cannot_reach_the_level():
 def test_fewer_than_two_patients_have_no_test(differences):
     found = wilcoxon_test(differences)
     assert isnan(found.p)
-    assert isnan(found.statistic)
     assert "Fewer than two patients" in found.note
 
 
 def test_missing_cells_are_left_out_and_counted():
     found = wilcoxon_test([[1.0, 2.0], [2.0, nan], [3.0, 4.0]])
-    assert (found.n_patients, found.median) == (2, 2.5)
+    assert (found.n_patients, found.estimate) == (2, 2.5)
     assert "1 of 3 patients lack a repeat" in found.note
 
 
 def test_what_is_no_table_is_refused():
-    with pytest.raises(ValueError, match=r"\(patients, repeats\), found shape \(2, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"\(patients, repeats\)"):
         wilcoxon_test(np.zeros((2, 2, 2)))
 
 

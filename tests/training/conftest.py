@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from lesionseg.data.augmentation import Augmentation
 from lesionseg.data.cache import Cache, CachedStudy
 from lesionseg.data.channels import parse_channel
-from lesionseg.data.cohorts import read_bids
-from lesionseg.data.selection import select_studies
+from lesionseg.data.dataset import select_studies
+from lesionseg.data.patches import Augmentation
+from lesionseg.data.readers import read_bids
 from lesionseg.models import DiceCrossEntropy, UNet3D
-from lesionseg.training import Machine, Optimiser, PatchDataModule, Regime, SegmentationModule, fit
-from lesionseg.weights import ModelCard
+from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit
+from lesionseg.transfer import ModelCard, ParamPlan
 
 FLAIR = (parse_channel("flair"),)
 
@@ -31,7 +31,8 @@ def studies(cohort: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Cache
         masks={"lesion": [f"derivatives/lesions/{stem}_label-lesion_mask.nii.gz"]},
     )
     chosen = select_studies(found, FLAIR, "lesion", "first")
-    return Cache(tmp_path_factory.mktemp("cache")).get_all(chosen, (1.0, 1.0, 1.0))
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    return [cache.get(study, (1.0, 1.0, 1.0)) for study in chosen]
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def make_module(card: ModelCard) -> Callable[..., SegmentationModule]:
         steps: int = 6,
         names: Sequence[str] = ("a", "b", "c"),
         network: nn.Module | None = None,
-        regimes: Mapping[str, Regime] | None = None,
+        plans: Mapping[str, ParamPlan] | None = None,
         **optimiser: Any,
     ) -> SegmentationModule:
         torch.manual_seed(0)
@@ -82,7 +83,7 @@ def make_module(card: ModelCard) -> Callable[..., SegmentationModule]:
             optimiser=Optimiser(**(chosen | optimiser), steps=steps),  # type: ignore[arg-type]
             window_overlap=0.0,
             study_names=names,
-            regimes=regimes,
+            plans=plans,
         )
 
     return make
@@ -141,7 +142,6 @@ def train() -> Callable[..., tuple[Path, Records]]:
             "log_every": 1,
             "log": records.log,
             "say": records.lines.append,
-            "title": "run",
         }
         return fit(module, data, folder=folder, **(settings | changed)), records
 

@@ -9,25 +9,25 @@ from typing import Any
 import pytest
 import torch
 
-from lesionseg.training.checkpoints import EpochsOfAnyLength, RandomState, WholeCheckpointIO
+from lesionseg.training.callbacks import AtomicCheckpointIO, RandomState, VariableEpochs
 
 
 def test_a_checkpoint_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
     assert torch.equal(torch.load(path, weights_only=True)["weights"], torch.ones(3))
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
 def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_of_before_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint({"step": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            WholeCheckpointIO().save_checkpoint({"step": 2, "weights": torch.ones(100_000)}, path)
+            AtomicCheckpointIO().save_checkpoint({"step": 2, "weights": torch.ones(100_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
@@ -38,14 +38,14 @@ def test_whoever_is_stopped_while_writing_leaves_the_checkpoint_of_before_and_no
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint({"step": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
 
     def stop(handle: int) -> None:
         raise SystemExit(143)
 
     monkeypatch.setattr(os, "fsync", stop)
     with pytest.raises(SystemExit):
-        WholeCheckpointIO().save_checkpoint({"step": 2}, path)
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
@@ -54,19 +54,19 @@ def test_it_takes_the_place_of_the_one_before_only_once_it_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, seen = tmp_path / "last.ckpt", []
-    WholeCheckpointIO().save_checkpoint({"step": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
 
     def sync(handle: int) -> None:
         seen.append((torch.load(path, weights_only=True)["step"], os.fstat(handle).st_size > 0))
 
     monkeypatch.setattr(os, "fsync", sync)
-    WholeCheckpointIO().save_checkpoint({"step": 2}, path)
+    AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
     assert seen == [(1, True)]
     assert torch.load(path, weights_only=True)["step"] == 2
 
 
 def test_a_checkpoint_can_be_read_by_others_as_any_file(tmp_path: Path) -> None:
-    WholeCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt")
     (tmp_path / "plain").touch()
     assert (tmp_path / "last.ckpt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -118,6 +118,6 @@ def test_after_a_checkpoint_an_epoch_counts_as_many_batches_as_the_next_one_has(
     progress = {"current": current, "total": {"ready": 9}}
     loops = {"fit_loop": {"epoch_loop.batch_progress": progress}}
     checkpoint = {"global_step": 9, "loops": loops}
-    EpochsOfAnyLength(lambda done: done + 5).on_load_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
+    VariableEpochs(lambda done: done + 5).on_load_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
     assert current == {"ready": 5, "started": 5, "processed": 5, "completed": 5}
     assert progress["total"] == {"ready": 9}, "what was done stays done"

@@ -12,7 +12,7 @@ from torch import nn
 
 from lesionseg.errors import InputError
 from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision, choose_strategy, rehearse
-from lesionseg.weights import ModelCard, load_model
+from lesionseg.transfer import ModelCard, load_model
 
 
 class Stop(Exception):
@@ -48,8 +48,8 @@ def test_the_budget_is_used_to_its_last_step_and_validated_there(
     assert module.trainer.global_step == 5
     assert [step for step, _ in records.of("train/loss")] == [1, 2, 3, 4, 5]
     assert [step for step, _ in records.of("val/dice")] == [2, 4, 5]
-    assert [line.split("  ")[1] for line in records.lines] == ["step 2/5", "step 4/5", "step 5/5"]
-    assert records.lines[-1].startswith("run  step 5/5  loss ")
+    assert [line.split("  ")[0] for line in records.lines] == ["step 2/5", "step 4/5", "step 5/5"]
+    assert records.lines[-1].startswith("step 5/5  loss ")
     assert records.lines[-1].endswith("  0:00:00 left")
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_told_and_the_training_starts_again(
     last.write_bytes(content)
     again = make_module(steps=2)
     _, records = train(again, make_data(steps=2), tmp_path)
-    assert records.lines[0] == f"run  {last} is damaged: the training starts again from its first step"
+    assert records.lines[0] == f"{last} is damaged: the training starts again from its first step"
     assert [step for step, _ in records.of("train/loss")] == [1, 2]
     assert _same(_weights(whole), _weights(again))
     assert torch.load(last, weights_only=True)["global_step"] == 2
@@ -207,7 +207,7 @@ def test_the_weights_of_the_highest_score_are_kept_or_the_last_where_none_is_abo
     best, records = train(module, make_data(steps=6), tmp_path, monitor="val/lesion_f1")
     assert sorted(at_step) == [2, 4, 6]
     assert _same(dict(load_model(best).weights), at_step[kept_step])
-    line = "run  val/lesion_f1 never rose above zero: the last weights are kept, none being the best"
+    line = "val/lesion_f1 never rose above zero: the last weights are kept, none being the best"
     assert (line in records.lines) is told
 
 
@@ -300,7 +300,7 @@ def test_a_rehearsal_is_the_training_and_leaves_nothing(
     _, told = train(whole, make_data(steps=steps, validate_every=steps), tmp_path / "whole", gradient_clip=0.01)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    end = rehearse(
+    score, loss = rehearse(
         short,
         make_data(steps=steps, validate_every=steps),
         machine=Machine("cpu", precision="32-true"),
@@ -309,8 +309,8 @@ def test_a_rehearsal_is_the_training_and_leaves_nothing(
     )
     assert _same(_weights(whole), _weights(short))
     losses = [value for _, value in told.of("train/loss")]
-    assert end.loss == pytest.approx(sum(losses[-late:]) / late)
-    assert end.score == told.of("val/lesion_sensitivity")[-1][1]
+    assert loss == pytest.approx(sum(losses[-late:]) / late)
+    assert score == told.of("val/lesion_sensitivity")[-1][1]
     assert list(Path().iterdir()) == []
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lesionseg.data.cache import CachedStudy
 from lesionseg.training import NotFiniteError, Optimiser
-from lesionseg.weights import METADATA_KEY
+from lesionseg.transfer import METADATA_KEY
 
 
 def _rates(schedule: Any, warmup: int, steps: int) -> list[float]:

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from lesionseg.training import progress as progress_module
-from lesionseg.training.progress import ProgressLines, ProgressWords
+from lesionseg.training import callbacks as progress_module
+from lesionseg.training.callbacks import ProgressReport
 
 
 def _trainer(step: int, **metrics: float) -> Any:
@@ -22,7 +22,7 @@ def test_a_line_tells_place_loss_scores_and_time_left(monkeypatch: pytest.Monkey
     clock = iter([0.0, 100.0, 130.0, 145.0])
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
     lines: list[str] = []
-    progress = ProgressLines("[1/2] run", 40, lines.append)
+    progress = ProgressReport(40, lines.append, None)
     progress.on_train_start(_trainer(10), None)  # type: ignore[arg-type]
     progress.on_validation_end(_trainer(10), None)  # type: ignore[arg-type]
     for loss in (1.0, 2.0):
@@ -31,8 +31,8 @@ def test_a_line_tells_place_loss_scores_and_time_left(monkeypatch: pytest.Monkey
     progress.on_train_batch_end(_trainer(21), None, _outputs(0.5), None, 0)  # type: ignore[arg-type]
     progress.on_validation_end(_trainer(40, lesion_f1=float("nan")), None)  # type: ignore[arg-type]
     assert lines == [
-        "[1/2] run  step 20/40  loss 1.500  validation sensitivity 0.50, PPV 0.25, F1 0.33  0:01:00 left",
-        "[1/2] run  step 40/40  loss 0.500  validation F1 nan  0:00:00 left",
+        "step 20/40  loss 1.500  validation sensitivity 0.50, PPV 0.25, F1 0.33  0:01:00 left",
+        "step 40/40  loss 0.500  validation F1 nan  0:00:00 left",
     ]
 
 
@@ -49,10 +49,10 @@ class Told:
 def test_every_step_is_told_with_its_phase_and_the_time_that_training_takes_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = iter([0.0, 100.0, 100.0, 110.0, 120.0, 160.0, 200.0])
+    clock = iter([0.0, 100.0, 110.0, 120.0, 120.0, 120.0, 120.0, 160.0, 160.0, 200.0])
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
     told = Told()
-    words = ProgressWords(16, told)
+    words = ProgressReport(16, [].append, told)
     words.on_train_start(_trainer(10), None)  # type: ignore[arg-type]
     for step in (11, 12):
         words.on_train_batch_end(_trainer(step), None, _outputs(1.0), None, 0)  # type: ignore[arg-type]
@@ -65,9 +65,9 @@ def test_every_step_is_told_with_its_phase_and_the_time_that_training_takes_yet(
         ("training", 10, None),  # nothing is known of its pace yet
         ("training", 11, 50.0),  # 10 s a step, 5 steps more
         ("training", 12, 40.0),
-        ("validating", 12, None),
-        ("validating", 12, None),
-        ("validating", 12, None),
+        ("validating", 12, 40.0),
+        ("validating", 12, 40.0),
+        ("validating", 12, 40.0),
         ("training", 12, 120.0),  # with the validation 30 s a step
         ("training", 16, 0.0),
     ]
@@ -86,7 +86,7 @@ def test_what_listens_can_end_the_training(make_module: Any, make_data: Any, tra
 
     module = make_module(steps=6)
     with pytest.raises(Lost):
-        train(module, make_data(steps=6), tmp_path, tell=tell)
+        train(module, make_data(steps=6), tmp_path, progress=tell)
     assert [(phase, step) for phase, step, _ in told.words] == [
         ("training", 0),
         ("training", 1),
@@ -103,7 +103,7 @@ def test_of_several_devices_the_first_one_speaks() -> None:
     told, lines = Told(), list[str]()
     trainer = _trainer(10, lesion_f1=0.5)
     trainer.is_global_zero = False
-    for callback in (ProgressWords(16, told), ProgressLines("run", 16, lines.append)):
+    for callback in (ProgressReport(16, lines.append, told),):
         callback.on_train_start(_trainer(0), None)  # type: ignore[arg-type]
         del told.words[:]
         callback.on_train_batch_end(trainer, None, _outputs(1.0), None, 0)  # type: ignore[arg-type]

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from lesionseg.data.cache import CachedStudy
 from lesionseg.models import UNet3D
-from lesionseg.training import Machine, Strategy, keep, regimes
-from lesionseg.training.starting_point import StartingPoint
-from lesionseg.weights import add_adapters, is_adapter, load_model
+from lesionseg.training import Machine, keep
+from lesionseg.transfer import L2SPPenalty, add_adapters, is_adapter, load_model, plan_parameters
 
 
 class Stop(Exception):
@@ -32,10 +31,10 @@ def network(rank: int = 0, norm: Any = "instance") -> UNet3D:
 def make(make_module: Any) -> Any:
     """A module whose network is trained by a strategy; everything comes from the source."""
 
-    def module(steps: int, strategy: Strategy, norm: Any = "instance", **optimiser: Any) -> Any:
-        made = network(2 if strategy.adapters_only else 0, norm)
-        plan = regimes(strategy, dict(made.named_parameters()), set(network(norm=norm).state_dict()))
-        return make_module(steps=steps, network=made, regimes=plan, **optimiser)
+    def module(steps: int, strategy: dict[str, Any], norm: Any = "instance", **optimiser: Any) -> Any:
+        made = network(2 if strategy.get("adapters_only") else 0, norm)
+        plan = plan_parameters(dict(made.named_parameters()), set(network(norm=norm).state_dict()), **strategy)
+        return make_module(steps=steps, network=made, plans=plan, **optimiser)
 
     return module
 
@@ -65,7 +64,7 @@ def _watch(module: Any) -> list[dict[str, Tensor]]:
 def test_what_is_frozen_is_bit_identical_after_training(
     make: Any, make_data: Any, train: Any, tmp_path: Path, norm: Any
 ) -> None:
-    module = make(4, Strategy(train_from={"encoder": None}), norm)
+    module = make(4, {"train_from": {"encoder": None}}, norm)
     before = _state(module)
     best, _ = train(module, make_data(steps=4), tmp_path)
     moved = _moved(before, _state(module))
@@ -78,7 +77,7 @@ def test_what_is_frozen_is_bit_identical_after_training(
 
 
 def test_parts_join_at_their_steps(make: Any, make_data: Any, train: Any, tmp_path: Path) -> None:
-    module = make(5, Strategy(train_from={"decoder": 1, "encoder": 3}), warmup_steps=0)
+    module = make(5, {"train_from": {"decoder": 1, "encoder": 3}}, warmup_steps=0)
     states = _watch(module)
     train(module, make_data(steps=5), tmp_path)
     states.append(_state(module))
@@ -93,7 +92,7 @@ def test_parts_join_at_their_steps(make: Any, make_data: Any, train: Any, tmp_pa
 
 
 def test_each_layer_has_its_rate_at_every_step(make: Any, make_data: Any, train: Any, tmp_path: Path) -> None:
-    module = make(2, Strategy(layer_decay=0.5), learning_rate=0.4, warmup_steps=1)
+    module = make(2, {"layer_decay": 0.5}, learning_rate=0.4, warmup_steps=1)
     used: list[list[float]] = []
     step = module.optimizer_step
 
@@ -115,8 +114,8 @@ def test_each_layer_has_its_rate_at_every_step(make: Any, make_data: Any, train:
 
 def test_the_pull_is_half_the_squared_way_and_its_gradient_the_way_itself() -> None:
     made = network()
-    plan = regimes(Strategy(l2_sp=0.3), dict(made.named_parameters()), {"head.weight", "head.bias"})
-    start = StartingPoint(made, plan)
+    plan = plan_parameters(dict(made.named_parameters()), {"head.weight", "head.bias"}, l2_sp=0.3)
+    start = L2SPPenalty(made, plan)
     assert start(made).item() == 0
     with torch.no_grad():
         made.head.weight += torch.tensor([1.0, -2.0, 0.0, 3.0]).reshape(1, 4, 1, 1, 1)
@@ -136,15 +135,15 @@ def test_the_pull_is_part_of_the_loss_and_takes_the_place_of_weight_decay(
     make: Any, make_data: Any, train: Any, tmp_path: Path
 ) -> None:
     taken = {name for name, _ in network().named_parameters() if not name.startswith("head.")}
-    module = make(3, Strategy(l2_sp=5.0), warmup_steps=0)
-    module.regimes |= {name: type(plan)() for name, plan in module.regimes.items() if name not in taken}
+    module = make(3, {"l2_sp": 5.0}, warmup_steps=0)
+    module.plans |= {name: type(plan)() for name, plan in module.plans.items() if name not in taken}
     _, records = train(module, make_data(steps=3), tmp_path)
     groups = module.trainer.optimizers[0].param_groups
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.0, len(taken)), (0.01, 2)]
     pulls = [value for _, value in records.of("train/l2_sp")]
     assert pulls[0] == 0
     assert pulls[1] > 0
-    free = make(3, Strategy(), warmup_steps=0)
+    free = make(3, {}, warmup_steps=0)
     train(free, make_data(steps=3), tmp_path / "free")
 
     def way(other: Any) -> float:
@@ -157,9 +156,9 @@ def test_the_pull_is_part_of_the_loss_and_takes_the_place_of_weight_decay(
 def test_the_progress_lines_tell_the_loss_without_the_pull(
     make: Any, make_data: Any, train: Any, tmp_path: Path
 ) -> None:
-    _, records = train(make(4, Strategy(l2_sp=1000.0), warmup_steps=0), make_data(steps=4), tmp_path)
+    _, records = train(make(4, {"l2_sp": 1000.0}, warmup_steps=0), make_data(steps=4), tmp_path)
     losses = [value for _, value in records.of("train/loss")]
-    shown = [line.split("  ")[2] for line in records.lines if "  step " in line]
+    shown = [line.split("  ")[1] for line in records.lines if line.startswith("step ")]
     assert shown == [f"loss {sum(pair) / 2:.3f}" for pair in (losses[:2], losses[2:])]
     assert records.of("train/l2_sp")[-1][1] > 0.01, "it would show"
 
@@ -167,7 +166,7 @@ def test_the_progress_lines_tell_the_loss_without_the_pull(
 def test_only_adapters_are_trained_and_the_checkpoint_is_a_plain_network(
     make: Any, make_data: Any, train: Any, tmp_path: Path, studies: list[CachedStudy]
 ) -> None:
-    module = make(4, Strategy(adapters_only=True))
+    module = make(4, {"adapters_only": True})
     before = _state(module)
     best, _ = train(module, make_data(steps=4), tmp_path)
     moved = _moved(before, _state(module))
@@ -184,11 +183,11 @@ def test_only_adapters_are_trained_and_the_checkpoint_is_a_plain_network(
 
 
 STRATEGIES = {
-    "gradual": Strategy(train_from={"decoder": 2, "encoder": 5}),
-    "l2_sp": Strategy(l2_sp=0.5),
-    "lora": Strategy(adapters_only=True),
-    "all at once": Strategy(train_from={"encoder": 3}, layer_decay=0.7, l2_sp=0.1),
-    "frozen batch norms": Strategy(train_from={"encoder": 4}),
+    "gradual": {"train_from": {"decoder": 2, "encoder": 5}},
+    "l2_sp": {"l2_sp": 0.5},
+    "lora": {"adapters_only": True},
+    "all at once": {"train_from": {"encoder": 3}, "layer_decay": 0.7, "l2_sp": 0.1},
+    "frozen batch norms": {"train_from": {"encoder": 4}},
 }
 
 
@@ -232,7 +231,7 @@ def test_a_stopped_run_ends_with_the_very_weights_of_an_uninterrupted_one(
 def test_without_training_the_checkpoint_is_the_network_as_it_is(
     make: Any, make_data: Any, train: Any, tmp_path: Path
 ) -> None:
-    module = make(4, Strategy())
+    module = make(4, {})
     before = copy.deepcopy(_state(module))
     metrics: list[tuple[dict[str, float], int]] = []
     lines: list[str] = []
@@ -243,7 +242,6 @@ def test_without_training_the_checkpoint_is_the_network_as_it_is(
         machine=Machine("cpu", precision="32-true"),
         log=lambda values, step: metrics.append((dict(values), step)),
         say=lines.append,
-        title="run",
     )
     assert best == tmp_path / "best.ckpt"
     model = load_model(best)
@@ -251,7 +249,7 @@ def test_without_training_the_checkpoint_is_the_network_as_it_is(
     ((values, step),) = metrics
     assert step == 0
     assert set(values) == {"val/lesion_sensitivity", "val/lesion_ppv", "val/lesion_f1", "val/dice"}
-    assert lines[0].startswith("run  not trained  validation sensitivity ")
+    assert lines[0].startswith("not trained  validation sensitivity ")
     module.on_validation_epoch_start()
     module.network.eval()
     module.validation_step(make_data().validation[0], 0)

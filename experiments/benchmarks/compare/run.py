@@ -18,19 +18,18 @@ from typing import Any
 from synthetic_sweep import Grid, make_sweep
 from tabulate import tabulate
 
+from lesionseg.commands import compare as story
 from lesionseg.config.compose import Request, compose_jobs
-from lesionseg.runs import compare as story
 from lesionseg.tracking import open_store, sweep_children
 
 PHASES = {
     "store_of": "open the store",
     "_sweeps": "find the runs",
-    "gather": "read the runs' files",
+    "_gather": "read the runs' files",
     "compare_cases": "statistics",
-    "conduct_of": "what was run",
-    "pictures_of": "choose pictures",
+    "provenance_of": "what was run",
+    "_pictures": "choose pictures",
     "_write": "write page, tables, figures",
-    "_log": "log them to MLflow",
 }
 Spent = dict[str, tuple[float, float]]
 
@@ -49,7 +48,7 @@ def main() -> None:
     folder = arguments.store.resolve()
     prepare(folder, grid)
     spent = watch()
-    config: Any = compose_jobs(Request("compare", ("sweep=big", f"paths.outputs={folder}")))[0].config
+    config: Any = compose_jobs(Request("compare", ("sweep=big", f"paths.outputs={folder}")))[0][0].config
     began, cpu = perf_counter(), process_time()
     story.compare(config)
     whole = (perf_counter() - began, process_time() - cpu)

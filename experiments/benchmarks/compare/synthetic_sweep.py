@@ -15,7 +15,9 @@ import yaml
 
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.schema import TrainConfig
-from lesionseg.tracking import HASH_TAG, KIND_TAG, SWEEP_TAG, Store, close_sweep, start_run, sweep_parent
+from lesionseg.tracking import Store, close_sweep
+from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, start_run
+from lesionseg.tracking.sweep import sweep_parent
 
 THRESHOLD = 0.5
 
@@ -67,16 +69,17 @@ def make_sweep(store: Store, sweep: str, grid: Grid, unfinished: int = 0) -> Non
                 **{"batch_size": config["trainer"]["batch_size"], "learning_rate": config["optim"]["learning_rate"]},
             }
             tags = {SWEEP_TAG: sweep, HASH_TAG: digest, KIND_TAG: "run"}
-            run = start_run(store, f"{arm}-n{size}-r{repeat}", params=params, tags=tags, parent=parent)
+            run = start_run(store, f"{arm}-n{size}-r{repeat}", tags, parent)
+            run.log_params({key: str(value) for key, value in params.items()})
             if number >= len(runs) - unfinished:
                 continue
             quality = 0.25 + 0.12 * np.log(size) + (0.25 if arm != grid.arms[0] else 0.0)
-            for step in range(5):
-                run.log_metrics({config["metrics"]["monitor"]: quality * (0.8 + 0.05 * step)}, step)
+            monitor = config["metrics"]["monitor"]
+            run.log_metrics([(step, step, monitor, float(quality * (0.8 + 0.05 * step))) for step in range(5)])
             for file in write_files(folder, config, grid, quality, repeat):
                 run.log_file(file)
             run.set_status("FINISHED")
-    close_sweep(store, sweep)
+    close_sweep(store, store.lock.parent / "runs" / sweep)
 
 
 def write_files(folder: Path, config: Mapping[str, Any], grid: Grid, quality: float, repeat: int) -> list[Path]:
@@ -101,7 +104,7 @@ def write_files(folder: Path, config: Mapping[str, Any], grid: Grid, quality: fl
 
 def _base_config(sweep: str) -> dict[str, Any]:
     asked = ("dataset=bids", "dataset.root=/data", "train_size=2", f"sweep={sweep}")
-    config = compose_jobs(Request("train", asked))[0].config
+    config = compose_jobs(Request("train", asked))[0][0].config
     assert isinstance(config, TrainConfig)
     return config.model_dump()
 
@@ -195,13 +198,15 @@ def _curve_rows(study: str, true_at: Any, false_at: Any) -> pd.DataFrame:
 
 
 def _transfer_report(pretrained: bool) -> dict[str, Any]:
-    fate = (
-        {"fate": "loaded", "loaded": 4000, "reason": ""} if pretrained else {"fate": "fresh", "loaded": 0, "reason": ""}
+    status = (
+        {"status": "loaded", "loaded": 4000, "reason": ""}
+        if pretrained
+        else {"status": "fresh", "loaded": 0, "reason": ""}
     )
-    parameters = [{"name": f"encoder.levels.{n}.weight", "count": 4000, **fate} for n in range(100)]
+    parameters = [{"name": f"encoder.levels.{n}.weight", "count": 4000, **status} for n in range(100)]
     source = ("source.ckpt", sha256(b"source").hexdigest(), "flair_lesions") if pretrained else ("", "", "")
     return {
-        **{"loaded_share": 1.0 if pretrained else 0.0, "tensors": {fate["fate"]: 100}},
+        **{"loaded_share": 1.0 if pretrained else 0.0, "tensors": {status["status"]: 100}},
         **dict(zip(("source", "source_digest", "source_task"), source, strict=True)),
         **{"source_inputs": ["flair"], "inputs": ["flair"], "parameters": parameters, "skipped": []},
         **{"differences": [], "taken_share": 1.0, "parts": {}, "strategy": {}, "trained": 400_000},

@@ -30,7 +30,7 @@ from panoptica.utils.citation_reminder import disable_citation_reminder
 from panoptica.utils.constants import CCABackend
 from tabulate import tabulate
 
-from lesionseg.build import build
+from lesionseg.instantiate import build
 from lesionseg.metrics import (
     AnyOverlap,
     Criterion,

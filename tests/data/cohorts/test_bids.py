@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lesionseg.data.cohorts import read_bids
-from lesionseg.data.cohorts._labels import natural_key
-from lesionseg.data.cohorts._pattern import Labels, parse_pattern
-from lesionseg.data.study import Cohort
+from lesionseg.data.dataset import Dataset, natural_key
+from lesionseg.data.readers import read_bids
+from lesionseg.data.readers.bids import Labels, parse_pattern
 
 CONF = Path(__file__).parents[3] / "conf/dataset/bids.yaml"
 STUDY = "sub-{subject}[/ses-{session}]/anat/sub-{subject}[_ses-{session}]"
@@ -29,11 +28,11 @@ def _touch(root: Path, *paths: str) -> None:
         (root / path).touch()
 
 
-def _read(root: Path, images: Any = IMAGES, masks: Any = MASKS) -> Cohort:
+def _read(root: Path, images: Any = IMAGES, masks: Any = MASKS) -> Dataset:
     return read_bids(root, name="toy", images=images, masks=masks)
 
 
-def _found(cohort: Cohort) -> dict[str, dict[str, str]]:
+def _found(cohort: Dataset) -> dict[str, dict[str, str]]:
     """Contrast or target to relative path, by study."""
     return {
         study.name: {

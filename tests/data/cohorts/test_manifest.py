@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lesionseg.data.cohorts import read_manifest
-from lesionseg.data.study import Cohort
+from lesionseg.data.dataset import Dataset
+from lesionseg.data.readers import read_table
 
 CONF = Path(__file__).parents[3] / "conf/dataset/manifest.yaml"
 
@@ -21,9 +21,9 @@ def _table(folder: Path, text: str, name: str = "table.csv", files: str = "a b c
     return path
 
 
-def _read(table: Path, **named: Any) -> Cohort:
+def _read(table: Path, **named: Any) -> Dataset:
     defaults: dict[str, Any] = {"images": {"flair": "flair"}, "masks": {"lesion": "lesion"}}
-    return read_manifest(table, name="toy", **{**defaults, **named})
+    return read_table(table, name="toy", **{**defaults, **named})
 
 
 def test_rows_become_studies_in_order_with_their_labels_as_written(tmp_path: Path) -> None:

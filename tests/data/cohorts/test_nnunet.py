@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lesionseg.data.cohorts import read_nnunet
-from lesionseg.data.study import Cohort, MaskFile
+from lesionseg.data.dataset import Dataset, MaskFile
+from lesionseg.data.readers import read_nnunet
 
 CONF = Path(__file__).parents[3] / "conf/dataset/nnunet.yaml"
 V2: dict[str, Any] = {
@@ -35,7 +35,7 @@ def _dataset(
     return root
 
 
-def _read(root: Path, **named: Any) -> Cohort:
+def _read(root: Path, **named: Any) -> Dataset:
     defaults: dict[str, Any] = {"images": {"flair": "flair", "t2": "T2"}, "masks": {"lesion": "lesion"}}
     return read_nnunet(root, name="toy", **{**defaults, **named})
 

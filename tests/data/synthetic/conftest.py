@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from lesionseg.config.compose import Request, compose_jobs
-from lesionseg.data.synthetic.anatomy import Anatomy, draw_anatomy, make_anatomy
-from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.parameters import LesionParameters, Pathology, Quantiles, Volumes
-from lesionseg.data.synthetic.subject import grid_of
-from lesionseg.data.synthetic.template import Template, load_template
+from lesionseg.synthetic.anatomy import Anatomy, Grid, Template, draw_anatomy, load_template, make_anatomy
+from lesionseg.synthetic.cohort import grid_of
+from lesionseg.synthetic.config import LesionParameters, Pathology, Quantiles, Volumes
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +21,7 @@ def pathology(small_heads: tuple[str, ...]) -> Callable[..., Pathology]:
     def compose(name: str = "ms", *overrides: str) -> Pathology:
         own = [f"pathology.{text}" for text in overrides]
         request = Request("synthesize", (f"pathology={name}", "output=x", "subjects=1", *small_heads, *own))
-        found = compose_jobs(request)[0].config.pathology  # type: ignore[attr-defined]
+        found = compose_jobs(request)[0][0].config.pathology  # type: ignore[attr-defined]
         assert isinstance(found, Pathology)
         return found
 

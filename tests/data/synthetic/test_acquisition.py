@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage, stats
 
-from lesionseg.data.synthetic.acquisition import (
+from lesionseg.synthetic.acquisition import (
     Scan,
     Tissues,
     _along,
@@ -20,9 +20,8 @@ from lesionseg.data.synthetic.acquisition import (
     draw_tissues,
     healthy_signal,
 )
-from lesionseg.data.synthetic.anatomy import Anatomy
-from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.parameters import Pathology
+from lesionseg.synthetic.anatomy import Anatomy, Grid
+from lesionseg.synthetic.config import Pathology
 
 PLAIN = Scan(
     gain=100.0, grey_white=1.0, noise=0.0, bias=0.0, blur_mm=0.0, slice_mm=0.5, slice_axis=2, slice_offset=0.0,

@@ -9,10 +9,8 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from lesionseg.data.synthetic.anatomy import Anatomy, AnatomyDraw, draw_anatomy, make_anatomy
-from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.parameters import AnatomyParameters, Pathology, SkullLayers
-from lesionseg.data.synthetic.template import Template, load_template
+from lesionseg.synthetic.anatomy import Anatomy, AnatomyDraw, Grid, Template, draw_anatomy, load_template, make_anatomy
+from lesionseg.synthetic.config import AnatomyParameters, Pathology, SkullLayers
 
 UPRIGHT = AnatomyDraw((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), flipped=False, ventricle_mm=0.0, atrophy=0.0, outline_mm=0.0)
 RIGID: dict[str, Any] = {"elastic": [], "folding": 0.0, "outline_roughness_mm": 0.0}

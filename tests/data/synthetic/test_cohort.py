@@ -15,12 +15,10 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_info
 
-from lesionseg.data.synthetic import cohort as module
-from lesionseg.data.synthetic._description import VERSION
-from lesionseg.data.synthetic.cohort import make_cohort, subject_name
-from lesionseg.data.synthetic.parameters import Pathology
-from lesionseg.data.synthetic.subject import grid_of
 from lesionseg.errors import InputError
+from lesionseg.synthetic import cohort as module
+from lesionseg.synthetic.cohort import VERSION, grid_of, make_cohort, subject_name
+from lesionseg.synthetic.config import Pathology
 
 SUBJECTS = 3
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from lesionseg.data.synthetic.fields import Grid, ramp, smooth_field
+from lesionseg.synthetic.anatomy import Grid, ramp, smooth_field
 
 WIDTH = 3.0
 GRIDS = [Grid((12, 11, 10), (1.0, 1.0, 1.0)), Grid((9, 12, 7), (2.0, 1.0, 3.0))]

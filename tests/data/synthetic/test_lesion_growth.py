@@ -8,13 +8,10 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from lesionseg.data.synthetic.anatomy import Anatomy
-from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.lesion_growth import PlacedLesion, place_lesions
-from lesionseg.data.synthetic.lesion_sampling import draw_lesions
-from lesionseg.data.synthetic.lesion_signal import lesion_mask
-from lesionseg.data.synthetic.parameters import LesionParameters, Quantiles
 from lesionseg.metrics.components import label_components
+from lesionseg.synthetic.anatomy import Anatomy, Grid
+from lesionseg.synthetic.config import LesionParameters, Quantiles
+from lesionseg.synthetic.lesions import PlacedLesion, draw_lesions, lesion_mask, place_lesions
 
 Alike = Callable[..., LesionParameters]
 

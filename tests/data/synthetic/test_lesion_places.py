@@ -6,12 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lesionseg.data.synthetic.anatomy import Anatomy
-from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.lesion_growth import PlacedLesion, place_lesions
-from lesionseg.data.synthetic.lesion_places import Place, draw_place, zone_voxels
-from lesionseg.data.synthetic.lesion_sampling import draw_lesions
-from lesionseg.data.synthetic.parameters import LesionParameters, ZoneLimits
+from lesionseg.synthetic.anatomy import Anatomy, Grid
+from lesionseg.synthetic.config import LesionParameters, ZoneLimits
+from lesionseg.synthetic.lesions import Place, PlacedLesion, draw_lesions, draw_place, place_lesions, zone_voxels
 
 Alike = Callable[..., LesionParameters]
 ZONES = ("periventricular", "juxtacortical", "deep", "infratentorial", "cortical", "deep_grey")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lesionseg.data.synthetic.lesion_sampling import Lesion, _correlated_shares, _draw_volumes, draw_lesions
-from lesionseg.data.synthetic.parameters import Enhancement, Evolution, LesionParameters, Quantiles, Volumes
+from lesionseg.synthetic.config import Enhancement, Evolution, LesionParameters, Quantiles, Volumes
+from lesionseg.synthetic.lesions import Lesion, _correlated_shares, _draw_volumes, draw_lesions
 
 Alike = Callable[..., LesionParameters]
 PATIENTS = 200

@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.lesion_growth import PlacedLesion
-from lesionseg.data.synthetic.lesion_sampling import Lesion
-from lesionseg.data.synthetic.lesion_signal import enhancing_mask, lesion_mask, lesion_signal
-from lesionseg.data.synthetic.parameters import ENHANCED, Layer, LesionParameters
+from lesionseg.synthetic.anatomy import Grid
+from lesionseg.synthetic.config import ENHANCED, Layer, LesionParameters
+from lesionseg.synthetic.lesions import Lesion, PlacedLesion, enhancing_mask, lesion_mask, lesion_signal
 
 
 def changed(parameters: LesionParameters, **others: Any) -> LesionParameters:

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lesionseg.data.synthetic.anatomy import Anatomy
-from lesionseg.data.synthetic.fields import Grid
-from lesionseg.data.synthetic.mimics import MimicDraw, draw_mimics, flow, mimic_signals
-from lesionseg.data.synthetic.parameters import MimicParameters, MimicShapes, Pathology
 from lesionseg.metrics.components import label_components
+from lesionseg.synthetic.anatomy import Anatomy, Grid
+from lesionseg.synthetic.config import MimicParameters, MimicShapes, Pathology
+from lesionseg.synthetic.mimics import MimicDraw, draw_mimics, flow, mimic_signals
 
 LARGEST = {  # at a strength of 1
     "caps": 1.5,

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from lesionseg.config import conf_dir
 from lesionseg.config.compose import Request, compose_jobs
-from lesionseg.config.location import conf_dir
-from lesionseg.data.synthetic.parameters import Pathology, Quantiles
 from lesionseg.errors import InputError
+from lesionseg.synthetic.config import Pathology, Quantiles
 
 NAMES = sorted(path.stem for path in (conf_dir() / "pathology").glob("[!_]*.yaml"))
 
 
 def _pathology(*overrides: str, name: str = "ms") -> Pathology:
-    (job,) = compose_jobs(Request("synthesize", ("output=x", "subjects=1", f"pathology={name}", *overrides)))
+    (job,), _ = compose_jobs(Request("synthesize", ("output=x", "subjects=1", f"pathology={name}", *overrides)))
     found: Any = job.config
     assert isinstance(found.pathology, Pathology)
     return found.pathology
@@ -163,7 +163,7 @@ def test_a_pathology_of_ones_own_says_only_what_differs(tmp_path: Path) -> None:
         "defaults: [glioma, _self_]\nname: abscess\nlesions:\n  volume_mm3: {median: 8000.0}\n"
     )
     request = Request("synthesize", ("output=x", "subjects=1", "pathology=abscess"), config_dir=tmp_path)
-    own: Any = compose_jobs(request)[0].config
+    own: Any = compose_jobs(request)[0][0].config
     glioma = _pathology(name="glioma").model_dump()
     glioma["name"] = "abscess"
     glioma["lesions"]["volume_mm3"]["median"] = 8000.0

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from lesionseg.config.location import conf_dir
-from lesionseg.data.synthetic.parameters import ENHANCED, Pathology, Site
-from lesionseg.data.synthetic.subject import Session, Subject, grid_of, make_subject
+from lesionseg.config import conf_dir
 from lesionseg.metrics.components import label_components
+from lesionseg.synthetic.cohort import Session, Subject, grid_of, make_subject
+from lesionseg.synthetic.config import ENHANCED, Pathology, Site
 
 NAMES = sorted(path.stem for path in (conf_dir() / "pathology").glob("[!_]*.yaml"))
 NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)

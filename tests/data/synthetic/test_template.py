@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from lesionseg.data.synthetic.parameters import AnatomyParameters, Pathology
-from lesionseg.data.synthetic.template import Template, load_template
 from lesionseg.errors import InputError
+from lesionseg.synthetic.anatomy import Template, load_template
+from lesionseg.synthetic.config import AnatomyParameters, Pathology
 
 TISSUES = {"cortex": [1], "white": [2, 7], "ventricle": [3], "fluid": [4], "deep_grey": [5], "infratentorial": [7]}
 STEPS = (1.0, 2.0, 1.5)

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lesionseg.data.synthetic.parameters import AnatomyParameters, Pathology
-from lesionseg.data.synthetic.tissue_shares import BrainMaps, TissueShares, tissue_shares
+from lesionseg.synthetic.anatomy import BrainMaps, TissueShares, tissue_shares
+from lesionseg.synthetic.config import AnatomyParameters, Pathology
 
 Shares = Callable[..., npt.NDArray[np.floating]]
 

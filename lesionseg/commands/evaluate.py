@@ -1,0 +1,170 @@
+"""``lesionseg evaluate``: score a trained model on labelled studies, or a sweep's stored predictions once more."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from lesionseg.commands.compare import OWN, changed_note
+from lesionseg.commands.initialise import checkpoint_path
+from lesionseg.commands.plan import cache_of, load_dataset, outputs, store_of, triple
+from lesionseg.commands.scoring import ScoreTables, criteria_of, segment
+from lesionseg.commands.sweep_runs import RunFiles, finished_runs, sections_of, stored_predictions
+from lesionseg.config.schema import EvaluateConfig, PredictConfig
+from lesionseg.data.cache import CachedStudy
+from lesionseg.data.channels import parse_channel
+from lesionseg.data.dataset import select_studies
+from lesionseg.data.quality_control import audit
+from lesionseg.errors import InputError
+from lesionseg.instantiate import build
+from lesionseg.io import check_writable, progress_bar, write_csv, write_json, written_whole
+from lesionseg.metrics import UNDEFINED_POLICY, Criterion, score_criteria
+from lesionseg.report.scores import arm_means, ranking_text
+from lesionseg.tracking import Run, find_parent
+from lesionseg.transfer import ModelCard, SourceModel, load_model
+
+_WIDTH = 110  # letters in a line of text
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """Score a model on every study that has its channels and its target's mask, or a sweep's stored predictions.
+
+    Raises:
+        InputError: no such checkpoint or sweep, or no study that can be scored.
+    """
+    if config.sweep is not None:
+        return _evaluate_sweep(config, config.sweep)
+    source = load_checkpoint(config)
+    card = source.card
+    studies = prepare_studies(config, card, labelled=True)
+    if config.min_volume is not None:
+        card = replace(card, min_lesion_volume=config.min_volume)
+    threshold = config.threshold if config.threshold is not None else card.threshold
+    tables = ScoreTables(config.metrics)
+    with progress_bar("Scoring", "study", len(studies)) as shown:
+        for segmentation in segment(source.network(), card, studies, config.trainer, threshold=threshold):
+            tables.add(segmentation, card)
+            shown.update()
+    output = Path(config.output).expanduser().resolve()
+    tables.write(output)
+    averages, metrics = tables.averages, tables.metrics()
+    record = {"checkpoint": source.origin, "weights": source.digest, "threshold": threshold}
+    write_json(output / "scores.json", {**record, **metrics})
+    columns = ["study", "n_reference", "n_prediction", "lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"]
+    print(tabulate([[case[name] for name in columns] for case in tables.cases], headers=columns, floatfmt=".2f"))
+    scores = ("sensitivity", "ppv", "f1")
+    means = [
+        [name, *(metrics[f"verdict/{name}/lesion_{score}"] for score in scores)] for name in config.metrics.criteria
+    ]
+    print("\nMeans under other criteria\n" + tabulate(means, ["criterion", "sensitivity", "PPV", "F1"], floatfmt=".2f"))
+    print(
+        f"\nA lesion counts from {card.min_lesion_volume} mm³ ({card.criterion.connectivity}-connected) and is "
+        f"{card.criterion.describe()}; threshold {threshold:g}. Means over "
+        f"{averages.lesion_sensitivity.n} studies with lesions: sensitivity {averages.lesion_sensitivity.mean:.2f}, "
+        f"PPV {averages.lesion_ppv.mean:.2f}, F1 {averages.lesion_f1.mean:.2f}, Dice {averages.dice.mean:.2f}."
+    )
+    print(f"\n{fill(UNDEFINED_POLICY, _WIDTH)}\n\nWritten to {output}")
+    return 0
+
+
+def _evaluate_sweep(config: EvaluateConfig, sweep: str) -> int:
+    """Score every stored test prediction of a sweep under the task's own and the configured criteria, and tell whether
+    the arms' ranking depends on the criterion."""
+    output = Path(config.output).expanduser().resolve() / sweep
+    check_writable("output", output)
+    store = store_of(config.tracking, config.paths, create=False)
+    runs = finished_runs(store, config.paths, sweep)
+    _, task = sections_of(RunFiles.of(store, runs.finished[0]))
+    smallest = task.min_lesion_volume if config.min_volume is None else config.min_volume
+    criteria: dict[str, Criterion] = {OWN: build(task.matching, Criterion), **criteria_of(config.metrics)}
+    rows: list[dict[str, Any]] = []
+    changed: list[str] = []
+    for one in stored_predictions(store, runs.finished, config.dataset, changed):
+        scores = score_criteria(one.reference, one.prediction, one.spacing, criteria, min_volume_mm3=smallest)
+        place = dict(zip(("init", "train_size", "repeat"), one.key, strict=True))
+        place |= {key: one.case[key] for key in ("study", "subject", "session")}
+        rows += [{**place, "criterion": rule, **asdict(found)} for rule, found in scores.items()]
+    means = arm_means(pd.DataFrame(rows))
+    print(ranking_text(means))
+    notes = [
+        *runs.unfinished,
+        *([changed_note(changed)] if changed else []),
+        f"A lesion counts from {smallest:g} mm³, unless a criterion has a minimum of its own; the stored masks were "
+        f"made without components below {task.min_lesion_volume:g} mm³. {OWN} is the criterion of the runs "
+        "themselves. Means over patients with reference lesions; whether a difference is more than chance, lesionseg "
+        "compare tells.",
+        UNDEFINED_POLICY,
+    ]
+    print("\n" + "\n".join(fill(note, _WIDTH) for note in notes))
+    files = [write_csv(output / "criteria.csv", rows), output / "criteria.md"]
+    with written_whole(files[1]) as partial:
+        text = [f"# {sweep} under {len(criteria)} criteria", ranking_text(means, "github"), *notes]
+        partial.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    parent = find_parent(store, sweep)
+    assert parent is not None, "its runs have one"
+    for file in files:
+        Run(store, parent).log_file(file, "criteria")
+    print(f"Written to {output} and to the sweep's parent run in MLflow (lesionseg ui sweep={sweep})")
+    return 0
+
+
+def load_checkpoint(config: EvaluateConfig | PredictConfig) -> SourceModel:
+    """Return the model that ``checkpoint`` names.
+
+    Raises:
+        InputError: there is none, or outputs cannot be written.
+    """
+    assert config.checkpoint is not None, "the schema asks for it"
+    check_writable("paths.outputs", outputs(config.paths))
+    check_writable("output", Path(config.output).expanduser().resolve())
+    named = config.checkpoint.startswith(("runs:/", "models:/"))
+    store = store_of(config.tracking, config.paths, create=False) if named else None
+    source = load_model(checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"))
+    try:
+        source.card.criterion  # noqa: B018
+    except ValueError as error:
+        raise InputError(
+            f"checkpoint {source.origin}: its criterion {source.card.matching} cannot be made again ({error}); install "
+            "what it was trained with"
+        ) from error
+    return source
+
+
+def prepare_studies(
+    config: EvaluateConfig | PredictConfig, card: ModelCard, *, labelled: bool
+) -> Sequence[CachedStudy]:
+    """Prepare the studies that have what the model needs, after a look for faults.
+
+    Args:
+        config: names the dataset.
+        card: names channels and target.
+        labelled: whether a study must have a mask of the target.
+
+    Raises:
+        InputError: faulty scans, or no study at all.
+    """
+    assert config.dataset is not None, "the schema asks for it"
+    dataset = load_dataset(config.dataset, config.subjects)
+    channels = [parse_channel(name) for name in card.inputs]
+    target = card.target if labelled else None
+    found = select_studies(dataset, channels, target)
+    if not found:
+        wanted = f"the channels {card.inputs}" + (f" and a mask {card.target!r}" if labelled else "")
+        raise InputError(
+            f"{dataset.name} ({dataset.root}): no study has {wanted}, which the model of {config.checkpoint} needs; "
+            "see lesionseg check"
+        )
+    faults = audit(dataset, channels, target).faults
+    if faults:
+        raise InputError(faults)
+    cache, spacing = cache_of(config.paths), triple(card.spacing)
+    ready = []
+    with progress_bar("Preparing studies", "study", len(found)) as shown:
+        for study in found:
+            ready.append(cache.get(study, spacing))
+            shown.update()
+    return ready

@@ -1,0 +1,224 @@
+"""Everything that can be wrong with a sweep, said before its first run starts; and the plan of each of its runs."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from lesionseg.commands.initialise import check_network, initialise, model_card, source_model
+from lesionseg.commands.plan import (
+    PARTS,
+    RunSpec,
+    cache_of,
+    choose_studies,
+    load_dataset,
+    outputs,
+    store_of,
+    triple,
+)
+from lesionseg.commands.timing import expected_seconds
+from lesionseg.config.schema import TrainConfig
+from lesionseg.data.cache import Cache
+from lesionseg.data.dataset import Dataset, TaskStudy, select_studies
+from lesionseg.data.patches import Augmentation
+from lesionseg.data.quality_control import audit
+from lesionseg.errors import InputError
+from lesionseg.instantiate import build
+from lesionseg.io import check_writable, progress_bar, write_json
+from lesionseg.tracking import check_reachable, try_lock
+from lesionseg.training import Machine, check_machine
+
+
+def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
+    """Try all that the runs need, short of training: folders, store, scans, split, weights, network. Then prepare every
+    study that is not in the cache.
+
+    Returns:
+        What each of the jobs works on, in their order.
+
+    Raises:
+        InputError: all faults of all jobs, each once.
+    """
+    faults: list[str] = []
+    first = jobs[0]
+    with _collected(faults):
+        check_writable("paths.outputs", outputs(first.paths))
+    if not (faults and first.tracking.uri.startswith("sqlite:")):  # it lies there, and has the same fault
+        with _collected(faults):
+            check_reachable(first.tracking.uri)
+    datasets: dict[str, Dataset] = {}
+    for job in _distinct(jobs, "dataset"):
+        with _collected(faults):
+            datasets[_text(job.dataset)] = load_dataset(job.dataset)
+    checked: list[tuple[TrainConfig, TaskStudy]] = []
+    for job in _distinct(jobs, "dataset", "task"):
+        if _text(job.dataset) in datasets:
+            with _collected(faults):
+                checked += [(job, study) for study in _check_scans(job, datasets[_text(job.dataset)])]
+    plans = []
+    for job in jobs:
+        if _text(job.dataset) in datasets:
+            with _collected(faults):
+                plans.append((job, *choose_studies(job, datasets[_text(job.dataset)])))
+    for job in _distinct(jobs, "trainer"):
+        with _collected(faults):
+            check_machine(machine_of(job))
+    for job in _distinct(jobs, "augment"):
+        with _collected(faults):
+            _check_augmentation(job)
+    for job in _distinct(jobs, "loss"):
+        with _collected(faults):
+            _check_loss(job)
+    for job in _distinct(jobs, "model", "task"):
+        with _collected(faults):
+            check_network(job)
+    for job in _distinct(jobs, "model", "task", "init"):
+        with _collected(faults):
+            _check_weights(job)
+    if faults:
+        raise InputError(list(dict.fromkeys(faults)))
+    outputs(first.paths).mkdir(parents=True, exist_ok=True)
+    with try_lock(outputs(first.paths) / ".lock"):
+        pass  # raises where the file system has no locks
+    store_of(first.tracking, first.paths)  # made now, since all else is well
+    _fill_cache(plans)
+    _remember(checked)
+    return [
+        RunSpec(
+            job,
+            str(datasets[_text(job.dataset)].root),
+            split,
+            {
+                part: tuple(cache_of(job.paths).get(study, triple(job.task.spacing)) for study in studies[part])
+                for part in PARTS
+            },
+        )
+        for job, split, studies in plans
+    ]
+
+
+def announce(sources: Sequence[RunSpec], specs: Sequence[RunSpec]) -> None:
+    """Print how many runs there will be and, where earlier runs on this machine tell, about how long they take."""
+    seconds = [expected_seconds(spec) for spec in [*sources, *specs]]
+    what = f"{len(seconds)} runs" if len(seconds) > 1 else "1 run"
+    if sources:
+        what += " (one of them the source model)"
+    known = [one for one in seconds if one is not None]
+    if len(known) == len(seconds):
+        total = timedelta(seconds=round(sum(known)))
+        what += f", about {total} one after the other on this machine, less what is finished already"
+    elif len(seconds) > 1:
+        what += "; how long they take is told once the first of them is under way"
+    print(f"{what}.", flush=True)
+
+
+def machine_of(config: TrainConfig) -> Machine:
+    """Return what Lightning trains on."""
+    trainer = config.trainer
+    return Machine(trainer.accelerator, trainer.devices, trainer.strategy, trainer.precision)
+
+
+def _check_scans(job: TrainConfig, dataset: Dataset) -> list[TaskStudy]:
+    """Read the scans of a task and list what is wrong; return the studies, none if all were found well before."""
+    task = job.task
+    studies = list(select_studies(dataset, task.channels, task.target, task.sessions))
+    known = _known(job)
+    if not studies or (known and known.issuperset(_keys(job, studies))):
+        return []
+    with progress_bar(f"Checking {dataset.name}", "study") as shown:
+
+        def tell(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        result = audit(dataset, task.channels, task.target, progress=tell)
+    if result.faults:
+        raise InputError(result.faults)
+    return studies
+
+
+def _remember(checked: Sequence[tuple[TrainConfig, TaskStudy]]) -> None:
+    """Note by their content that studies were found well, so that they are not read again at the next launch."""
+    if checked:
+        first = checked[0][0]
+        keys = [_keys(job, [study]) for job, study in checked]
+        write_json(_record(first), sorted(_known(first).union(*keys)))
+
+
+def _known(job: TrainConfig) -> set[str]:
+    return set(json.loads(_record(job).read_text())) if _record(job).is_file() else set()
+
+
+def _record(job: TrainConfig) -> Path:
+    return outputs(job.paths) / "cache" / "checked.json"
+
+
+def _keys(job: TrainConfig, studies: Sequence[TaskStudy]) -> set[str]:
+    """Return what identifies the content of studies; empty text for one with a file that is gone."""
+    cache, spacing, keys = cache_of(job.paths), triple(job.task.spacing), set()
+    for study in studies:
+        try:
+            keys.add(cache.key(study, spacing))
+        except OSError:
+            keys.add("")
+    return keys
+
+
+def _check_augmentation(job: TrainConfig) -> None:
+    try:
+        Augmentation(job.augment.transforms)
+    except ValueError as error:
+        raise InputError(f"augment.transforms: {error}") from error
+
+
+def _check_loss(job: TrainConfig) -> None:
+    logits = torch.zeros(2, 1, 8, 8, 8)
+    try:
+        shape = tuple(build(job.loss.function, nn.Module)(logits, torch.zeros_like(logits)).shape)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"loss.function: cannot be taken of logits and a mask ({error})") from error
+    if shape:
+        raise InputError(f"loss.function: gives values of shape {shape}, wanted is one number")
+
+
+def _check_weights(job: TrainConfig) -> None:
+    named = (job.init.checkpoint or "").startswith(("runs:/", "models:/")) and not job.init.from_scratch
+    store = store_of(job.tracking, job.paths, create=False) if named else None
+    source = source_model(job, store, outputs(job.paths) / "cache" / "models")
+    initialise(job, model_card(job, []), 0, source)
+
+
+def _fill_cache(plans: Sequence[tuple[TrainConfig, object, Mapping[str, Sequence[TaskStudy]]]]) -> None:
+    missing: dict[str, tuple[Cache, TaskStudy, tuple[float, float, float]]] = {}
+    for job, _, studies in plans:
+        cache, spacing = cache_of(job.paths), triple(job.task.spacing)
+        for study in (study for part in studies.values() for study in part):
+            if not cache.has(study, spacing):
+                missing[cache.key(study, spacing)] = (cache, study, spacing)
+    with progress_bar("Preparing studies", "study", len(missing)) as shown:
+        for cache, study, spacing in missing.values():
+            cache.get(study, spacing)
+            shown.update()
+
+
+@contextlib.contextmanager
+def _collected(faults: list[str]) -> Iterator[None]:
+    """Add what an attempt raises to the faults, and go on."""
+    try:
+        yield
+    except InputError as error:
+        faults += error.faults
+
+
+def _distinct(jobs: Sequence[TrainConfig], *sections: str) -> list[TrainConfig]:
+    """Return one job for each content of some sections."""
+    return list({tuple(_text(getattr(job, name)) for name in sections): job for job in jobs}.values())
+
+
+def _text(section: BaseModel) -> str:
+    return section.model_dump_json()

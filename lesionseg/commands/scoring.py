@@ -1,0 +1,188 @@
+"""A model applied to studies: probability maps on the scan's own grid, and the tables of their scores."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lesionseg.config.schema import ScoringSection, TrainerSection
+from lesionseg.data.cache import CachedStudy
+from lesionseg.data.channels import parse_channel
+from lesionseg.data.nifti import Array, Grid, read_mask
+from lesionseg.data.preprocessing import to_native
+from lesionseg.inference import sliding_window
+from lesionseg.instantiate import build
+from lesionseg.io import write_csv
+from lesionseg.metrics import (
+    Averages,
+    Criterion,
+    LesionCurve,
+    average,
+    average_criterion,
+    froc_area,
+    lesion_curve,
+    pool_curves,
+    remove_small,
+    score_study,
+    sensitivity_at,
+)
+from lesionseg.models import channels_last
+from lesionseg.training import choose_precision
+from lesionseg.transfer import ModelCard
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A study as a model sees it, on the grid of its reference or, without one, of its first image.
+
+    Attributes:
+        study: the study.
+        probability: (X, Y, Z) float32, 0 to 1.
+        mask: (X, Y, Z) uint8; components smaller than the task's smallest lesion left out.
+    """
+
+    study: CachedStudy
+    probability: Array
+    mask: Array
+
+
+def segment(
+    network: nn.Module,
+    card: ModelCard,
+    studies: Sequence[CachedStudy],
+    trainer: TrainerSection,
+    *,
+    threshold: float,
+) -> Iterator[Segmentation]:
+    """Segment studies one after the other.
+
+    Args:
+        network: with its trained weights.
+        card: what the model is.
+        studies: prepared with the card's channels and spacing.
+        trainer: overlap of the sliding window, accelerator and precision.
+        threshold: probability from which a voxel is lesion.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() and trainer.accelerator != "cpu" else "cpu")
+    bf16 = choose_precision(trainer.precision, trainer.accelerator) == "bf16-mixed"
+    channels = [parse_channel(name) for name in card.inputs]
+    network = channels_last(network).to(device).eval()
+    for study in studies:
+        image = torch.from_numpy(study.channels(channels)).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            working = sliding_window(network, image, card.patch_size, overlap=trainer.window_overlap).cpu().numpy()
+        probability = to_native(working, study.grid, study.native)
+        mask = remove_small(
+            probability >= threshold, card.min_lesion_volume, study.native.spacing, card.criterion.connectivity
+        )
+        yield Segmentation(study, probability, mask.astype(np.uint8))
+
+
+def reference_of(study: CachedStudy) -> tuple[Array, Grid]:
+    """Return the mask as it was drawn, 0 and 1, and its grid."""
+    assert study.study.mask is not None, "only labelled studies are scored"
+    return read_mask(study.study.mask)
+
+
+def criteria_of(scoring: ScoringSection) -> dict[str, Criterion]:
+    """Return the configured criteria by name."""
+    return {name: build(spec, Criterion) for name, spec in scoring.criteria.items()}
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """The scores of one study after the other, as ``cases.csv``, ``lesions.csv``, ``criteria.csv`` and ``froc.csv``.
+
+    Attributes:
+        scoring: criteria, bins and tolerances.
+        cases: a row per study, under the model's own criterion.
+        lesions: a row per lesion, likewise.
+        criteria: a row per study and configured criterion.
+        froc: a row per study and threshold at which a count changes.
+        curves: of each study.
+    """
+
+    scoring: ScoringSection
+    cases: Rows = field(default_factory=list)
+    lesions: Rows = field(default_factory=list)
+    criteria: Rows = field(default_factory=list)
+    froc: Rows = field(default_factory=list)
+    curves: list[LesionCurve] = field(default_factory=list)
+
+    def add(self, segmentation: Segmentation, card: ModelCard) -> None:
+        """Score a segmentation against the study's reference mask as it was drawn."""
+        reference, grid = reference_of(segmentation.study)
+        scores = score_study(
+            reference,
+            segmentation.mask,
+            grid.affine,
+            card.criterion,
+            probability=segmentation.probability,
+            min_volume_mm3=card.min_lesion_volume,
+            criteria=criteria_of(self.scoring),
+            volume_edges_mm3=self.scoring.volume_edges,
+            tolerance_mm=self.scoring.surface_tolerance,
+        )
+        curve = lesion_curve(
+            reference,
+            segmentation.probability,
+            grid.spacing,
+            connectivity=card.criterion.connectivity,
+            min_volume_mm3=card.min_lesion_volume,
+            lowest=self.scoring.lowest_probability,
+        )
+        study = segmentation.study.study.study
+        named = {"study": study.name, "subject": study.subject, "session": study.session}
+        self.cases.append({**named, **scores.case.as_row()})
+        self.lesions.extend({"study": study.name, **lesion.as_row()} for lesion in scores.lesions)
+        self.criteria.extend({**named, "criterion": name, **asdict(found)} for name, found in scores.criteria.items())
+        columns = (curve.thresholds, curve.detected_reference, curve.n_prediction, curve.false_positives)
+        self.froc.extend(
+            {"study": study.name, "n_reference": curve.n_reference, **dict(zip(_FROC, row, strict=True))}
+            for row in zip(*(column.tolist() for column in columns), strict=True)
+        )
+        self.curves.append(curve)
+
+    @property
+    def averages(self) -> Averages:
+        """Over the studies with reference lesions, under the model's own criterion."""
+        return average(self.cases)
+
+    def metrics(self) -> dict[str, float]:
+        """Return every score that is averaged over the studies, by its name in MLflow.
+
+        ``test/...`` is under the task's own criterion, ``verdict/<name>/...`` under the further ones: MLflow shows
+        sections by name, and these are to come after ``test`` and ``val``.
+        """
+        averages, without = self.averages, self.averages.without_lesions
+        names = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
+        metrics = {f"test/{name}": float(getattr(averages, name).mean) for name in names}
+        metrics |= {"test/n_studies": averages.lesion_sensitivity.n, "test/n_without_lesions": without.n_studies}
+        if without.n_studies:
+            metrics["test/false_positives_without_lesions"] = without.mean_false_positives
+        for name in self.scoring.criteria:
+            found = average_criterion([row for row in self.criteria if row["criterion"] == name])
+            for score in ("sensitivity", "ppv", "f1"):
+                metrics[f"verdict/{name}/lesion_{score}"] = getattr(found, score).mean
+        froc, limits = pool_curves(self.curves), self.scoring.false_positives
+        metrics["test/froc_area"] = froc_area(froc, limits[-1])
+        return metrics | {f"test/froc_sensitivity_at_{limit:g}_fp": sensitivity_at(froc, limit) for limit in limits}
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write each table as CSV, whole or not at all."""
+        tables: Mapping[str, Rows] = {
+            "cases": self.cases,
+            "lesions": self.lesions,
+            "criteria": self.criteria,
+            "froc": self.froc,
+        }
+        return [write_csv(folder / f"{name}.csv", rows) for name, rows in tables.items()]
+
+
+_FROC = ("threshold", "detected_reference", "n_prediction", "false_positives")

@@ -1,0 +1,218 @@
+"""What a run chooses on its validation studies: a learning rate before it is trained, a threshold afterwards."""
+
+import copy
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from pytorch_lightning import seed_everything
+from torch import nn
+
+from lesionseg.commands.initialise import parameter_plans
+from lesionseg.commands.plan import RunSpec, triple
+from lesionseg.commands.preflight import machine_of
+from lesionseg.commands.scoring import reference_of, segment
+from lesionseg.config.schema import TrainConfig
+from lesionseg.data.patches import Augmentation
+from lesionseg.instantiate import build
+from lesionseg.io import write_json
+from lesionseg.metrics import Criterion, ThresholdChoice, choose_threshold, score_lesions
+from lesionseg.training import NotFiniteError, Optimiser, PatchDataModule, SegmentationModule, rehearse
+from lesionseg.transfer import ModelCard, TransferReport, load_model, store_threshold
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A learning rate, and what a short training with it came to.
+
+    Attributes:
+        learning_rate: at the end of the warm-up.
+        score: the monitored one on the validation studies, 0 … 1; NaN: undefined, or the training broke off.
+        loss: of the segmentation, mean over the last quarter of the steps; NaN: it became NaN or infinite, and the
+            training broke off.
+    """
+
+    learning_rate: float
+    score: float
+    loss: float
+
+
+def build_modules(
+    spec: RunSpec, config: TrainConfig, network: nn.Module, card: ModelCard, report: TransferReport
+) -> tuple[SegmentationModule, PatchDataModule]:
+    """Put a run's network and studies together for Lightning.
+
+    Every random number from here on, of the loss's weights, the patches and the network's dropout, is drawn from the
+    run's seed, whatever was drawn before.
+
+    Args:
+        spec: studies and seed.
+        config: of the training, budget and learning rate among it.
+        network: with its first weights; training changes it.
+        card: what the model is.
+        report: where its weights come from, which decides how each is trained.
+    """
+    trainer, optim = config.trainer, config.optim
+    seed_everything(spec.seed, verbose=False)
+    module = SegmentationModule(
+        network,
+        build(config.loss.function, nn.Module),
+        card=card,
+        optimiser=Optimiser(optim.learning_rate, optim.weight_decay, optim.warmup_steps, optim.schedule, trainer.steps),
+        window_overlap=trainer.window_overlap,
+        study_names=[study.name for study in spec.studies["train"]],
+        plans=parameter_plans(config, network, report),
+    )
+    data = PatchDataModule(
+        spec.studies["train"],
+        spec.studies["validation"],
+        config.task.channels,
+        triple(config.task.patch_size),
+        batch_size=trainer.batch_size,
+        steps=trainer.steps,
+        validate_every=trainer.validate_every,
+        lesion_share=trainer.lesion_share,
+        seed=spec.seed,
+        augment=Augmentation(config.augment.transforms) if config.augment.transforms else None,
+        num_workers=trainer.num_workers,
+        checkpoint_every=trainer.checkpoint_every,
+    )
+    return module, data
+
+
+def choose_learning_rate(
+    spec: RunSpec, network: nn.Module, card: ModelCard, report: TransferReport, record: Path
+) -> tuple[Candidate, list[Candidate]]:
+    """Try each of ``optim.learning_rates`` and choose the one with the highest score on the validation studies.
+
+    Each is trained for ``optim.search_steps`` from the same first weights, on the patches that the run itself begins
+    with, in a schedule of its own: the warm-up no longer than that, the decay over the steps that are left, and starts
+    that ``init.train_from`` gives as shares of all steps at these shares of it. It is validated once, at its end.
+
+    Args:
+        spec: of the run, with candidates.
+        network: with its first weights; each candidate trains a copy of it, and it stays as it is.
+        card: what the model is.
+        report: where its weights come from.
+        record: JSON file that tells what was chosen from what. Where it tells of these very candidates, the search was
+            made before and is not repeated.
+
+    Returns:
+        The chosen one, and all of them in the configuration's order.
+
+    Raises:
+        NotFiniteError: the loss of every candidate became NaN or infinite.
+    """
+    config = spec.config
+    terms = {"steps": config.optim.search_steps, "monitor": config.metrics.monitor}
+    candidates = _recorded(config.candidate_rates, terms, record)
+    if candidates is None:
+        candidates = [_try(spec, rate, network, card, report) for rate in config.candidate_rates]
+    chosen = best_candidate(candidates)
+    content = {"chosen": chosen.learning_rate, "candidates": [asdict(one) for one in candidates], **terms}
+    write_json(record, content)
+    return chosen, candidates
+
+
+def best_candidate(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the candidate with the highest score; where several have it, the lowest loss of theirs decides, then the
+    rate, the smallest first. An undefined score counts as 0, and what broke off is not chosen.
+
+    Raises:
+        NotFiniteError: all of them broke off.
+    """
+    whole = [one for one in candidates if not math.isnan(one.loss)]
+    if not whole:
+        rates = ", ".join(f"{one.learning_rate:g}" for one in candidates)
+        raise NotFiniteError(
+            f"the loss became NaN or infinite with each of optim.learning_rates=[{rates}]; give lower ones, set "
+            "trainer.precision=32-true, or look at the studies with lesionseg check"
+        )
+    return min(whole, key=lambda one: (-one.score if one.score > 0 else 0.0, one.loss, one.learning_rate))
+
+
+def with_learning_rate(config: TrainConfig, rate: float) -> TrainConfig:
+    """Return the configuration with one rate instead of several."""
+    optim = config.optim.model_copy(update={"learning_rate": rate, "learning_rates": None})
+    return config.model_copy(update={"optim": optim})
+
+
+def _try(spec: RunSpec, rate: float, network: nn.Module, card: ModelCard, report: TransferReport) -> Candidate:
+    config, steps = with_learning_rate(spec.config, rate), spec.config.optim.search_steps
+    short = config.model_copy(
+        update={
+            "optim": config.optim.model_copy(update={"warmup_steps": min(config.optim.warmup_steps, steps)}),
+            "trainer": config.trainer.model_copy(update={"steps": steps, "validate_every": steps}),
+        }
+    )
+    module, data = build_modules(spec, short, copy.deepcopy(network), card, report)
+    clip, monitor = config.optim.gradient_clip, config.metrics.monitor
+    try:
+        score, loss = rehearse(module, data, machine=machine_of(config), monitor=monitor, gradient_clip=clip)
+    except NotFiniteError:
+        return Candidate(rate, NAN, NAN)
+    return Candidate(rate, score, loss)
+
+
+def _recorded(rates: Sequence[float], terms: Mapping[str, Any], record: Path) -> list[Candidate] | None:
+    """Return the candidates of an earlier search, None if there was none, or another one."""
+    if not record.is_file():
+        return None
+    content = json.loads(record.read_text(encoding="utf-8"))
+    found = [
+        Candidate(**{key: NAN if value is None else value for key, value in one.items()})
+        for one in content["candidates"]
+    ]
+    same = {key: content.get(key) for key in terms} == terms
+    return found if same and [one.learning_rate for one in found] == list(rates) else None
+
+
+def set_threshold(spec: RunSpec, checkpoint: Path, record: Path) -> ThresholdChoice:
+    """Choose the threshold with the highest mean F1 on the validation studies and store it in the checkpoint.
+
+    Args:
+        spec: names the criterion and the thresholds to try.
+        checkpoint: the trained model; rewritten with the threshold.
+        record: JSON file that tells what was chosen from what.
+    """
+    metrics, studies = spec.config.metrics, spec.studies["validation"]
+    rule = metrics.threshold_rule(spec.config.task.matching)
+    maps = _probability_maps(spec, checkpoint, build(rule, Criterion))
+    choice = choose_threshold(maps, metrics.thresholds, metrics.threshold)
+    store_threshold(checkpoint, choice.threshold)
+    means = zip(choice.candidates, choice.means, strict=True)
+    content = {
+        "threshold": choice.threshold,
+        "criterion": {"name": metrics.threshold_criterion, **rule},
+        "studies": [study.name for study in studies],
+        "n_studies_defined": choice.n_studies,
+        "mean_lesion_f1": [{"threshold": threshold, "lesion_f1": mean} for threshold, mean in means],
+    }
+    write_json(record, content)
+    return choice
+
+
+def _probability_maps(spec: RunSpec, checkpoint: Path, criterion: Criterion) -> Iterator[tuple[Any, Any]]:
+    """Return each study's probability map, and what scores a mask made of it."""
+    model, config = load_model(checkpoint), spec.config
+    studies = spec.studies["validation"]
+    for found in segment(model.network(), model.card, studies, config.trainer, threshold=config.metrics.threshold):
+        reference, grid = reference_of(found.study)
+        yield found.probability, partial(_f1, reference, grid.spacing, criterion, config.task.min_lesion_volume)
+
+
+def _f1(
+    reference: NDArray[Any],
+    spacing: tuple[float, float, float],
+    criterion: Criterion,
+    min_volume_mm3: float,
+    prediction: NDArray[Any],
+) -> float:
+    return score_lesions(reference, prediction, spacing, criterion, min_volume_mm3=min_volume_mm3).f1

@@ -1,0 +1,316 @@
+"""``lesionseg train``: one run, from its plan to its scores."""
+
+import json
+import platform
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+import yaml
+
+from lesionseg.commands.initialise import initialise, model_card, source_model
+from lesionseg.commands.plan import RunSpec, grid_entry, outputs, store_of, sweep_folder
+from lesionseg.commands.preflight import machine_of
+from lesionseg.commands.scoring import ScoreTables, reference_of, segment
+from lesionseg.commands.selection import build_modules, choose_learning_rate, set_threshold, with_learning_rate
+from lesionseg.commands.timing import note_seconds
+from lesionseg.config.schema import TrainConfig
+from lesionseg.data.nifti import write_volume
+from lesionseg.errors import InputError
+from lesionseg.io import write_json, written_whole
+from lesionseg.metrics import Averages
+from lesionseg.report.slices import StudySlice, picture_study, save_slices, write_examples
+from lesionseg.tracking import RunDir, Store, Uploader, fault_of, is_mirrored, mirror, runs_of
+from lesionseg.tracking.mlflow_store import ERROR_TAG, HASH_TAG, KEY_TAG, KIND_TAG, SECONDS_TAG, SWEEP_TAG, VERSIONS_TAG
+from lesionseg.tracking.views import scores_by_size
+from lesionseg.training import fit, keep
+from lesionseg.transfer import ModelCard, TransferReport, load_model
+
+_LAST_WORDS = 5.0  # seconds that a run which is stopped waits for MLflow
+_POLL = 1.0  # seconds between two looks at a lock that another process holds
+_PACKAGES = ("lesionseg", "torch", "pytorch-lightning", "mlflow", "numpy", "scipy", "statsmodels")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        status: ``skipped``: the same configuration was finished before; ``elsewhere``: another process works on it.
+        run_id: in MLflow; None: it was not to be reached.
+        checkpoint: the best one; None if the run failed, or is another process's.
+    """
+
+    status: Literal["finished", "skipped", "failed", "elsewhere"]
+    run_id: str | None
+    checkpoint: Path | None
+
+
+def train(spec: RunSpec, *, position: str = "", wait: bool = False) -> TrainResult:
+    """Train, test and log one run; skip it if it is finished, go on with it if it was interrupted, leave it to another
+    process that works on it.
+
+    Args:
+        spec: the run.
+        position: such as ``[3/12]``, for the lines on the terminal.
+        wait: for another process that works on it to end, rather than leave it to that one.
+
+    Raises:
+        InputError: configuration or data are wrong; nothing was started.
+        SystemExit: stopped by a signal; the run is KILLED and goes on when started again.
+    """
+    config = spec.config
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    title = f"{position} {config.task.name} {config.init.name} n={config.train_size} repeat={config.repeat}".strip()
+
+    def say(text: str) -> None:
+        print(f"{title}  {text}", flush=True)
+
+    store = _reachable_store(config)
+    source = source_model(config, store, outputs(config.paths) / "cache" / "models")
+    identity = spec.identity(source.digest if source else "")
+    run_dir = RunDir(sweep_folder(config) / f"{spec.name}-{identity[:8]}")
+    while True:
+        with run_dir.locked() as free:
+            if free:
+                state, run_id = resolve_run_state(run_dir, store, identity, config.sweep, force=config.force)
+                if state == "finished":
+                    _tidy(run_dir.path)
+                    say(f"is finished already (run {run_id}); force=true runs it again")
+                    kept = run_dir.path / "checkpoints" / "best.ckpt"
+                    return TrainResult("skipped", run_id, kept if kept.is_file() else None)
+                if state == "resumed":
+                    say(f"was interrupted before and goes on{f' (run {run_id})' if run_id else ''}")
+                card = model_card(config, [*spec.split.train, *spec.split.validation])
+                network, report = initialise(config, card, spec.seed, source, spec.split.test)
+                begin(run_dir, spec, identity)
+                with Uploader(run_dir, lambda: store_of(config.tracking, config.paths), say) as uploader:
+                    run = _Run(spec, run_dir, say)
+                    work = partial(run.work, network, card, report)
+                    return _end_truly(run, uploader, work, resumed=state == "resumed")
+        worker = run_dir.read().get("worker", "another process")
+        if not wait:
+            say(f"is left to {worker}, which works on it")
+            return TrainResult("elsewhere", None, None)
+        say(f"is being trained by {worker}; waiting for it")
+        wait_for(run_dir)
+
+
+def resolve_run_state(
+    run_dir: RunDir, store: Store | None, identity: str, sweep: str | None, *, force: bool
+) -> tuple[Literal["new", "resumed", "finished"], str | None]:
+    """Find out what there is of a run whose lock this process holds.
+
+    What MLflow knows counts; while it is away, what the run directory knows. A directory that belongs to another run of
+    MLflow, such as one that was deleted there, is cleared.
+
+    Returns:
+        Whether the run is new, was interrupted, or is finished; and its id in MLflow, if it is known.
+    """
+    status, own = run_dir.read(), run_dir.sent()["run_id"]
+    if store is not None and status.get("status") == "FINISHED" and not is_mirrored(run_dir):
+        fault_of(lambda: mirror(run_dir, store))
+        own = run_dir.sent()["run_id"]
+    if store is None:
+        if status.get("status") == "FINISHED" and not force:
+            return "finished", own
+    else:
+        logged = {run.info.run_id: run.info.status for run in runs_of(store, identity, sweep)}
+        finished = [run_id for run_id, ended in logged.items() if ended == "FINISHED"]
+        if finished and not force:
+            return "finished", finished[-1]
+        if own is not None and logged.get(own, "FINISHED") == "FINISHED":  # run again, or deleted in MLflow
+            status = {}
+    if not status or status.get("status") == "FINISHED":
+        run_dir.clear()
+        return "new", None
+    return "resumed", own
+
+
+def begin(run_dir: RunDir, spec: RunSpec, identity: str) -> None:
+    """Note in the run directory what the run is called and made of."""
+    config = spec.config
+    versions = {"Python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    tags = {SWEEP_TAG: config.sweep or "", HASH_TAG: identity, KEY_TAG: grid_entry(config)["key"], KIND_TAG: "run"}
+    run_dir.begin(
+        name=spec.name,
+        sweep=config.sweep,
+        params=spec.params,
+        tags={**tags, VERSIONS_TAG: json.dumps(versions)},
+        dataset={"name": config.dataset.name, "digest": spec.split.digest, "source": spec.root},
+    )
+
+
+def wait_for(run_dir: RunDir) -> None:
+    """Wait until no process works on a run."""
+    while run_dir.is_locked():
+        time.sleep(_POLL)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run while it is worked on."""
+
+    spec: RunSpec
+    run_dir: RunDir
+    say: Callable[[str], None]
+
+    def work(self, network: torch.nn.Module, card: ModelCard, report: TransferReport) -> tuple[Path, Averages]:
+        """Describe the run, choose its learning rate, train it, choose its threshold, test it."""
+        spec, config, run_dir = self.spec, self.spec.config, self.run_dir
+        began = time.monotonic()
+        self._describe(report)
+        if config.candidate_rates:
+            record = run_dir.path / "learning_rate.json"
+            chosen, candidates = choose_learning_rate(spec, network, card, report, record)
+            run_dir.log_file(record)
+            run_dir.log_metrics({"train/learning_rate": chosen.learning_rate})
+            tried = ", ".join(
+                f"{one.learning_rate:g} ({'not finite' if one.loss != one.loss else f'{one.score:.2f}'})"
+                for one in candidates
+            )
+            n_studies = len(spec.studies["validation"])
+            self.say(f"learning rate {chosen.learning_rate:g}, chosen on {n_studies} validation studies from {tried}")
+            config = with_learning_rate(config, chosen.learning_rate)
+        module, data = build_modules(spec, config, network, card, report)
+        folder, machine = run_dir.path / "checkpoints", machine_of(config)
+        resumed_from = (folder / "last.ckpt").exists()
+        if config.init.train:
+            checkpoint = fit(
+                module,
+                data,
+                folder=folder,
+                machine=machine,
+                monitor=config.metrics.monitor,
+                gradient_clip=config.optim.gradient_clip,
+                log_every=config.trainer.log_every,
+                log=run_dir.log_metrics,
+                say=self.say,
+                progress=run_dir.note_progress,
+            )
+        else:
+            checkpoint = keep(module, data, folder=folder, machine=machine, log=run_dir.log_metrics, say=self.say)
+        if config.metrics.threshold_criterion is not None:
+            run_dir.note_progress("validating")
+            record = run_dir.path / "threshold.json"
+            choice = set_threshold(spec, checkpoint, record)
+            run_dir.log_file(record)
+            run_dir.log_metrics({"val/threshold": choice.threshold}, step=config.trainer.steps)
+            self.say(f"threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
+        run_dir.log_file(checkpoint, "checkpoints")
+        fitted = time.monotonic()
+        averages = self._test(checkpoint)
+        if not resumed_from and config.init.train:
+            steps = config.trainer.steps + len(config.candidate_rates) * config.optim.search_steps
+            note_seconds(spec, fitted - began, time.monotonic() - fitted, steps)
+        return checkpoint, averages
+
+    def _describe(self, report: TransferReport) -> None:
+        """Write everything that is known beforehand; the same when a run goes on."""
+        folder = self.run_dir.path
+        with written_whole(folder / "config.yaml") as partial:
+            partial.write_text(yaml.safe_dump(self.spec.config.model_dump(), sort_keys=False), encoding="utf-8")
+        write_json(folder / "split.json", self.spec.split_record())
+        write_json(folder / "transfer_report.json", report.to_json())
+        for name in ("config.yaml", "split.json", "transfer_report.json"):
+            self.run_dir.log_file(folder / name)
+        self.say(report.summary())
+
+    def _test(self, checkpoint: Path) -> Averages:
+        """Score the best checkpoint on the test studies, on the grids they were drawn on."""
+        config, run_dir, folder = self.spec.config, self.run_dir, self.run_dir.path
+        model = load_model(checkpoint)
+        card = model.card
+        tables, slices = ScoreTables(config.metrics), list[StudySlice]()
+        studies = self.spec.studies["test"]
+        for found in segment(model.network(), card, studies, config.trainer, threshold=card.threshold):
+            run_dir.note_progress("testing")
+            tables.add(found, card)
+            if config.metrics.save_predictions:
+                file = folder / "predictions" / f"{found.study.name}_label-{card.target}_pred.nii.gz"
+                write_volume(file, found.mask, found.study.native)
+                run_dir.log_file(file, "predictions")
+                reference, grid = reference_of(found.study)
+                image, rule, least = found.study.study.sources[0][1], card.criterion, card.min_lesion_volume
+                case = tables.cases[-1]
+                slices.append(picture_study(found.study.name, image, reference, found.mask, grid, rule, least, case))
+        run_dir.note_progress("logging")
+        for file in tables.write(folder):
+            run_dir.log_file(file)
+        if slices:
+            save_slices(slices, folder / "slices.npz")
+            run_dir.log_file(folder / "slices.npz")
+            write_examples(tables.cases, slices, folder / "figures" / "test_studies.png")
+            run_dir.log_file(folder / "figures" / "test_studies.png", "figures")
+        run_dir.log_metrics(tables.metrics())
+        run_dir.log_metrics(scores_by_size(tables.metrics()), step=config.train_size)
+        return tables.averages
+
+
+def _end_truly(
+    run: _Run, uploader: Uploader, work: Callable[[], tuple[Path, Averages]], *, resumed: bool
+) -> TrainResult:
+    """Do the work and see that the run ends with the status that is true."""
+    config, run_dir = run.spec.config, run.run_dir
+    began, patience = time.monotonic(), config.tracking.patience
+    try:
+        checkpoint, averages = work()
+    except (KeyboardInterrupt, SystemExit):
+        uploader.end("KILLED", min(_LAST_WORDS, patience))
+        raise
+    except Exception as error:
+        text = traceback.format_exc()
+        first = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:1000]
+        run.say(f"FAILED\n{text}")
+        file = run_dir.path / "error.txt"
+        try:
+            with written_whole(file) as partial:
+                partial.write_text(text, encoding="utf-8")
+            run_dir.log_file(file)
+            run_dir.set_tag(ERROR_TAG, first)
+        except OSError as full:
+            run.say(f"{file} cannot be written ({full})")
+        uploader.end("FAILED", patience, first)
+        return TrainResult("failed", run_dir.sent()["run_id"], None)
+    if not resumed:
+        run_dir.set_tag(SECONDS_TAG, f"{time.monotonic() - began:.1f}")
+    delivered = uploader.end("FINISHED", patience)
+    _tidy(run_dir.path)  # only now: it would go on from there
+    run_id = run_dir.sent()["run_id"]
+    scores = ", ".join(
+        f"{label} {getattr(averages, name).mean:.2f}"
+        for label, name in (
+            ("sensitivity", "lesion_sensitivity"),
+            ("PPV", "lesion_ppv"),
+            ("F1", "lesion_f1"),
+            ("Dice", "dice"),
+        )
+    )
+    run.say(f"test {scores} ({averages.lesion_sensitivity.n} studies with lesions)")
+    if not delivered:
+        run.say("waits to be sent to MLflow; lesionseg sync sends it")
+    elif not config.sweep:
+        print(f"Its files are in {run_dir.path}, and in MLflow as run {run_id}.", flush=True)
+    return TrainResult("finished", run_id, checkpoint)
+
+
+def _reachable_store(config: TrainConfig) -> Store | None:
+    """Return the store, or None while it is away: what is logged is kept, and what was done the run directory knows."""
+    try:
+        return store_of(config.tracking, config.paths)
+    except InputError as error:
+        print(f"{error}\nThe run starts all the same; what it logs is kept, and sent when MLflow is back.", flush=True)
+        return None
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only an interruption would have needed, or one left."""
+    (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
+    (folder / "error.txt").unlink(missing_ok=True)

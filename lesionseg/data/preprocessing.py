@@ -1,0 +1,141 @@
+"""Where the brain is, and its intensities."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from lesionseg.data.dataset import TaskStudy
+from lesionseg.data.nifti import Array, Grid, read_mask, read_volume, resample
+from lesionseg.metrics.components import label_components
+
+_BACKGROUND_SHARE = 0.2
+
+
+def brain_mask(volume: Array) -> Array:
+    """Voxels that belong to the head or brain, bool, same shape.
+
+    In a skull-stripped scan the background has exactly one value, which need not be the lowest (a z-scored brain
+    lies on both sides of it): the value most common among the volume's eight corners. If more than a fifth of all
+    voxels have it, the brain is what differs from it. Elsewhere it is what lies above the mean, a rule of thumb for
+    a head in air.
+    """
+    values, counts = np.unique(volume[np.ix_([0, -1], [0, -1], [0, -1])], return_counts=True)
+    outside = volume == values[counts.argmax()]
+    if outside.mean() > _BACKGROUND_SHARE:
+        return np.asarray(~outside)
+    return np.asarray(volume > volume.mean())
+
+
+def bounding_box(mask: Array, margin: int = 0) -> tuple[slice, slice, slice]:
+    """The smallest box around a mask, widened by a margin in voxels within the volume; all of it if empty."""
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if not found or found[0] is None:
+        x, y, z = (slice(0, size) for size in mask.shape)
+        return x, y, z
+    x, y, z = (
+        slice(max(0, side.start - margin), min(size, side.stop + margin))
+        for side, size in zip(found[0], mask.shape, strict=True)
+    )
+    return x, y, z
+
+
+def zscore(volume: Array, mask: Array) -> Array:
+    """Zero mean and unit variance over the mask, 0 outside; float32.
+
+    Raises:
+        ValueError: nothing inside the mask, or one value alone.
+    """
+    values = volume[mask]
+    deviation = float(values.std()) if values.size else 0.0
+    if deviation == 0:
+        raise ValueError("the image has no contrast inside the brain")
+    return np.where(mask, (volume - values.mean()) / deviation, 0.0).astype(np.float32)
+
+
+NORMALISATION = "zscore_brain"
+
+_MARGIN = 2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study's arrays on the working grid.
+
+    Args:
+        images: (sources, X, Y, Z), each z-scored inside its own brain mask, 0 outside; float16.
+        mask: (X, Y, Z) uint8; None without a reference.
+        lesion_voxels: (voxels, 3) int16 indices, lesion after lesion.
+        lesion_starts: (lesions + 1,) where each lesion's voxels begin, and their number at the end.
+        grid: the cropped working grid.
+        native: the grid of the mask, or of the first image: where predictions go back to.
+    """
+
+    images: Array
+    mask: Array | None
+    lesion_voxels: Array
+    lesion_starts: Array
+    grid: Grid
+    native: Grid
+
+
+def prepare(study: TaskStudy, spacing: tuple[float, float, float]) -> Prepared:
+    """Read a study's files and bring them to one grid.
+
+    The grid is that of the first image, in canonical orientation and at the working spacing; every other image,
+    those of the prior session too, is brought there through its affine. A mask is resampled linearly and cut at
+    one half.
+    """
+    _, first_path = study.sources[0]
+    first, first_grid = read_volume(first_path)
+    whole = first_grid.canonical().with_spacing(spacing)
+    brain = resample(brain_mask(first).astype(np.float32), first_grid, whole) > 0.5
+    box = bounding_box(brain, _MARGIN)
+    images = []
+    for index, (source, path) in enumerate(study.sources):
+        volume, grid = (first, first_grid) if index == 0 else read_volume(path)
+        inside = brain_mask(volume)
+        try:
+            normalised = zscore(volume, inside)
+        except ValueError as error:
+            raise ValueError(f"{study.name}, {source} ({path}): {error}") from error
+        images.append(resample(normalised, grid, whole)[box].astype(np.float16))
+    mask, native = None, first_grid
+    if study.mask is not None:
+        reference, native = read_mask(study.mask)
+        mask = (resample(reference, native, whole)[box] >= 0.5).astype(np.uint8)
+    voxels, starts = _lesion_voxels(mask)
+    return Prepared(np.stack(images), mask, voxels, starts, whole.crop(box), native)
+
+
+def to_native(probability: Array, grid: Grid, native: Grid) -> Array:
+    """A map on the working grid brought back to the scan's own, trilinear; float32, 0 outside the brain's box."""
+    if native.canonical().with_spacing(grid.spacing).same_as(native.canonical()):
+        return _paste(probability, grid, native)
+    return resample(probability, grid, native)
+
+
+def _paste(probability: Array, grid: Grid, native: Grid) -> Array:
+    """As ``to_native``; without interpolation where the working grid is the native one, turned and cropped."""
+    canonical = native.canonical()
+    start = np.linalg.solve(canonical.affine, grid.affine[:, 3])[:3]
+    x, y, z = (slice(int(at), int(at) + size) for at, size in zip(np.round(start), probability.shape, strict=True))
+    box = (x, y, z)
+    inside = all(side.start >= 0 and side.stop <= size for side, size in zip(box, canonical.shape, strict=True))
+    if not (inside and canonical.crop(box).same_as(grid)):
+        return resample(probability, grid, native)
+    whole = np.zeros(canonical.shape, dtype=np.float32)
+    whole[box] = probability
+    return resample(whole, canonical, native)
+
+
+def _lesion_voxels(mask: Array | None) -> tuple[Array, Array]:
+    """The voxels of every lesion (26-connected), sorted by lesion, and where each lesion starts."""
+    if mask is None:
+        return np.zeros((0, 3), np.int16), np.zeros(1, np.int64)
+    labels, count = label_components(mask, 26)
+    voxels = np.argwhere(labels > 0)
+    owner = labels[tuple(voxels.T)]
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner[order], np.arange(1, count + 2))
+    return voxels[order].astype(np.int16), starts.astype(np.int64)

@@ -1,0 +1,267 @@
+"""What nnU-Net's ``dataset.json`` says, in version 2 or 1."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lesionseg.data.dataset import Dataset, MaskFile, Study, assemble, without_prefix
+from lesionseg.data.readers.bids import ANYTHING, Pattern, parse_pattern
+from lesionseg.errors import InputError
+
+_ENDINGS = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Description:
+    """The parts of ``dataset.json`` that say where things are.
+
+    Args:
+        channels: channel's name to its number in the file names.
+        labels: label's name to its value in the masks, or to the values of a region.
+        ending: of every image and mask.
+        cases: how many training cases there should be; None where it does not say.
+    """
+
+    channels: Mapping[str, int]
+    labels: Mapping[str, int | tuple[int, ...]]
+    ending: str
+    cases: int | None
+
+
+def read_description(path: Path) -> Description:
+    """Read a ``dataset.json``; version 1 says ``modality`` for ``channel_names`` and turns its labels around.
+
+    Raises:
+        InputError: no such file, no JSON, without channels or labels, or of files other than NIfTI.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} is not there; set the dataset's root to a folder nnUNet_raw/DatasetXXX_Name with "
+            "dataset.json, imagesTr and labelsTr"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); mend it, or write it anew") from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds a {type(content).__name__}; it must hold an object with channel_names and labels"
+        )
+    ending = content.get("file_ending", ".nii.gz")  # version 1 knows no other
+    faults = [
+        f"{path} has no {key}; add it, as nnU-Net's documentation of the dataset format says"
+        for key, there in (
+            ("channel_names", "channel_names" in content or "modality" in content),
+            ("labels", "labels" in content),
+        )
+        if not there
+    ]
+    if ending not in _ENDINGS:
+        faults.append(f"{path}: file_ending is {ending!r}; convert the scans to NIfTI (.nii.gz or .nii)")
+    if faults:
+        raise InputError(faults)
+    try:
+        numbered = content["channel_names" if "channel_names" in content else "modality"]
+        channels = {str(channel): int(number) for number, channel in numbered.items()}
+        labels = _labels(content["labels"])
+        cases = int(content["numTraining"]) if "numTraining" in content else None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be understood ({error}); it needs channel_names such as {{'0': 'FLAIR'}}, labels "
+            "such as {'background': 0, 'lesion': 1} and numTraining as a number"
+        ) from error
+    return Description(channels, labels, ending, cases)
+
+
+def _labels(content: Mapping[str, Any]) -> Mapping[str, int | tuple[int, ...]]:
+    """Name to value, from version 2 (name to value) or version 1 (value to name)."""
+    if all(key.isdigit() for key in content):
+        return {str(label): int(value) for value, label in content.items()}
+    return {
+        label: tuple(int(part) for part in value) if isinstance(value, list) else int(value)
+        for label, value in content.items()
+    }
+
+
+def read_nnunet(
+    root: Path, *, name: str, images: Mapping[str, str], masks: Mapping[str, str], case: str = "{subject}"
+) -> Dataset:
+    """Read the training cases of an nnU-Net raw dataset, version 2 or 1.
+
+    Args:
+        root: the folder ``DatasetXXX_Name`` with ``dataset.json``, ``imagesTr`` and ``labelsTr``.
+        name: the dataset's name.
+        images: contrast to the name of its channel in ``dataset.json``, in capitals or not. Channels that the
+            dataset lacks are contrasts that no study has.
+        masks: target to the name of its label, likewise.
+        case: how cases are called, with ``{subject}`` (any characters), ``{session}`` (letters and digits)
+            and optional parts in square brackets: ``{subject}``, ``{subject}_{session}`` or
+            ``sub-{subject}[_ses-{session}]``. By default every case is a subject of its own, which is wrong
+            where several cases are one patient: they would be divided between training and test.
+
+    Returns:
+        One study a case, in natural order; a case without a file in ``labelsTr`` has no mask.
+
+    Raises:
+        InputError: everything found wrong: no ``dataset.json`` or one that cannot be used, a missing channel,
+            a label without image, fewer or more labels than it says, cases that the pattern does not fit, and
+            what `assemble` refuses.
+    """
+    root = Path(root)
+    try:
+        description = read_description(root / "dataset.json")
+    except InputError as error:
+        raise InputError(f"{name}: {fault}" for fault in error.faults) from error
+    pattern = _check_names(root, name, description, images, masks, case)
+    image_files, label_files = _image_files(root, description), _label_files(root, description)
+    faults = list(_case_faults(root, description, image_files, label_files))
+    channels, values = _channels(description, images), _values(description, masks)
+    studies: list[Study] = []
+    for identifier in sorted(image_files.keys() | label_files.keys()):
+        try:
+            subject, session = _who(pattern, identifier)
+        except ValueError as error:
+            faults.append(f"case {identifier} {error} (pattern {case!r}); correct 'case' of the dataset")
+            continue
+        files = image_files.get(identifier, {})
+        if files:
+            faults += [
+                f"case {identifier} has no "
+                f"{root / 'imagesTr'}/{identifier}_{number:04d}{description.ending}, its channel "
+                f"{images[contrast]} ({contrast}); add it, or take {contrast} out of 'images'"
+                for contrast, number in channels.items()
+                if number not in files
+            ]
+        mask = label_files.get(identifier)
+        studies.append(
+            Study(
+                subject,
+                session,
+                images={contrast: files[number] for contrast, number in channels.items() if number in files},
+                masks={target: MaskFile(mask, value) for target, value in values.items()} if mask else {},
+            )
+        )
+    return assemble(name, root, studies, faults)
+
+
+def _check_names(
+    root: Path,
+    name: str,
+    description: Description,
+    images: Mapping[str, str],
+    masks: Mapping[str, str],
+    case: str,
+) -> Pattern:
+    """The pattern of the cases, once every name the dataset's file gives makes sense."""
+    where = f"{name}: {root / 'dataset.json'}"
+    faults = []
+    if not _channels(description, images):
+        faults.append(
+            f"{where} has none of the channels named ({_listed(images) or 'none'}); its channels: "
+            f"{', '.join(description.channels)}. Correct 'images' of the dataset"
+        )
+    if masks and not _label_names(description, masks):
+        faults.append(
+            f"{where} has none of the labels named ({_listed(masks)}); its labels: "
+            f"{', '.join(description.labels)}. Correct 'masks' of the dataset"
+        )
+    for target, label in _label_names(description, masks).items():
+        value = description.labels[label]
+        if isinstance(value, tuple):
+            faults.append(
+                f"{where}: label {label!r} ({target}) is a region of the values "
+                f"{', '.join(map(str, value))}; give the target a label of a single value, or write masks of "
+                "the region"
+            )
+    try:
+        pattern = parse_pattern(case, subject=ANYTHING)
+    except ValueError as error:
+        faults.append(f"{name}: the pattern {case!r} of 'case' cannot be read: {error}")
+    if faults:
+        raise InputError(faults)
+    return pattern
+
+
+def _channels(description: Description, images: Mapping[str, str]) -> dict[str, int]:
+    """Contrast to the number of its channel, for the channels the dataset has."""
+    numbers = {channel.casefold(): number for channel, number in description.channels.items()}
+    return {
+        contrast: numbers[channel.casefold()] for contrast, channel in images.items() if channel.casefold() in numbers
+    }
+
+
+def _label_names(description: Description, masks: Mapping[str, str]) -> dict[str, str]:
+    """Target to its label as ``dataset.json`` spells it, for the labels the dataset has."""
+    spelled = {label.casefold(): label for label in description.labels}
+    return {target: spelled[label.casefold()] for target, label in masks.items() if label.casefold() in spelled}
+
+
+def _values(description: Description, masks: Mapping[str, str]) -> dict[str, int]:
+    """Target to the value of its label."""
+    values = {target: description.labels[label] for target, label in _label_names(description, masks).items()}
+    return {target: value for target, value in values.items() if isinstance(value, int)}
+
+
+def _image_files(root: Path, description: Description) -> dict[str, dict[int, Path]]:
+    """Case to the files of its channels."""
+    called = re.compile(rf"(?P<case>.+)_(?P<channel>[0-9]{{4}}){re.escape(description.ending)}")
+    cases: dict[str, dict[int, Path]] = {}
+    for path in _files(root / "imagesTr"):
+        fit = called.fullmatch(path.name)
+        if fit:
+            cases.setdefault(fit["case"], {})[int(fit["channel"])] = path
+    return cases
+
+
+def _label_files(root: Path, description: Description) -> dict[str, Path]:
+    """Case to its mask."""
+    ending = description.ending
+    return {path.name.removesuffix(ending): path for path in _files(root / "labelsTr") if path.name.endswith(ending)}
+
+
+def _files(folder: Path) -> list[Path]:
+    """The folder's files, sorted, without those that begin with a dot; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _case_faults(
+    root: Path, description: Description, images: Mapping[str, object], labels: Mapping[str, Path]
+) -> Iterator[str]:
+    if not images:
+        yield (
+            f"{root / 'imagesTr'} has no file <case>_0000{description.ending}; put the images there, named "
+            "so (a dataset of the Medical Segmentation Decathlon: nnUNetv2_convert_MSD_dataset)"
+        )
+    else:
+        for identifier, path in labels.items():
+            if identifier not in images:
+                yield (
+                    f"the label {path} has no image {identifier}_0000{description.ending} in imagesTr; add "
+                    "the image, or remove the label"
+                )
+    if description.cases is not None and description.cases != len(labels):
+        yield (
+            f"{root / 'dataset.json'} says numTraining {description.cases}, but labelsTr holds {len(labels)} "
+            "labels; copy what is missing, or correct the number"
+        )
+
+
+def _who(pattern: Pattern, identifier: str) -> tuple[str, str]:
+    """Subject and session of a case.
+
+    Raises:
+        ValueError: the pattern does not fit.
+    """
+    labels = pattern.match(identifier)
+    if labels is None:
+        raise ValueError("does not fit")
+    return without_prefix(labels.subject, "sub-"), without_prefix(labels.session, "ses-")
+
+
+def _listed(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in names.items())

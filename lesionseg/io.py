@@ -1,0 +1,94 @@
+"""Atomic files, JSON and CSV, digests, progress bars: used by everyone, importing nothing of ours."""
+
+import csv
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lesionseg.errors import InputError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; it takes the place of ``path`` once all is written.
+
+    The name keeps the ending, since writers choose the format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, indented, whole or not at all. NaN, which JSON does not know, becomes null."""
+    with written_whole(path) as partial:
+        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as CSV, whole or not at all; an empty file where there are none."""
+    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, float) and content != content:
+        return None
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return content
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def check_writable(key: str, folder: Path) -> None:
+    """See that a folder, which a configuration key names, can be made and written to.
+
+    Raises:
+        InputError: it cannot.
+    """
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{key}={folder}: {place} is a file; choose another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{key}={folder}: {place} cannot be written to; choose another folder")
+
+
+def progress_bar(what: str, unit: str, total: int | None = None) -> Any:
+    """A tqdm bar that shows itself only when the work takes more than two seconds."""
+    lively = sys.stderr.isatty()
+    seconds = 0.2 if lively else 10
+    return tqdm(desc=what, unit=unit, total=total, delay=2, leave=not lively, mininterval=seconds)

@@ -1,0 +1,278 @@
+"""Open an MLflow store, safely created where it does not exist, and write to and look up its runs."""
+
+import os
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal
+from urllib.error import HTTPError
+from urllib.parse import urlparse
+from urllib.request import urlopen
+
+from filelock import FileLock
+
+from lesionseg.errors import InputError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# What cannot be sent is kept and sent again: MLflow's own tries, which go on for minutes, would only hold things up.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+SWEEP_TAG = "lesionseg.sweep"
+"""The sweep's name; empty for a run of its own."""
+HASH_TAG = "lesionseg.config_hash"
+"""What makes a run this run and no other: configuration, split, data and first weights."""
+KEY_TAG = "lesionseg.configuration"
+"""Which entry of the sweep's grid it is."""
+KIND_TAG = "lesionseg.kind"
+"""``sweep``: the parent; ``run``: a child."""
+PROGRESS_TAG = "lesionseg.progress"
+"""How far the run is, in words, renewed while it is trained."""
+SECONDS_TAG = "lesionseg.seconds"
+"""How long the run took, unless it was interrupted on its way."""
+ERROR_TAG = "lesionseg.error"
+"""The first line of what made it fail."""
+COMMAND_TAG = "lesionseg.command"
+"""Of a parent run: the commands that asked for its grid, a line each."""
+VERSIONS_TAG = "lesionseg.versions"
+"""The programs that made the run, JSON: name to version."""
+PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
+
+_PATIENCE = 5.0  # seconds for a server to answer
+_MOST_METRICS = 1000  # that MLflow takes in one request
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store and the experiment that runs go to.
+
+    Attributes:
+        uri: MLflow's tracking URI.
+        experiment_id: of the experiment.
+        client: an ``mlflow.MlflowClient`` for that URI.
+        lock: a file that processes on this machine lock to create things once.
+    """
+
+    uri: str
+    experiment_id: str
+    client: Any
+    lock: Path
+
+    def search(self, query: str) -> list[Any]:
+        """Return all runs that a filter finds, oldest first, as MLflow's entities."""
+        found: list[Any] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], query, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One MLflow run, open for writing; every call goes to the store at once."""
+
+    store: Store
+    run_id: str
+
+    def log_metrics(self, rows: Sequence[tuple[int, int, str, float]]) -> None:
+        """Log rows of step, milliseconds since 1970, name and value; a row that is there already is not added twice."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(key, value, when, step) for step, when, key, value in rows]
+        for first in range(0, len(metrics), _MOST_METRICS):
+            self.store.client.log_batch(self.run_id, metrics=metrics[first : first + _MOST_METRICS])
+
+    def log_now(self, metrics: Mapping[str, float]) -> None:
+        """Log values at step 0."""
+        now = int(time.time() * 1000)
+        self.log_metrics([(0, now, key, float(value)) for key, value in metrics.items()])
+
+    def log_params(self, params: Mapping[str, str]) -> None:
+        """Log params; those that are there already must be the same."""
+        from mlflow.entities import Param
+
+        self.store.client.log_batch(self.run_id, params=[Param(key, value) for key, value in params.items()])
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Log a file as an artifact."""
+        self.store.client.log_artifact(self.run_id, str(path), folder)
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag."""
+        self.store.client.set_tag(self.run_id, key, value)
+
+    def log_dataset(self, name: str, digest: str, source: str) -> None:
+        """Say what the run learned from, for MLflow's Dataset column."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        tag = InputTag("mlflow.data.context", "training")
+        dataset = Dataset(name=name, digest=digest[:8], source_type="local", source=source)
+        self.store.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags=[tag])])
+
+    def set_status(self, status: Status, end_time: int | None = None) -> None:
+        """Set RUNNING, or how the run ended, and when in milliseconds since 1970; None: now."""
+        if status == "RUNNING":
+            self.store.client.update_run(self.run_id, status=status)
+        else:
+            self.store.client.set_terminated(self.run_id, status=status, end_time=end_time)
+
+    @property
+    def url(self) -> str:
+        """Its address in MLflow's pages, from the server's root."""
+        return f"#/experiments/{self.store.experiment_id}/runs/{self.run_id}"
+
+
+def start_run(store: Store, name: str, tags: Mapping[str, str], parent: str | None = None) -> Run:
+    """Start a run with status RUNNING, below a parent's run id if one is given."""
+    all_tags = {**tags, **({PARENT_TAG: parent} if parent else {})}
+    return Run(store, str(store.client.create_run(store.experiment_id, run_name=name, tags=all_tags).info.run_id))
+
+
+def runs_of(store: Store, config_hash: str, sweep: str | None) -> list[Any]:
+    """Return every run of a configuration in a sweep, oldest first, as MLflow's entities."""
+    return store.search(f"tags.`{HASH_TAG}` = '{config_hash}' and tags.`{SWEEP_TAG}` = '{sweep or ''}'")
+
+
+def metric_maximum(store: Store, run_id: str, name: str) -> float | None:
+    """Return the highest value that a metric of a run ever had; None if it was never logged."""
+    history = store.client.get_metric_history(run_id, name)
+    return max((float(entry.value) for entry in history), default=None)
+
+
+def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, create: bool = True) -> Store:
+    """Open a store, creating database and experiment under a lock: MLflow itself does not survive several processes
+    that do so at once.
+
+    Args:
+        uri: ``sqlite:///<file>`` or ``http(s)://<server>``; a relative file is taken from the current folder.
+        experiment: the experiment's name.
+        artifacts: folder of the artifacts of a new experiment; None: the server's own.
+        lock: file to lock while creating.
+        create: False where something that exists is to be read.
+
+    Raises:
+        InputError: the server does not answer, the database cannot be opened, or it is not there and is not to be
+            created.
+    """
+    file = Path(uri.removeprefix("sqlite:///")).expanduser().resolve() if uri.startswith("sqlite:///") else None
+    uri = uri if file is None else f"sqlite:///{file}"
+    check_reachable(uri)
+    if not create and file is not None and not file.exists():
+        raise InputError(
+            f"tracking.uri={uri}: there is no such file, so nothing was run yet; start in the folder where "
+            "lesionseg train was started, or set paths.outputs"
+        )
+    _quiet()
+    from alembic.util import CommandError
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        try:
+            if file is not None and not file.exists():
+                _make_database(file)
+            client = MlflowClient(tracking_uri=uri)
+            found = client.get_experiment_by_name(experiment)
+            location = None if artifacts is None else Path(artifacts).expanduser().resolve().as_uri()
+            experiment_id = (
+                client.create_experiment(experiment, artifact_location=location)
+                if found is None
+                else found.experiment_id
+            )
+        except (MlflowException, SQLAlchemyError, CommandError) as error:
+            raise InputError(
+                f"tracking.uri={uri}: MLflow cannot open it ({str(error).splitlines()[0]}); move the file away, or "
+                "set tracking.uri to another one"
+            ) from error
+    return Store(uri, str(experiment_id), client, lock)
+
+
+def _make_database(file: Path) -> None:
+    """Make a database under another name, then rename it: one that is left between two migrations can never be
+    opened."""
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".partial-{file.name}")
+    for left in file.parent.glob(f"{partial.name}*"):
+        left.unlink()
+    MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    os.replace(partial, file)
+
+
+def check_reachable(uri: str) -> None:
+    """See in a few seconds that a server listens, or that a database file can be written.
+
+    Raises:
+        InputError: it does not, or cannot.
+    """
+    parts = urlparse(uri)
+    if parts.scheme in ("http", "https"):
+        fault = _server_fault(uri)
+        if fault:
+            raise InputError(
+                f"tracking.uri={uri}: no server answers there ({fault}); start it, or use the embedded store with "
+                "tracking=sqlite"
+            )
+    elif uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///"))
+        place = database if database.exists() else database.parent
+        while not place.exists():
+            place = place.parent
+        if database.parent.exists() and not database.parent.is_dir():
+            raise InputError(f"tracking.uri={uri}: {database.parent} is a file; choose another place")
+        if database.is_dir() or not os.access(place, os.W_OK):
+            raise InputError(f"tracking.uri={uri}: {place} cannot be written to; choose another place")
+    else:
+        raise InputError(f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>")
+
+
+def _server_fault(uri: str) -> str | None:
+    """Return why a server gives no answer; None if it is there. MLflow itself would try for minutes."""
+    parts = urlparse(uri)
+    try:
+        port = "" if parts.port is None else f":{parts.port}"
+        url = f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path.rstrip('/')}/health"
+        urlopen(url, timeout=_PATIENCE).close()
+    except HTTPError as error:  # below 500 somebody answers, be it only to ask for a password
+        return f"it answers {error.code} {error.reason}" if error.code >= 500 else None
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        # which certificates to trust is a matter between MLflow and its own settings
+        return None if isinstance(reason, ssl.SSLCertVerificationError) else str(reason) or type(reason).__name__
+    return None
+
+
+def fault_of(attempt: Callable[[], Any]) -> str | None:
+    """Return why something could not be done with MLflow; None if it could."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        attempt()
+    except InputError as error:
+        return str(error)
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
+
+
+def _quiet() -> None:
+    """MLflow tells of every step of a database's making; nobody needs to read that."""
+    import logging
+
+    for name in ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
+        logging.getLogger(name).setLevel(logging.WARNING)

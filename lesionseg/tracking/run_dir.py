@@ -1,0 +1,209 @@
+"""A run directory: the record of one run, with a lock that is held while the run is trained.
+
+The lock is free the moment its process is gone, however it went. The record is complete without MLflow, to which
+`lesionseg.tracking.mirror` sends what it lacks:
+
+- ``status.json``: name, params, tags, how the run ended, how far it is, and which files are artifacts.
+- ``metrics.csv``: a row per metric and step: step, milliseconds since 1970, name, value.
+- the artifacts themselves, and ``checkpoints/last.ckpt`` as long as the run is not finished.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lesionseg.errors import InputError
+from lesionseg.io import write_json
+from lesionseg.tracking.mlflow_store import Status
+
+LOCK, STATUS, METRICS, SENT = ".lock", "status.json", "metrics.csv", "sent.json"
+_PROGRESS_EVERY = 5.0  # seconds between two notes of progress within one phase
+
+MetricRow = tuple[int, int, str, float]
+"""Step, milliseconds since 1970, name, value."""
+
+
+class RunDir:
+    """The record of one run on disk; written by the process that holds its lock.
+
+    Args:
+        path: the directory; made by `begin`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._write_lock = threading.Lock()
+        self._logged: set[tuple[str, int]] | None = None
+        self._noted = 0.0
+        self._progress: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RunDir, (self.path,)  # a process that trains on a further device opens it anew
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold the run's lock; gives whether it was free.
+
+        Raises:
+            InputError: the file system has no locks.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with try_lock(self.path / LOCK) as free:
+            yield free
+
+    def is_locked(self) -> bool:
+        """Whether a process works on the run right now."""
+        if not (self.path / LOCK).exists():
+            return False
+        with try_lock(self.path / LOCK) as free:
+            return not free
+
+    @property
+    def exists(self) -> bool:
+        """Whether the run was ever begun here."""
+        return (self.path / STATUS).is_file()
+
+    def read(self) -> dict[str, Any]:
+        """Return the content of ``status.json``; empty where there is none."""
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            content: dict[str, Any] = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
+            return content
+        return {}
+
+    def begin(self, **facts: Any) -> None:
+        """Note what the run is called and made of, and that it is being trained; the same each time it goes on.
+
+        Args:
+            facts: ``name``, ``sweep``, ``params``, ``tags``, ``dataset``.
+        """
+        for partial in self.path.rglob(".partial-*"):  # of a process that was killed while it wrote
+            partial.unlink(missing_ok=True)
+        worker = f"process {os.getpid()} on {socket.gethostname()}"
+        self._update(**facts, status="RUNNING", worker=worker, error="", began=time.time())
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log values at a step; left out are NaN, which MLflow cannot show, and what that step has already: a run that
+        goes on from a checkpoint repeats some steps."""
+        with self._write_lock:
+            if self._logged is None:
+                self._cut_torn_line()
+                self._logged = {(key, step) for step, _, key, _ in self.metrics()}
+            now = int(time.time() * 1000)
+            new = {k: float(v) for k, v in metrics.items() if v == v and (k, step) not in self._logged}
+            lines = io.StringIO()
+            csv.writer(lines, lineterminator="\n").writerows(
+                [step, now, key, repr(value)] for key, value in new.items()
+            )
+            _append(self.path / METRICS, lines.getvalue().encode())
+            self._logged |= {(key, step) for key in new}
+
+    def metrics(self, start: int = 0) -> list[MetricRow]:
+        """Return the rows that were logged, from a number on."""
+        if not (self.path / METRICS).exists():
+            return []
+        text = (self.path / METRICS).read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # the last line may be being written
+        rows = list(csv.reader(io.StringIO(whole)))[start:]
+        return [(int(step), int(when), key, float(value)) for step, when, key, value in rows]
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Make a file below the directory an artifact, in a folder of artifacts if one is named."""
+        files = {**self.read().get("files", {}), path.relative_to(self.path).as_posix(): folder}
+        self._update(files=files)
+
+    def set_tag(self, key: str, value: str) -> None:
+        """Set a tag."""
+        self._update(tags={**self.read().get("tags", {}), key: value})
+
+    def note_progress(self, phase: str, *, step: int | None = None, seconds_left: float | None = None) -> None:
+        """Note how far the run is: a new phase at once, a step every few seconds."""
+        progress = self.read().get("progress", {}) if self._noted == 0.0 else self._progress
+        due = phase != progress.get("phase") or time.monotonic() - self._noted > _PROGRESS_EVERY
+        known = {"step": step, "seconds_left": seconds_left}
+        self._progress = {**progress, "phase": phase, **{key: one for key, one in known.items() if one is not None}}
+        if due:
+            self._noted = time.monotonic()
+            self._update(progress=self._progress)
+
+    def end(self, status: Status, error: str = "") -> None:
+        """Note how the run ended."""
+        self._update(status=status, error=error, ended=int(time.time() * 1000), progress={})
+
+    def clear(self) -> None:
+        """Forget everything: a new run begins in this directory."""
+        for name in (STATUS, METRICS, SENT, "learning_rate.json"):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        self._logged = None
+
+    def sent(self) -> dict[str, Any]:
+        """Return what MLflow was sent: ``run_id``, number of ``rows``, digests of ``files``, ``tags``, ``status``."""
+        nothing: dict[str, Any] = {"run_id": None, "rows": 0, "files": {}, "tags": {}, "status": None}
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return {**nothing, **json.loads((self.path / SENT).read_text(encoding="utf-8"))}
+        return nothing
+
+    def note_sent(self, sent: Mapping[str, Any]) -> None:
+        """Note what MLflow was sent; without the note all of it is sent again, which changes nothing there."""
+        write_json(self.path / SENT, dict(sent))
+
+    def _update(self, **changes: Any) -> None:
+        with self._write_lock:
+            write_json(self.path / STATUS, {**self.read(), **changes})
+
+    def _cut_torn_line(self) -> None:
+        """Remove what a process left of a line in which it was killed."""
+        with suppress(FileNotFoundError), (self.path / METRICS).open("rb+") as stream:
+            content = stream.read()
+            stream.truncate(content.rfind(b"\n") + 1)
+
+
+def _append(path: Path, lines: bytes) -> None:
+    """Append all of some lines or, on a full disk, nothing."""
+    with path.open("ab", buffering=0) as stream:
+        before = stream.tell()
+        try:
+            written = stream.write(lines)
+            while written < len(lines):
+                written += stream.write(lines[written:])
+        except OSError:
+            stream.truncate(before)
+            raise
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold a lock if it is free; gives whether it was.
+
+    Raises:
+        InputError: the file system has no locks.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, PermissionError):  # somebody else's outputs, which are only read
+            yield True
+            return
+        raise InputError(
+            f"paths.outputs={path.parent}: its file system has no locks ({error}), by which processes know of one "
+            "another; set paths.outputs to a folder on a local disk, or on a network disk that has locks"
+        ) from error
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -1,0 +1,225 @@
+"""A sweep: its grid and states, kept in its folder of run directories and in a parent run in MLflow."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from lesionseg.io import write_json
+from lesionseg.tracking.artifacts import artifacts_of
+from lesionseg.tracking.mlflow_store import (
+    COMMAND_TAG,
+    ERROR_TAG,
+    KEY_TAG,
+    KIND_TAG,
+    SECONDS_TAG,
+    SWEEP_TAG,
+    Run,
+    Store,
+)
+from lesionseg.tracking.run_dir import RunDir
+
+GRID = "grid.json"
+GridEntry = Mapping[str, Any]
+"""``key``, ``name``, ``init``, ``train_size`` and ``repeat`` of a configuration that was asked for."""
+State = Literal["waiting", "running", "finished", "failed", "interrupted"]
+STATES: tuple[State, ...] = ("finished", "running", "waiting", "interrupted", "failed")
+_STATE_OF: Mapping[str, State] = {"FINISHED": "finished", "FAILED": "failed"}
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How far one configuration of a sweep is.
+
+    Attributes:
+        entry: of the grid.
+        state: ``interrupted``: it goes on when the sweep is started again.
+        worker: the process that works on it, or did.
+        progress: phase, step and seconds left, as far as they are known.
+        seconds: that it took, where it was finished without interruption.
+        error: the first line of what made it fail.
+    """
+
+    entry: GridEntry
+    state: State
+    worker: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+    error: str = ""
+
+
+def sweep_parent(store: Store, sweep: str) -> str:
+    """Return the run id of a sweep's parent run; whoever asks first makes it."""
+    with FileLock(store.lock):
+        found = find_parent(store, sweep)
+        if found is not None:
+            return found
+        tags = {SWEEP_TAG: sweep, KIND_TAG: "sweep"}
+        own = str(store.client.create_run(store.experiment_id, run_name=sweep, tags=tags).info.run_id)
+        first = find_parent(store, sweep)
+        if first != own:  # another computer, which shares the server and not the lock, was faster
+            store.client.delete_run(own)
+        return first or own
+
+
+def find_parent(store: Store, sweep: str) -> str | None:
+    """Return the run id of a sweep's parent run, the oldest one; None: there is no such sweep."""
+    found = store.search(f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{KIND_TAG}` = 'sweep'")
+    return str(found[0].info.run_id) if found else None
+
+
+def sweep_children(store: Store, sweep: str) -> list[Any]:
+    """Return all runs of a sweep but its parent, oldest first, as MLflow's entities."""
+    return store.search(f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{KIND_TAG}` = 'run'")
+
+
+def add_to_grid(store: Store | None, folder: Path, entries: Sequence[GridEntry], command: str) -> None:
+    """Note which configurations were asked for, beside those of before, and by which command.
+
+    Args:
+        store: gets the grid as an artifact of the parent run, which is RUNNING from here on; None: it is away.
+        folder: of the sweep's run directories; its name is the sweep's.
+        entries: of this command.
+        command: as it was typed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".grid.lock"):
+        known = {entry["key"]: entry for entry in read_grid(folder)}
+        grid = {**known, **{entry["key"]: entry for entry in entries}}
+        write_json(folder / GRID, [dict(entry) for entry in grid.values()])
+    if store is None:
+        return
+    parent = Run(store, sweep_parent(store, folder.name))
+    parent.log_file(folder / GRID)
+    asked = store.client.get_run(parent.run_id).data.tags.get(COMMAND_TAG, "").splitlines()
+    if command not in asked:
+        parent.set_tag(COMMAND_TAG, "\n".join([*asked, command]))
+    parent.set_status("RUNNING")
+
+
+def read_grid(folder: Path) -> list[GridEntry]:
+    """Return every configuration that was asked for in a sweep, in the order of asking."""
+    file = folder / GRID
+    content: list[GridEntry] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return content
+
+
+def logged_grid(store: Store, sweep: str) -> list[GridEntry]:
+    """Return the grid as MLflow has it; empty where nobody wrote it down."""
+    parent = find_parent(store, sweep)
+    if parent is None:
+        return []
+    with artifacts_of(store, store.client.get_run(parent)).open(GRID) as file:
+        content: list[GridEntry] = [] if file is None else json.loads(file.read_text(encoding="utf-8"))
+        return content
+
+
+def local_states(folder: Path) -> list[RunState]:
+    """Return how far each configuration is, as the run directories of a sweep have it; those of the grid first."""
+    found: dict[str, tuple[RunDir, dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*/status.json"), key=lambda path: path.stat().st_mtime):
+        run_dir = RunDir(path.parent)
+        status = run_dir.read()
+        key = status.get("tags", {}).get(KEY_TAG, path.parent.name)
+        if key not in found or status.get("status") == "FINISHED" or found[key][1].get("status") != "FINISHED":
+            found[key] = (run_dir, status)
+    grid = {entry["key"]: entry for entry in read_grid(folder)}
+    entries = {**grid, **{key: _entry(key, status) for key, (_, status) in found.items() if key not in grid}}
+    return [_state(entry, *found.get(key, (None, {}))) for key, entry in entries.items()]
+
+
+def sweep_states(store: Store | None, folder: Path) -> list[RunState]:
+    """Return how far each configuration is; a finished or failed run without a directory is looked up in MLflow."""
+    states = local_states(folder)
+    if store is None:
+        return states
+    if not states:
+        states = [RunState(entry, "waiting") for entry in logged_grid(store, folder.name)]
+    logged: dict[str, Any] = {}
+    for run in sweep_children(store, folder.name):
+        key = run.data.tags.get(KEY_TAG) or run.info.run_id
+        if key not in logged or run.info.status == "FINISHED":
+            logged[key] = run
+    known = {state.entry["key"] for state in states}
+    states += [RunState(_logged_entry(key, run), "waiting") for key, run in logged.items() if key not in known]
+    return [
+        _of_logged(state, logged.get(state.entry["key"])) if state.state == "waiting" else state for state in states
+    ]
+
+
+def mark_stale_runs_killed(store: Store, folder: Path) -> None:
+    """Set KILLED what is RUNNING in MLflow although no process holds the lock of its run directory."""
+    held = {status["tags"][KEY_TAG] for run_dir, status in _begun(folder) if run_dir.is_locked()}
+    for run in sweep_children(store, folder.name):
+        if run.info.status == "RUNNING" and run.data.tags.get(KEY_TAG) not in held:
+            Run(store, run.info.run_id).set_status("KILLED")
+
+
+def close_sweep(store: Store, folder: Path) -> list[RunState]:
+    """Give the parent run the status that its configurations make: FINISHED if they all are; untouched while one is
+    being trained; KILLED where one was interrupted or is waiting; else FAILED."""
+    mark_stale_runs_killed(store, folder)
+    states = sweep_states(store, folder)
+    found = {state.state for state in states}
+    parent = find_parent(store, folder.name)
+    if parent is not None and found and "running" not in found:
+        open_ends = found & {"interrupted", "waiting"}
+        Run(store, parent).set_status("FINISHED" if found == {"finished"} else "KILLED" if open_ends else "FAILED")
+    return states
+
+
+def report_progress(store: Store, sweep: str, text: str, counts: Mapping[str, int]) -> None:
+    """Log a sweep's progress to its parent run, as an artifact and as metrics."""
+    parent = find_parent(store, sweep)
+    if parent is None:
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "progress.txt"
+        file.write_text(text, encoding="utf-8")
+        Run(store, parent).log_file(file)
+    total = {"sweep/runs": sum(counts.values())}
+    Run(store, parent).log_now({**total, **{f"sweep/{name}": counts.get(name, 0) for name in STATES}})
+
+
+def _begun(folder: Path) -> list[tuple[RunDir, dict[str, Any]]]:
+    run_dirs = [RunDir(path.parent) for path in folder.glob("*/status.json")]
+    return [(run_dir, status) for run_dir in run_dirs if (status := run_dir.read())]
+
+
+def _entry(key: str, status: Mapping[str, Any]) -> GridEntry:
+    params = status.get("params", {})
+    numbers = {name: int(params[name]) for name in ("train_size", "repeat") if name in params}
+    return {"key": key, "name": status.get("name", key), "init": params.get("init", ""), **numbers}
+
+
+def _logged_entry(key: str, run: Any) -> GridEntry:
+    return _entry(key, {"params": run.data.params, "name": run.info.run_name})
+
+
+def _state(entry: GridEntry, run_dir: RunDir | None, status: Mapping[str, Any]) -> RunState:
+    if run_dir is None:
+        return RunState(entry, "waiting")
+    state = _STATE_OF.get(status.get("status", ""), "running" if run_dir.is_locked() else "interrupted")
+    seconds = status.get("tags", {}).get(SECONDS_TAG)
+    return RunState(
+        entry,
+        state,
+        worker=status.get("worker", "") if state in ("running", "interrupted") else "",
+        progress=status.get("progress", {}) if state in ("running", "interrupted") else {},
+        seconds=float(seconds) if seconds else None,
+        error=status.get("error", "") if state == "failed" else "",
+    )
+
+
+def _of_logged(state: RunState, run: Any | None) -> RunState:
+    """Return the state of a configuration without a run directory."""
+    if run is None:
+        return state
+    tags = run.data.tags
+    known = _STATE_OF.get(run.info.status, "interrupted")
+    seconds = float(tags[SECONDS_TAG]) if SECONDS_TAG in tags else None
+    return RunState(state.entry, known, seconds=seconds, error=tags.get(ERROR_TAG, "") if known == "failed" else "")

@@ -1,0 +1,252 @@
+"""Our checkpoints: what a model is, beside its weights."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lesionseg.errors import InputError
+from lesionseg.instantiate import build
+from lesionseg.metrics import Criterion
+
+METADATA_KEY = "lesionseg"
+
+_PREFIX = "network."
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known to use a model's weights, or to judge what they are worth elsewhere.
+
+    Args:
+        network: description of the network, ``_target_`` and arguments.
+        task: the task's name.
+        inputs: channel names, in order.
+        target: name of the mask it learned.
+        spacing: working voxel size in mm.
+        patch_size: voxels.
+        normalisation: of the images.
+        threshold: on the probability.
+        matching: description of the criterion that it was judged by, ``_target_`` and arguments.
+        min_lesion_volume: mm³; smaller components count as background.
+        dataset: the name of the dataset it learned from.
+        train_subjects: whom it learned from, and validated on.
+        init: its own initialisation.
+    """
+
+    network: dict[str, Any]
+    task: str
+    inputs: list[str]
+    target: str
+    spacing: list[float]
+    patch_size: list[int]
+    normalisation: str
+    threshold: float
+    matching: dict[str, Any]
+    min_lesion_volume: float
+    dataset: str
+    train_subjects: list[str]
+    init: str
+
+    @property
+    def criterion(self) -> Criterion:
+        """When a lesion counts as found.
+
+        Raises:
+            ValueError: its class is not installed here, or is no criterion.
+        """
+        criterion: Criterion = build(self.matching, Criterion)
+        return criterion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in the checkpoint."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A model read from a checkpoint.
+
+    Args:
+        card: what it is.
+        weights: parameter name to values, as in the network's state dict.
+        digest: SHA-256 over names and values, hexadecimal: the same weights have the same digest.
+        origin: where it was read from.
+    """
+
+    card: ModelCard
+    weights: Mapping[str, Tensor]
+    digest: str
+    origin: str
+
+    def network(self) -> nn.Module:
+        """The network with these weights, in evaluation mode.
+
+        Raises:
+            InputError: its class is not installed here, or the weights are not its own.
+        """
+        try:
+            network: nn.Module = build(self.card.network, nn.Module)
+            network.load_state_dict(dict(self.weights))
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"checkpoint {self.origin}: its network {self.card.network} cannot be made again ({error}); install "
+                "what it was trained with"
+            ) from error
+        return network.eval()
+
+
+def load_model(path: Path) -> SourceModel:
+    """Read a checkpoint that lesionseg wrote. Nothing in the file is executed (``weights_only``).
+
+    Raises:
+        InputError: no such file, no checkpoint, or one of another program.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path}: there is no such file; give a path, or runs:/<run id>")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything for a file that is not its own
+        raise InputError(
+            f"checkpoint {path}: is no checkpoint that can be read ({_reason(error)}); "
+            "give the best.ckpt of a run of lesionseg"
+        ) from error
+    return own_model(content, path)
+
+
+def own_model(content: Any, path: Path) -> SourceModel:
+    """The model in a checkpoint's content.
+
+    Args:
+        content: of the file.
+        path: for messages.
+
+    Raises:
+        InputError: it is no checkpoint of lesionseg.
+    """
+    if not isinstance(content, dict) or METADATA_KEY not in content or "state_dict" not in content:
+        raise InputError(
+            f"checkpoint {path}: was not written by lesionseg (it has no key {METADATA_KEY!r}); "
+            "give the best.ckpt of a run of lesionseg"
+        )
+    try:
+        card = ModelCard(**content[METADATA_KEY])
+    except TypeError as error:
+        raise InputError(
+            f"checkpoint {path}: was written by another version of lesionseg ({error}); train it again"
+        ) from error
+    weights = {
+        name.removeprefix(_PREFIX): value for name, value in content["state_dict"].items() if name.startswith(_PREFIX)
+    }
+    if not weights:
+        raise InputError(
+            f"checkpoint {path}: holds no weights (no name in its state_dict begins with {_PREFIX!r}); "
+            "give the best.ckpt of a run of lesionseg"
+        )
+    return SourceModel(card, weights, weights_digest(weights), str(path))
+
+
+def store_threshold(path: Path, threshold: float) -> None:
+    """Write the threshold that was chosen for a model into its checkpoint's card; the file is replaced as a whole.
+
+    Args:
+        path: a checkpoint that lesionseg wrote.
+        threshold: on the probability, 0 … 1.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content[METADATA_KEY]["threshold"] = threshold
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types and values in order of name, hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "weights_only" in text or "Weights only" in text:
+        return "it is none of PyTorch's files, or holds code, which is never run"
+    return (text.splitlines() or [type(error).__name__])[0][:200]
+
+
+@dataclass(frozen=True)
+class ForeignCard:
+    """What its file says; None where it does not. Axes are in our order: x, y, z.
+
+    Args:
+        program: that wrote it, as ``nnU-Net`` or ``PyTorch``.
+        network: description of the network, ``_target_`` and arguments, to make the same one from.
+        channels: how many input channels the network has.
+        inputs: their names, in order.
+        classes: names of the output maps, in order; the background is one of nnU-Net's.
+        activation: what makes probabilities of the maps: ``softmax`` over classes that exclude each other, the
+            background first, or ``sigmoid`` of each alone.
+        spacing: working voxel size in mm.
+        patch_size: voxels.
+        normalisation: of the images, in that program's words.
+        dataset: the name of the dataset it learned from.
+        notes: what else is to be known, in sentences: what was left out, renamed or turned.
+    """
+
+    program: str
+    network: dict[str, Any] | None = None
+    channels: int | None = None
+    inputs: list[str] | None = None
+    classes: list[str] | None = None
+    activation: Literal["softmax", "sigmoid"] | None = None
+    spacing: list[float] | None = None
+    patch_size: list[int] | None = None
+    normalisation: str | None = None
+    dataset: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+CONTRASTS: Mapping[str, str] = {
+    "flair": "flair",
+    "t2flair": "flair",
+    "t2f": "flair",  # BraTS since 2023, as are t1n and t1c
+    "t1": "t1",
+    "t1w": "t1",
+    "t1n": "t1",
+    "t1pre": "t1",
+    "t1post": "t1_post",
+    "t1gd": "t1_post",
+    "t1wgd": "t1_post",
+    "t1ce": "t1_post",
+    "t1wce": "t1_post",
+    "t1c": "t1_post",
+    "t2": "t2",
+    "t2w": "t2",
+}
+
+"""The usual names, in small letters and without ``-``, ``_`` and blanks."""
+
+
+def contrast_name(name: str) -> str:
+    """A channel's name in our words, ``t1_post`` for ``T1Gd`` or ``T1-CE``; one that is not known in small letters."""
+    return CONTRASTS.get(re.sub(r"[-_ ]", "", name.casefold()), name.lower())
+
+
+def read_channels(names: Sequence[str]) -> tuple[list[str], str]:
+    """Channels in our words, and in a sentence which name was read as which; that is empty where none was changed.
+
+    Where two of them come to the same, as T1 and T1w, all are left as they are, in small letters.
+    """
+    read = [contrast_name(name) for name in names]
+    if len(set(read)) < len(read):
+        read = [name.lower() for name in names]
+    changed = [f"{name} as {ours}" for name, ours in zip(names, read, strict=True) if name != ours]
+    return read, f"its channels' names were read so: {', '.join(changed)}" if changed else ""

@@ -1,0 +1,187 @@
+"""Fine-tuning: which parameters are trained from which step and how fast, L2-SP, and low-rank adapters.
+
+LoRA, Hu et al. 2021 (arXiv 2106.09685): beside a frozen kernel W, seen as a matrix with an output channel in each row,
+a product B A of low rank is learned; W + B A takes the place of W. B starts at zero, so that the network starts as it
+is without. The paper's scale α/r is 1 here: it says itself that tuning α is like tuning the learning rate.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils import parametrize
+
+from lesionseg.transfer.parts import Parts
+
+_ADAPTED = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
+
+_BESIDE = ".parametrizations.weight."
+
+
+class LowRank(nn.Module):
+    """What is added to a kernel: ``up @ down``, in the kernel's shape.
+
+    Args:
+        kernel: any shape; its first axis is the matrix's rows.
+        rank: of the product; no more than the matrix can have.
+    """
+
+    def __init__(self, kernel: Tensor, rank: int) -> None:
+        super().__init__()
+        rows, columns = kernel.shape[0], kernel[0].numel()
+        rank = min(rank, rows, columns)
+        self.down = nn.Parameter(kernel.new_empty(rank, columns))
+        self.up = nn.Parameter(kernel.new_zeros(rows, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self, kernel: Tensor) -> Tensor:
+        """The kernel with the product added, in the kernel's own precision: what is merged is what was trained."""
+        with torch.autocast(kernel.device.type, enabled=False):
+            return kernel + (self.up @ self.down).view(kernel.shape)
+
+
+def add_adapters(network: nn.Module, rank: int, kernels: Collection[str]) -> None:
+    """Put an adapter beside each of some kernels of convolutions and linear layers, in place.
+
+    Args:
+        network: changed; answers as before.
+        rank: of the adapters, from 1.
+        kernels: names such as ``encoder.levels.0.body.0.weight``; others get none.
+    """
+    modules = [(name, module) for name, module in network.named_modules() if isinstance(module, _ADAPTED)]
+    for name, module in modules:
+        if f"{name}.weight" in kernels:
+            parametrize.register_parametrization(module, "weight", LowRank(module.weight.detach(), rank))
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter of that name belongs to an adapter."""
+    return _BESIDE in name and not name.endswith(".original")
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name in the network without adapters; an adapter's is that of its kernel."""
+    stem, beside, _ = name.partition(_BESIDE)
+    return f"{stem}.weight" if beside else name
+
+
+def merged(network: nn.Module) -> dict[str, Tensor]:
+    """The state of the plain network that answers as the one with adapters does."""
+    state = {plain_name(name): value for name, value in network.state_dict().items() if not is_adapter(name)}
+    for name, module in network.named_modules(remove_duplicate=False):
+        if parametrize.is_parametrized(module, "weight"):
+            state[f"{name}.weight"] = module.weight.detach()
+    return state
+
+
+@dataclass(frozen=True)
+class ParamPlan:
+    """How one parameter is trained.
+
+    Args:
+        first_step: the step, counted from 0, from which on it is trained; None: never.
+        rate: its learning rate as a share of the optimiser's, above 0 to 1.
+        l2_sp: strength of the L2-SP penalty, which takes the place of weight decay; 0: none.
+    """
+
+    first_step: int | None = 0
+    rate: float = 1.0
+    l2_sp: float = 0.0
+
+    def trained_at(self, step: int) -> bool:
+        """Return whether a step, counted from 0, changes it."""
+        return self.first_step is not None and step >= self.first_step
+
+
+def plan_parameters(
+    names: Iterable[str],
+    from_source: Collection[str],
+    *,
+    parts: Parts | None = None,
+    train_from: Mapping[str, int | None] | None = None,
+    layer_decay: float = 1.0,
+    l2_sp: float = 0.0,
+    adapters_only: bool = False,
+) -> dict[str, ParamPlan]:
+    """Return how each parameter is trained; by default all alike.
+
+    Args:
+        names: of the parameters, adapters among them.
+        from_source: the names, without adapters, of those whose first values are the source's, at least in part.
+        parts: of the network; needed for ``train_from`` and ``layer_decay``.
+        train_from: step from which on a part is trained, None: never; parts that are not named: from 0.
+        layer_decay: the learning rate of a layer as a share of the next one's towards the logits.
+        l2_sp: strength of the penalty on what comes from the source for leaving its first value.
+        adapters_only: what comes from the source is trained by its adapters alone.
+
+    Raises:
+        ValueError: layers have different rates and a parameter belongs to no part.
+    """
+    names, parts, steps = list(names), parts or Parts(), train_from or {}
+    layers = parts.layers(names) if layer_decay != 1 else dict.fromkeys(names, 0)
+    top = max(layers.values(), default=0)
+    plans = {}
+    for name in names:
+        taken = plain_name(name) in from_source
+        frozen = adapters_only and taken and not is_adapter(name)
+        first = None if frozen else steps.get(parts.of(name) or "", 0)
+        rate = layer_decay ** (top - layers[name])
+        plans[name] = ParamPlan(first, rate, l2_sp if taken and first is not None else 0.0)
+    return plans
+
+
+def set_trained(network: nn.Module, plans: Mapping[str, ParamPlan], step: int) -> None:
+    """Let gradients reach what a step trains and nothing else, in place.
+
+    A normalisation whose parameters are not trained keeps its running averages, too.
+
+    Args:
+        network: changed.
+        plans: of its parameters; those without one are trained.
+        step: counted from 0.
+    """
+    trained = set()
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(plans.get(name, ParamPlan()).trained_at(step))
+        if parameter.requires_grad:
+            trained.add(name)
+    for name, module in network.named_modules():
+        if isinstance(module, _NormBase):
+            own = dict(module.named_parameters(recurse=False))
+            scope = name if own else name.rpartition(".")[0]  # without parameters it goes with its neighbours
+            module.train(network.training and any(other.startswith(f"{scope}.") for other in trained))
+
+
+class L2SPPenalty(nn.Module):
+    """The penalty for leaving the first weights.
+
+    Li et al. 2018 (arXiv 1802.01483), eq. 2: ``l2_sp / 2 · ‖w − w₀‖²``, part of the loss as there. It takes the place
+    of
+    weight decay for these parameters; the others, their w_S̄, keep the optimiser's.
+
+    The first values are taken when this is made, and go into no checkpoint: a run that goes on makes its network from
+    the source's weights first, then this, and then loads the checkpoint into the network.
+
+    Args:
+        network: with its first weights.
+        plans: of its parameters; those with ``l2_sp`` are penalised.
+    """
+
+    def __init__(self, network: nn.Module, plans: Mapping[str, ParamPlan]) -> None:
+        super().__init__()
+        self.strengths = {name: plan.l2_sp for name, plan in plans.items() if plan.l2_sp}
+        for name, parameter in network.named_parameters():
+            if name in self.strengths:  # a buffer's name must not hold a dot
+                self.register_buffer(name.replace(".", "/"), parameter.detach().clone(), persistent=False)
+
+    def forward(self, network: nn.Module) -> Tensor:
+        """Return the penalty of a network with the same parameters; its gradient is ``l2_sp · (w − w₀)``."""
+        parameters = dict(network.named_parameters())
+        terms = [
+            0.5 * strength * (parameters[name] - self.get_buffer(name.replace(".", "/"))).square().sum()
+            for name, strength in self.strengths.items()
+        ]
+        return torch.stack(terms).sum()

@@ -1,0 +1,218 @@
+"""What became of one tensor of a network."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+from lesionseg.transfer.checkpoint import ForeignCard, ModelCard
+from lesionseg.transfer.parts import Parts
+
+Status = Literal["loaded", "adapted", "fresh"]
+
+
+@dataclass(frozen=True)
+class ParameterStatus:
+    """What became of one parameter or buffer of the target network.
+
+    Args:
+        name: in the target's state dict.
+        status: taken as it was, taken for some input channels or otherwise made to fit, or left as initialised.
+        count: its number of values.
+        loaded: how many of them come from the source.
+        reason: how it was adapted, or why it is fresh.
+    """
+
+    name: str
+    status: Status
+    count: int
+    loaded: int
+    reason: str = ""
+
+
+def loaded_share(statuses: Sequence[ParameterStatus]) -> float:
+    """Share of the values that come from the source, 0 to 1; 0 of none."""
+    total = sum(one.count for one in statuses)
+    return sum(one.loaded for one in statuses) / total if total else 0.0
+
+
+_SPACING_RATIO = 1.5
+
+
+def differences(
+    source: ModelCard | ForeignCard,
+    target: ModelCard,
+    test_subjects: Collection[str] = (),
+    *,
+    threshold_to_be_chosen: bool = False,
+) -> list[str]:
+    """One sentence for each difference that is known to matter; a warning where it is known to hurt.
+
+    Args:
+        source: the model that the weights come from; of another program's, what it tells.
+        target: the model that is trained from them.
+        test_subjects: whom the target is scored on: a source that has seen them makes the scores worthless.
+        threshold_to_be_chosen: the target's is only what it starts with, so that it is no difference.
+    """
+    found = []
+    if source.spacing is not None:
+        ratios = [max(a / b, b / a) for a, b in zip(source.spacing, target.spacing, strict=True)]
+        if max(ratios) > 1:
+            warning = " (WARNING: more than 1.5 times)" if max(ratios) > _SPACING_RATIO else ""
+            found.append(f"spacing {source.spacing} mm there, {target.spacing} mm here{warning}")
+    fields = ["task", "target", "inputs", "patch_size", "threshold", "dataset"]
+    if threshold_to_be_chosen:
+        fields.remove("threshold")
+    for name in fields:
+        there, here = getattr(source, name, None), getattr(target, name)
+        if there is not None and there != here:
+            found.append(f"{name} {there!r} there, {here!r} here")
+    if source.normalisation not in (None, target.normalisation):
+        found.append(f"WARNING: normalisation {source.normalisation!r} there, {target.normalisation!r} here")
+    if isinstance(source, ForeignCard):
+        untold = [field for field in ("inputs", "spacing", "normalisation") if getattr(source, field) is None]
+        if untold:
+            found.append(f"WARNING: {source.program} does not tell the source's {', '.join(untold)}")
+        return [*found, *source.notes]
+    shared = sorted(set(source.train_subjects) & set(target.train_subjects))
+    if source.dataset == target.dataset and shared:
+        found.append(f"the source was trained on {len(shared)} of this dataset's subjects")
+    seen = sorted(set(source.train_subjects) & set(test_subjects))
+    if source.dataset == target.dataset and seen:
+        found.append(
+            f"WARNING: the source was trained on {len(seen)} of the test subjects ({', '.join(seen[:5])}"
+            f"{', ...' if len(seen) > 5 else ''}): its scores here say nothing of new patients"
+        )
+    return found
+
+
+OTHER = "other"
+
+"""What belongs to no part."""
+
+
+@dataclass(frozen=True)
+class PartShares:
+    """What became of one part of the network.
+
+    Args:
+        values: how many the target has there.
+        loaded: share of them in tensors that were taken as they were, 0 to 1.
+        adapted: in tensors that were taken for some input channels, or otherwise made to fit.
+        fresh: in tensors left as initialised.
+        skipped: share of the source's values of that part that found no place.
+    """
+
+    values: int
+    loaded: float
+    adapted: float
+    fresh: float
+    skipped: float
+
+    def __str__(self) -> str:
+        """Without what there is none of."""
+        shares = {"loaded": self.loaded, "adapted": self.adapted, "fresh": self.fresh}
+        words = [f"{share:.1%} {what}" for what, share in shares.items() if share]
+        skipped = [f"{self.skipped:.1%} of the source's skipped"] if self.skipped else []
+        return ", ".join([*words, *skipped])
+
+
+def part_shares(
+    statuses: Sequence[ParameterStatus], weights: Mapping[str, Tensor], skipped: Collection[str], parts: Parts
+) -> dict[str, PartShares]:
+    """The shares of each part that the target has, ``other`` for what belongs to none.
+
+    Args:
+        statuses: of every tensor of the target.
+        weights: the source's.
+        skipped: names of those that found no place.
+        parts: of the target; the source's names are told by the same ones.
+    """
+    names = dict.fromkeys(parts.of(one.name) or OTHER for one in statuses)
+    return {
+        name: _shares(
+            [one for one in statuses if (parts.of(one.name) or OTHER) == name],
+            {key: value.numel() for key, value in weights.items() if (parts.of(key) or OTHER) == name},
+            skipped,
+        )
+        for name in names
+    }
+
+
+def _shares(statuses: Sequence[ParameterStatus], source: Mapping[str, int], skipped: Collection[str]) -> PartShares:
+    values, there = sum(one.count for one in statuses), sum(source.values())
+
+    def share(kind: Status) -> float:
+        return sum(one.count for one in statuses if one.status == kind) / max(1, values)
+
+    left = sum(count for name, count in source.items() if name in set(skipped))
+    return PartShares(values, share("loaded"), share("adapted"), share("fresh"), left / max(1, there))
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """Every parameter's one, and what of the source found no place.
+
+    Args:
+        source: where the weights come from; empty from scratch.
+        source_digest: SHA-256 of the source's weights; empty from scratch.
+        source_task: the source's task.
+        source_inputs: the source's channels in order.
+        inputs: the target's channels in order.
+        parameters: one entry per parameter or buffer of the target.
+        skipped: names of the source's parameters that the target has no place for.
+        differences: what source and target do not have in common, in words.
+        taken_share: share of the values that were to come from the source and do, 0 to 1.
+        parts: the network's parts and what became of each.
+        strategy: what the initialisation sets beside the weights, as in ``init``.
+        trained: values that are trained at the first step; None if nobody counted.
+    """
+
+    source: str
+    source_digest: str
+    source_task: str
+    source_inputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    parameters: tuple[ParameterStatus, ...]
+    skipped: tuple[str, ...]
+    differences: tuple[str, ...] = ()
+    taken_share: float = 0.0
+    parts: Mapping[str, PartShares] = field(default_factory=dict)
+    strategy: Mapping[str, Any] = field(default_factory=dict)
+    trained: int | None = None
+
+    @property
+    def loaded_share(self) -> float:
+        """Share of the target's values that come from the source, 0 to 1."""
+        return loaded_share(self.parameters)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with the shares on top."""
+        statuses = Counter(parameter.status for parameter in self.parameters)
+        return {"loaded_share": self.loaded_share, "tensors": dict(statuses), **asdict(self)}
+
+    def summary(self) -> str:
+        """A few lines for the terminal."""
+        if not self.source:
+            return "\n".join(["weights: all fresh (from scratch)", *self._strategy_lines()])
+        statuses = Counter(parameter.status for parameter in self.parameters)
+        lines = [
+            f"weights: {self.loaded_share:.1%} of the values from {self.source} "
+            f"({statuses['loaded']} tensors loaded, {statuses['adapted']} adapted, {statuses['fresh']} fresh, "
+            f"{len(self.skipped)} of the source's skipped)"
+        ]
+        if self.parts:
+            lines.append("  by part: " + "; ".join(f"{name} {shares}" for name, shares in self.parts.items()))
+        lines += self._strategy_lines()
+        lines += [f"  {p.status}: {p.name}: {p.reason}" for p in self.parameters if p.status != "loaded"][:12]
+        lines += [f"  note: {difference}" for difference in self.differences]
+        return "\n".join(lines)
+
+    def _strategy_lines(self) -> list[str]:
+        if not self.strategy:
+            return []
+        trained = "" if self.trained is None else f"; {self.trained:,} values trained at the first step"
+        knobs = ", ".join(f"{key}={value}" for key, value in self.strategy.items())
+        return [f"  strategy: {knobs}" + trained]

@@ -1,0 +1,255 @@
+"""The learning rate chosen on validation: by which rule, from what, and that nothing else changes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lesionseg.commands import selection as story
+from lesionseg.commands import train as work_module
+from lesionseg.commands.initialise import initialise, model_card, source_model
+from lesionseg.commands.plan import store_of
+from lesionseg.commands.preflight import preflight
+from lesionseg.commands.selection import Candidate, best_candidate, choose_learning_rate, with_learning_rate
+from lesionseg.commands.train import TrainResult
+from lesionseg.config.schema import TrainConfig
+from lesionseg.errors import InputError
+from lesionseg.training import NotFiniteError
+from lesionseg.transfer import load_model
+
+NAN = float("nan")
+TWO = ("optim.learning_rates=[0.01,0.03]", "optim.search_steps=2", "metrics.monitor=val/dice")
+Configure = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def folder(with_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Outputs that the tests of this file share."""
+    outputs: Path = with_store(tmp_path_factory.mktemp("rates"))
+    return outputs
+
+
+@pytest.fixture
+def make(configure: Configure, folder: Path) -> Configure:
+    own = (f"paths.outputs={folder}", "trainer.steps=3", "metrics.save_predictions=false")
+    return lambda *overrides: configure(*own, *overrides)
+
+
+def train(config: TrainConfig) -> TrainResult:
+    """Train one configuration, checked as the command does."""
+    (spec,) = preflight([config])
+    return work_module.train(spec)
+
+
+def _folder(result: TrainResult) -> Path:
+    assert result.checkpoint is not None
+    return result.checkpoint.parents[1]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "chosen"),
+    [
+        ([(0.1, 0.2, 0.5), (0.2, 0.3, 0.9), (0.3, 0.1, 0.1)], 0.2),
+        ([(0.1, 0.3, 0.5), (0.2, 0.3, 0.4), (0.3, 0.1, 0.1)], 0.2),
+        ([(0.3, 0.3, 0.5), (0.1, 0.3, 0.5), (0.2, 0.3, 0.5)], 0.1),
+        ([(0.1, 0.0, 0.5), (0.2, 0.0, 0.4)], 0.2),
+        ([(0.1, NAN, 0.5), (0.2, 0.0, 0.4), (0.3, NAN, 0.3)], 0.3),
+        ([(0.1, NAN, 0.1), (0.2, 0.01, 0.9)], 0.2),
+        ([(0.1, NAN, NAN), (0.2, 0.0, 0.9)], 0.2),
+        ([(0.1, NAN, NAN), (0.2, NAN, 0.9)], 0.2),
+    ],
+    ids=["score", "loss", "rate", "all zero", "zero or undefined", "above zero", "broke off", "broke off or undefined"],
+)
+def test_the_highest_score_then_the_lowest_loss_then_the_smallest_rate_is_chosen(
+    candidates: list[tuple[float, float, float]], chosen: float
+) -> None:
+    assert best_candidate([Candidate(*one) for one in candidates]).learning_rate == chosen
+
+
+def test_where_every_candidate_broke_off_none_is_chosen() -> None:
+    with pytest.raises(NotFiniteError) as caught:
+        best_candidate([Candidate(1e30, NAN, NAN), Candidate(0.5, NAN, NAN)])
+    assert str(caught.value) == (
+        "the loss became NaN or infinite with each of optim.learning_rates=[1e+30, 0.5]; give lower ones, set "
+        "trainer.precision=32-true, or look at the studies with lesionseg check"
+    )
+
+
+def test_a_search_is_no_longer_than_the_training(make: Configure) -> None:
+    with pytest.raises(InputError) as caught:
+        make("optim.learning_rates=[0.01,0.03]")
+    assert caught.value.faults == (
+        "optim.search_steps=100: each of optim.learning_rates would be tried for longer than is trained with the "
+        "chosen one, trainer.steps=3; give fewer",
+    )
+    assert make("optim.learning_rates=[0.01,0.03]", "optim.search_steps=3").candidate_rates == (0.01, 0.03)
+    assert make("optim.search_steps=4").candidate_rates == ()
+
+
+def test_the_run_trains_as_with_the_chosen_rate_alone_and_tells_what_it_chose(
+    make: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = train(make("optim.learning_rate=0.03", "metrics.monitor=val/dice"))
+    capsys.readouterr()
+    used: list[tuple[float, int, int]] = []
+    fit = work_module.fit
+
+    def watched(module: Any, data: Any, **named: Any) -> Path:
+        used.append((module.optimiser.learning_rate, module.optimiser.steps, data.steps))
+        return fit(module, data, **named)
+
+    trials = story.rehearse
+    scores = iter([0.25, 0.5])
+
+    def scored(*arguments: Any, **named: Any) -> tuple[float, float]:
+        return next(scores), trials(*arguments, **named)[1]
+
+    monkeypatch.setattr(work_module, "fit", watched)
+    monkeypatch.setattr(story, "rehearse", scored)
+    config = make(*TWO)
+    result = train(config)
+    assert result.status == "finished"
+    assert used == [(0.03, 3, 3)]
+    assert result.checkpoint is not None
+    assert alone.checkpoint is not None
+    assert load_model(result.checkpoint).digest == load_model(alone.checkpoint).digest
+
+    record = json.loads((_folder(result) / "learning_rate.json").read_text())
+    losses = [one.pop("loss") for one in record["candidates"]]
+    assert all(0 < loss < 2 for loss in losses)
+    assert losses[0] != losses[1]
+    assert record == {
+        "chosen": 0.03,
+        "candidates": [{"learning_rate": 0.01, "score": 0.25}, {"learning_rate": 0.03, "score": 0.5}],
+        "steps": 2,
+        "monitor": "val/dice",
+    }
+    lines = [line for line in capsys.readouterr().out.splitlines() if "learning rate" in line]
+    assert lines == [
+        "flair_lesions scratch n=2 repeat=0  learning rate 0.03, chosen on 2 validation studies from 0.01 (0.25), 0.03 "
+        "(0.50)"
+    ]
+    client = store_of(config.tracking, config.paths).client
+    run = client.get_run(result.run_id)
+    assert run.data.params["learning_rate"] == "[0.01, 0.03]"
+    assert run.data.metrics["train/learning_rate"] == 0.03
+    assert "learning_rate.json" in {entry.path for entry in client.list_artifacts(result.run_id)}
+    for name, count in (("train/loss", 3), ("val/dice", 2)):
+        assert len(client.get_metric_history(result.run_id, name)) == count, "the search draws no curve"
+    assert sorted(path.name for path in (_folder(result) / "checkpoints").iterdir()) == ["best.ckpt"]
+
+
+def test_a_run_that_goes_on_searches_once_and_ends_as_if_it_had_not_been_stopped(
+    make: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halt(*_: Any, **__: Any) -> Any:
+        raise SystemExit(143)
+
+    whole = train(make(*TWO, "optim.search_steps=1"))
+    tried: list[float] = []
+    rehearse = story.rehearse
+
+    def counted(module: Any, data: Any, **named: Any) -> tuple[float, float]:
+        tried.append(module.optimiser.learning_rate)
+        if len(tried) == 2:
+            halt()
+        return rehearse(module, data, **named)
+
+    monkeypatch.setattr(story, "rehearse", counted)
+    config = make(*TWO, "optim.search_steps=1", "force=true")
+    with pytest.raises(SystemExit):  # in the midst of the search
+        train(config)
+    assert not (_folder(whole) / "learning_rate.json").exists()
+    with monkeypatch.context() as patched:  # and then just after it
+        patched.setattr(work_module, "fit", halt)
+        with pytest.raises(SystemExit):
+            train(config)
+    assert tried == [0.01, 0.03, 0.01, 0.03]
+    record = (_folder(whole) / "learning_rate.json").read_text()
+
+    store = store_of(config.tracking, config.paths)
+    store.client.delete_run(whole.run_id)  # a finished one would be taken for the last word
+    result = train(make(*TWO, "optim.search_steps=1"))
+    assert (result.status, _folder(result)) == ("finished", _folder(whole))
+    assert len(tried) == 4
+    assert (_folder(result) / "learning_rate.json").read_text() == record
+    assert result.checkpoint is not None
+    again = load_model(result.checkpoint).digest
+    forced = train(make(*TWO, "optim.search_steps=1", "force=true"))
+    assert len(tried) == 6, "what is to be run again is searched again"
+    assert forced.checkpoint is not None
+    assert load_model(forced.checkpoint).digest == again
+
+
+def test_each_candidate_is_the_run_in_small_and_leaves_the_first_weights_alone(
+    make: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = train(make())
+    config = make(
+        *TWO,
+        "init=lora",
+        f"init.checkpoint={source.checkpoint}",
+        "init.train_from.decoder=0.5",
+        "optim.warmup_steps=5",
+        "trainer.steps=8",
+    )
+    (spec,) = preflight([config])
+    card = model_card(config, [])
+    origin = source_model(config, None, tmp_path)
+    network, report = initialise(config, card, spec.seed, origin)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modules: list[Any] = []
+    rehearse = story.rehearse
+
+    def watched(module: Any, data: Any, **named: Any) -> tuple[float, float]:
+        first = module.network.state_dict()
+        assert all(torch.equal(first[name], value) for name, value in before.items())
+        assert (data.steps, data.validate_every, data.seed) == (2, 2, spec.seed)
+        assert torch.initial_seed() == spec.seed
+        end = rehearse(module, data, **named)
+        modules.append(module)
+        return end
+
+    monkeypatch.setattr(story, "rehearse", watched)
+    choose_learning_rate(spec, network, card, report, tmp_path / "record.json")
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert [module.optimiser.learning_rate for module in modules] == [0.01, 0.03]
+    for module in modules:
+        assert (module.optimiser.steps, module.optimiser.warmup_steps) == (2, 2)
+        starts = {name.partition(".")[0]: one.first_step for name, one in module.plans.items() if one.first_step}
+        assert starts == {"decoder": 1}, "half of the search, as it is half of the run"
+        state = module.network.state_dict()
+        assert any(not torch.equal(state[name], value) for name, value in before.items())
+
+
+def test_a_rate_out_of_all_bounds_loses_and_where_all_are_the_run_fails(make: Configure) -> None:
+    huge = ("optim.search_steps=2", "optim.learning_rates=[1e30,0.01]")
+    result = train(make(*huge))
+    assert result.status == "finished"
+    record = json.loads((_folder(result) / "learning_rate.json").read_text())
+    assert record["chosen"] == 0.01
+    assert record["candidates"][0] == {"learning_rate": 1e30, "score": None, "loss": None}
+
+    failed = train(make("optim.search_steps=2", "optim.learning_rates=[1e30,2e30]"))
+    assert failed.status == "failed"
+
+
+def test_a_run_that_trains_not_a_step_searches_nothing(make: Configure) -> None:
+    source = train(make())
+    config = make(*TWO, "init=zero_shot", f"init.checkpoint={source.checkpoint}")
+    result = train(config)
+    assert result.status == "finished"
+    assert not (_folder(result) / "learning_rate.json").exists()
+    run = store_of(config.tracking, config.paths).client.get_run(result.run_id)
+    assert "train/learning_rate" not in run.data.metrics
+
+
+def test_the_configuration_to_train_with_has_one_rate(make: Configure) -> None:
+    config = with_learning_rate(make(*TWO), 0.03)
+    assert (config.optim.learning_rate, config.candidate_rates) == (0.03, ())
+    assert config.trainer == make(*TWO).trainer

@@ -1,0 +1,332 @@
+"""Who a run works on, and what makes it this run and no other."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesionseg.commands.plan import (
+    RunSpec,
+    choose_studies,
+    counted_settings,
+    grid_entry,
+    load_dataset,
+    outputs,
+    run_name,
+    sweep_folder,
+    triple,
+)
+from lesionseg.config.schema import TrainConfig
+from lesionseg.data.cache import Cache
+from lesionseg.data.splits import Split
+from lesionseg.errors import InputError
+
+Configure = Callable[..., TrainConfig]
+
+
+def _split(config: TrainConfig) -> Split:
+    return choose_studies(config, load_dataset(config.dataset))[0]
+
+
+def _spec(config: TrainConfig, cache: Cache) -> RunSpec:
+    split, studies = choose_studies(config, load_dataset(config.dataset))
+    prepared = {
+        part: tuple(cache.get(one, triple(config.task.spacing)) for one in found) for part, found in studies.items()
+    }
+    return RunSpec(config, config.dataset.root, split, prepared)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return Cache(tmp_path_factory.mktemp("plan") / "cache")
+
+
+@pytest.fixture
+def identity(configure: Configure, cache: Cache) -> Callable[..., str]:
+    """The hash of a configuration."""
+
+    def of(*overrides: str, weights: str = "") -> str:
+        return _spec(configure(*overrides), cache).identity(weights)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "paths.outputs=elsewhere",
+        "trainer.num_workers=2",
+        "trainer.threads=2",
+        "trainer.log_every=7",
+        "trainer.checkpoint_every=1",
+        "sweep=another",
+        "force=true",
+        "tracking.experiment=another",
+        "init.checkpoint=ignored.ckpt",
+        "init.source=[x]",
+        "metrics.volume_edges=[5.0]",
+        "metrics.surface_tolerance=2.0",
+        "metrics.false_positives=[1]",
+        "~metrics.criteria.anima",
+        "metrics.thresholds=[0.4,0.5]",
+        "optim.search_steps=1",
+    ],
+)
+def test_what_cannot_change_the_result_does_not_count(identity: Any, override: str) -> None:
+    assert identity(override) == identity()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.steps=5",
+        "trainer.precision=bf16-mixed",
+        "trainer.devices=2",
+        "train_size=3",
+        "repeat=1",
+        "seed=1",
+        "split.seed=1",
+        "split.test=2",
+        "task.min_lesion_volume=9",
+        "task.spacing=[1,1,2]",
+        "task.sessions=last",
+        "optim.learning_rate=0.02",
+        "model.network.widths=[4,12]",
+        "loss.function.dice_weight=2",
+        "augment=none",
+        "metrics.threshold=0.4",
+        "metrics.monitor=val/dice",
+        "metrics.threshold_criterion=anima",
+        "metrics.threshold_criterion=task",
+        "task.matching={_target_:lesionseg.metrics.Anima}",
+    ],
+)
+def test_what_can_change_the_result_counts(identity: Any, override: str) -> None:
+    assert identity(override) != identity()
+
+
+def test_where_the_learning_rate_is_searched_the_search_counts_and_not_what_it_replaces(identity: Any) -> None:
+    searched = ("optim.learning_rates=[0.01,0.02]", "optim.search_steps=2")
+    assert identity(*searched, "optim.learning_rate=0.02") == identity(*searched)
+    assert len({identity(), identity(*searched), identity(*searched, "optim.search_steps=3")}) == 3
+
+
+def test_of_a_configuration_only_what_counts_is_left(configure: Configure) -> None:
+    content = counted_settings(configure("metrics.threshold_criterion=anima").model_dump())
+    assert {"tracking", "paths", "sweep", "force"}.isdisjoint(content)
+    assert {"root", "images", "masks"}.isdisjoint(content["dataset"])
+    assert {"threads", "num_workers", "accelerator", "checkpoint_every"}.isdisjoint(content["trainer"])
+    assert "parts" not in content["model"]
+    assert set(content["metrics"]) == {"monitor", "threshold", "save_predictions", "chosen"}
+    assert content["metrics"]["chosen"][1]["_target_"] == "lesionseg.metrics.Anima"
+    own = counted_settings(configure("metrics.threshold_criterion=task").model_dump())
+    assert own["metrics"]["chosen"][1] == content["task"]["matching"]
+    assert content["optim"]["learning_rate"] == 0.01
+    assert "learning_rates" not in content["optim"]
+
+
+def test_what_counts_of_an_older_configuration_without_newer_keys(configure: Configure) -> None:
+    content = configure().model_dump()
+    older = {**content, "model": {key: value for key, value in content["model"].items() if key != "parts"}}
+    older["optim"] = {k: v for k, v in content["optim"].items() if k not in ("learning_rates", "search_steps")}
+    older["metrics"] = {key: content["metrics"][key] for key in ("monitor", "threshold")}
+    same = counted_settings(content)
+    del same["metrics"]["save_predictions"]
+    assert counted_settings(older) == same
+
+
+def test_initial_weights_count_by_their_content(identity: Any) -> None:
+    pretrained = ("init=pretrained", "init.checkpoint=a.ckpt")
+    assert identity(*pretrained, weights="1") == identity("init=pretrained", "init.checkpoint=b.ckpt", weights="1")
+    assert identity(*pretrained, weights="1") != identity(*pretrained, weights="2")
+    assert identity(*pretrained, weights="1") != identity()
+
+
+KNOBS = [
+    "init=pretrained_shuffled",
+    "init=encoder_only",
+    "init=zero_shot",
+    "init.train_from.encoder=never",
+    "init.train_from.encoder=0.2",
+    "init.layer_decay=0.8",
+    "init.l2_sp=0.01",
+    "init.lora_rank=2",
+    "init.new_channels=mean",
+    "+init.channels.flair=mean",
+]
+
+
+def test_every_knob_of_a_strategy_counts(identity: Any) -> None:
+    def of(*overrides: str) -> str:
+        return str(identity("init=pretrained", "init.name=mine", "init.checkpoint=a.ckpt", *overrides, weights="1"))
+
+    found = [of(), *(of(knob) for knob in KNOBS)]
+    assert len(set(found)) == len(found)
+    assert of("init.min_loaded=0.9") == of(), "it stops a run, or changes nothing of it"
+    assert of("init.train_from.encoder=0") == of()
+
+
+def test_from_scratch_what_tells_of_a_source_does_not_count(identity: Any) -> None:
+    assert identity("init.new_channels=mean") == identity()
+    assert identity("init.layer_decay=0.8") != identity()
+
+
+def test_the_same_scans_elsewhere_are_the_same_data(
+    identity: Any, cohort: Any, tmp_path: Path, make_cohort: Any
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(cohort.root, copy)
+    assert identity(f"dataset.root={copy}") == identity()
+    make_cohort(copy, 10, seed=9, two_sessions=6)
+    assert identity(f"dataset.root={copy}") != identity()
+
+
+def test_both_arms_and_all_sizes_of_a_repeat_share_a_seed(configure: Configure, cache: Cache) -> None:
+    seeds = {
+        _spec(configure(*arm, f"train_size={size}"), cache).seed
+        for arm in (("init=scratch",), ("init=pretrained", "init.checkpoint=x"))
+        for size in (2, 4)
+    }
+    assert len(seeds) == 1
+    assert _spec(configure("repeat=1"), cache).seed not in seeds
+    assert _spec(configure("seed=1"), cache).seed not in seeds
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_test_subjects_stay_and_training_subjects_nest(configure: Configure) -> None:
+    splits = {
+        (size, repeat): _split(configure(f"train_size={size}", f"repeat={repeat}"))
+        for size in (2, 4)
+        for repeat in (0, 1)
+    }
+    assert len({split.test for split in splits.values()}) == 1
+    assert len({split.validation for split in splits.values()}) == 1
+    for repeat in (0, 1):
+        assert splits[4, repeat].train[:2] == splits[2, repeat].train
+    assert splits[4, 0].train != splits[4, 1].train
+
+
+def test_the_record_names_everybody(configure: Configure, cache: Cache) -> None:
+    spec = _spec(configure("task.sessions=all", "repeat=3"), cache)
+    record = spec.split_record()
+    assert (record["seed"], record["repeat"], record["train_size"]) == (spec.seed, 3, 2)
+    assert record["studies"]["01"] == ["sub-01_ses-1", "sub-01_ses-2"]
+    assert {*record["test"], *record["validation"], *record["train"]} == set(record["studies"])
+    assert record["sha256"] == spec.split.digest
+    assert json.loads(json.dumps(record))["studies"] == record["studies"]
+
+
+def _fault(config: TrainConfig) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        _split(config)
+    return caught.value.faults
+
+
+def test_too_many_training_subjects_says_how_many_there_are(configure: Configure) -> None:
+    assert _fault(configure("train_size=6")) == (
+        "train_size=6: there are 5 subjects to train on (10 in all, of which 3 for the test and 2 for validation); "
+        "ask for fewer, or set split.test and split.validation lower",
+    )
+
+
+def test_a_task_that_no_study_serves_says_what_there_is(configure: Configure, cohort: Any) -> None:
+    assert _fault(configure("task.inputs=[t2]", "task.target=plaque")) == (
+        f"task=flair_lesions: no study of bids ({cohort.root}) has all of inputs=['t2'] and a mask 'plaque'; it has "
+        "contrasts ['flair', 't1', 't1_post'] and masks ['enhancing_lesion', 'lesion', 'new_lesion'] (lesionseg "
+        "check tells more)",
+    )
+
+
+def test_a_split_file_names_test_and_validation(configure: Configure, tmp_path: Path) -> None:
+    file = tmp_path / "split.yaml"
+    file.write_text('test: ["03", "01"]\nvalidation: ["02"]\n')
+    split = _split(configure(f"split.file={file}", "train_size=7"))
+    assert (split.test, split.validation) == (("01", "03"), ("02",))
+    assert sorted(split.train) == ["04", "05", "06", "07", "08", "09", "10"]
+
+
+def test_the_split_of_one_run_is_a_split_file_for_others(configure: Configure, cache: Cache, tmp_path: Path) -> None:
+    spec = _spec(configure("split.seed=5"), cache)
+    file = tmp_path / "split.json"
+    file.write_text(json.dumps(spec.split_record()))
+    again = _split(configure(f"split.file={file}"))
+    assert (again.test, again.validation) == (spec.split.test, spec.split.validation)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("[a, b]", "needs lists of subjects 'test:' and 'validation:'"),
+        ("test: [01, 02]", "test must be a list of subjects, each in quotes"),
+        ("validation: abc", "validation must be a list of subjects, each in quotes"),
+        ("test: ['99']", "test names subject '99', who is not in the dataset"),
+        ("test: ['01']\nvalidation: ['01']", "subject '01' is in test and in validation"),
+        ("{}", "names no test or validation subject; it needs lists 'test:' and 'validation:'"),
+        ("a: [", "cannot be read (while parsing"),
+        (None, "cannot be read ([Errno 2] No such file"),
+    ],
+)
+def test_a_faulty_split_file_is_told(configure: Configure, tmp_path: Path, content: str | None, fault: str) -> None:
+    file = tmp_path / "split.yaml"
+    if content is not None:
+        file.write_text(content)
+    (found,) = _fault(configure(f"split.file={file}"))
+    assert found.startswith(f"split.file={file}: {fault}")
+
+
+def test_a_run_is_called_by_arm_size_and_repeat(configure: Configure) -> None:
+    assert run_name(configure("init=scratch", "train_size=4", "repeat=3")) == "scratch-n4-r3"
+
+
+def test_the_runs_of_a_sweep_share_a_folder_and_those_of_none_that_of_their_task(configure: Configure) -> None:
+    config = configure("sweep=first")
+    assert sweep_folder(config) == outputs(config.paths) / "runs" / "first"
+    assert sweep_folder(configure()) == outputs(config.paths) / "runs" / "flair_lesions"
+
+
+def test_an_entry_of_the_grid_tells_what_was_asked_for(configure: Configure) -> None:
+    entry = grid_entry(configure("train_size=4", "repeat=3", "sweep=first"))
+    assert {key: value for key, value in entry.items() if key != "key"} == {
+        "name": "scratch-n4-r3",
+        "init": "scratch",
+        "train_size": 4,
+        "repeat": 3,
+    }
+    assert len(entry["key"]) == 32
+    assert json.loads(json.dumps(entry)) == entry
+
+
+@pytest.mark.parametrize("override", ["paths.outputs=elsewhere", "trainer.threads=2", "sweep=another", "force=true"])
+def test_the_key_is_the_same_wherever_and_however_it_is_computed(configure: Configure, override: str) -> None:
+    assert grid_entry(configure(override)) == grid_entry(configure())
+
+
+def test_the_key_tells_the_configurations_of_a_sweep_apart(configure: Configure) -> None:
+    pretrained = ("init=pretrained", "init.checkpoint=a.ckpt")
+    overrides = [
+        (),
+        ("train_size=3",),
+        ("repeat=1",),
+        ("seed=1",),
+        ("optim.learning_rate=0.02",),
+        pretrained,
+        (*pretrained, "init.layer_decay=0.8"),
+        ("init=pretrained", "init.checkpoint=b.ckpt"),
+    ]
+    assert len({grid_entry(configure(*some))["key"] for some in overrides}) == len(overrides)
+
+
+def test_where_the_sweep_trains_its_own_source_the_key_is_known_before_the_checkpoint_is(configure: Configure) -> None:
+    own = ("init=pretrained", "init.source=['task=flair_lesions']")
+    before, after = configure(*own), configure(*own, "init.checkpoint=best.ckpt")
+    assert grid_entry(before) == grid_entry(after)
+    assert grid_entry(configure(*own, "init.layer_decay=0.8")) != grid_entry(after)
+
+
+def test_outputs_is_absolute_and_knows_home(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert outputs(configure("paths.outputs='~/out'").paths) == Path("/home/somebody/out")
+    assert outputs(configure("paths.outputs=out").paths) == Path.cwd() / "out"

@@ -1,0 +1,79 @@
+"""Everything that a sweep needs is tried before its first run starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesionseg.commands import preflight as preflight_module
+from lesionseg.commands.preflight import announce, preflight
+from lesionseg.commands.timing import note_seconds
+from lesionseg.config.schema import TrainConfig
+from lesionseg.errors import InputError
+from lesionseg.io import check_writable
+
+Configure = Callable[..., TrainConfig]
+
+
+def test_after_it_every_study_is_prepared_and_the_store_is_there(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [configure(), configure("train_size=4"), configure("repeat=1")]
+    preflight(jobs)
+    prepared = list((tmp_path / "outputs" / "cache").glob("*/images.npy"))
+    assert len(prepared) == 10, "5 to test and validate, and the pool of 5 between the repeats"
+    assert (tmp_path / "outputs" / "mlflow.db").is_file()
+
+    monkeypatch.setattr(preflight_module, "audit", lambda *_, **__: pytest.fail("what is prepared was read before"))
+    preflight(jobs)
+    specs = preflight(jobs)
+    capsys.readouterr()
+    announce(specs[:1], specs[1:])
+    assert capsys.readouterr().out.startswith("3 runs (one of them the source model); how long they take is told")
+    note_seconds(specs[0], 10.0, 3.0, 4)
+    announce([], specs)
+    assert capsys.readouterr().out.startswith("3 runs, about 0:0")
+
+
+def test_a_file_that_changed_is_read_again(
+    configure: Configure,
+    make_cohort: Any,
+    with_store: Any,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with_store(tmp_path / "outputs")
+    own = make_cohort(tmp_path_factory.mktemp("own"), 4)
+    config = configure(f"dataset.root={own.root}", "train_size=1")
+    preflight([config])
+    (scan,) = own.root.glob("sub-03/ses-1/anat/*FLAIR*")
+    scan.write_bytes(scan.read_bytes()[:-500])
+    with pytest.raises(InputError) as caught:
+        preflight([config])
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"sub-03_ses-1, flair ({scan}): it cannot be read to its end (")
+
+
+def test_a_loss_must_be_one_number(configure: Configure) -> None:
+    config = configure()
+    loss = {"_target_": "torch.nn.BCEWithLogitsLoss", "reduction": "none"}
+    config = config.model_copy(update={"loss": config.loss.model_copy(update={"function": loss})})
+    with pytest.raises(InputError) as caught:
+        preflight([config])
+    assert caught.value.faults == ("loss.function: gives values of shape (2, 1, 8, 8, 8), wanted is one number",)
+
+
+def test_an_outputs_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable("paths.outputs", tmp_path / "new" / "er")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as caught:
+        check_writable("paths.outputs", tmp_path / "file" / "below")
+    assert str(caught.value) == (
+        f"paths.outputs={tmp_path}/file/below: {tmp_path}/file is a file; choose another folder"
+    )
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # whoever runs this may be root
+    with pytest.raises(InputError) as caught:
+        check_writable("paths.outputs", tmp_path / "new")
+    assert str(caught.value) == f"paths.outputs={tmp_path}/new: {tmp_path} cannot be written to; choose another folder"

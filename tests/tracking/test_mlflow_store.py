@@ -1,0 +1,209 @@
+"""A store is made once, whoever asks, and says at once if it cannot be had."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import pytest
+
+from lesionseg.errors import InputError
+from lesionseg.tracking import check_reachable, fault_of, open_store
+from lesionseg.tracking import mlflow_store as store_module
+
+OPEN = """
+import sys
+from pathlib import Path
+from lesionseg.tracking import open_store
+from lesionseg.tracking.mlflow_store import start_run
+from lesionseg.tracking.sweep import sweep_parent
+folder = Path(sys.argv[1])
+store = open_store(f"sqlite:///{folder}/mlflow.db", "exp", str(folder / "artifacts"), folder / ".lock")
+run = start_run(store, "run", {}, parent=sweep_parent(store, "first"))
+print(store.experiment_id, sweep_parent(store, "first"), run.run_id)
+"""
+
+
+def _fault(uri: str) -> str:
+    with pytest.raises(InputError) as caught:
+        check_reachable(uri)
+    (fault,) = caught.value.faults
+    return fault
+
+
+@contextmanager
+def _server(answer: int, delay: threading.Event | None = None) -> Iterator[str]:
+    """A server on this machine that answers everything with one status, after ``delay`` is set if one is given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if delay is not None:
+                delay.wait(20)
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        if delay is not None:
+            delay.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_several_processes_open_a_store_that_is_not_there_yet(tmp_path: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-c", OPEN, str(tmp_path / "new")]
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    ends = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], ends
+    experiments, parents, runs = zip(*(out.split() for out, _ in ends), strict=True)
+    assert len(set(experiments)) == 1
+    assert len(set(parents)) == 1
+    assert len(set(runs)) == 3
+
+
+def test_artifacts_lie_where_they_should_wherever_one_stands(
+    tmp_path: Path, with_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_store(tmp_path / "home")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    store = open_store("sqlite:///~/mlflow.db", "exp", "my artifacts", tmp_path / ".lock")
+    assert store.uri == f"sqlite:///{tmp_path}/home/mlflow.db"
+    location = store.client.get_experiment(store.experiment_id).artifact_location
+    assert location == (tmp_path / "my artifacts").as_uri()
+    monkeypatch.chdir("/")
+    again = open_store("sqlite:///~/mlflow.db", "exp", "elsewhere", tmp_path / ".lock")
+    assert again.experiment_id == store.experiment_id
+    other = open_store("sqlite:///~/mlflow.db", "other", "~/artifacts", tmp_path / ".lock")
+    location = other.client.get_experiment(other.experiment_id).artifact_location
+    assert location == (tmp_path / "home" / "artifacts").as_uri()
+
+
+def test_what_is_to_be_read_is_not_created(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_store(f"sqlite:///{tmp_path}/mlflow.db", "exp", None, tmp_path / ".lock", create=False)
+    assert str(caught.value) == (
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db: there is no such file, so nothing was run yet; start in the "
+        "folder where lesionseg train was started, or set paths.outputs"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    database.write_text("this is no database, not at all" * 100)
+    with pytest.raises(InputError) as caught:
+        open_store(f"sqlite:///{database}", "exp", None, tmp_path / ".lock")
+    assert str(caught.value).startswith(f"tracking.uri=sqlite:///{database}: MLflow cannot open it (")
+    assert str(caught.value).endswith("); move the file away, or set tracking.uri to another one")
+
+
+def test_a_server_that_is_there_will_do() -> None:
+    with _server(200) as uri:
+        check_reachable(uri)
+    with _server(401) as uri:  # it wants a password: MLflow's own settings have that
+        check_reachable(f"{uri}/some/path/")
+        with pytest.raises(InputError):
+            check_reachable(uri.replace("http://", "https://"))
+
+
+def test_no_server_is_told_within_seconds() -> None:
+    with closing(socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    began = time.monotonic()
+    assert _fault(uri) == (
+        f"tracking.uri={uri}: no server answers there ([Errno 111] Connection refused); start it, or use the embedded "
+        "store with tracking=sqlite"
+    )
+    with pytest.raises(InputError, match="no server answers there"):
+        open_store(uri, "exp", None, Path("never"))
+    assert time.monotonic() - began < 5
+
+
+def test_a_server_that_hangs_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_PATIENCE", 0.2)
+    with _server(200, threading.Event()) as uri:
+        assert _fault(uri) == (
+            f"tracking.uri={uri}: no server answers there (timed out); start it, or use the embedded store with "
+            "tracking=sqlite"
+        )
+
+
+def test_a_server_out_of_order_is_told() -> None:
+    with _server(503) as uri:
+        assert f"tracking.uri={uri}: no server answers there (it answers 503 Service Unavailable);" in _fault(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("http://127.0.0.1:abc", "(Port could not be cast to integer value as 'abc')"),
+        ("http://", "(no host given)"),
+        ("http://no-such-host.invalid", "no server answers there ("),
+    ],
+)
+def test_an_address_that_is_none_is_told(uri: str, reason: str) -> None:
+    fault = _fault(uri)
+    assert fault.startswith(f"tracking.uri={uri}: no server answers there (")
+    assert reason in fault
+
+
+@pytest.mark.parametrize("uri", ["mlflow.db", "file:///tmp/mlruns", "databricks", "postgresql://x/y", "sqlite:x"])
+def test_an_address_of_another_kind_is_told(uri: str) -> None:
+    assert _fault(uri) == f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>"
+
+
+def test_a_database_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    assert _fault(f"sqlite:///{tmp_path}/file/mlflow.db") == (
+        f"tracking.uri=sqlite:///{tmp_path}/file/mlflow.db: {tmp_path}/file is a file; choose another place"
+    )
+    assert _fault(f"sqlite:///{tmp_path}") == (
+        f"tracking.uri=sqlite:///{tmp_path}: {tmp_path} cannot be written to; choose another place"
+    )
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # whoever runs this may be root
+    assert _fault(f"sqlite:///{tmp_path}/new/mlflow.db") == (
+        f"tracking.uri=sqlite:///{tmp_path}/new/mlflow.db: {tmp_path} cannot be written to; choose another place"
+    )
+
+
+def test_what_mlflow_may_stumble_over_is_told_in_a_line_and_what_is_wrong_with_the_program_is_raised() -> None:
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import ConnectionError as NoConnection
+    from sqlalchemy.exc import OperationalError
+
+    def fault(error: Exception) -> str | None:
+        def attempt() -> None:
+            raise error
+
+        return fault_of(attempt)
+
+    assert fault_of(lambda: 1) is None
+    assert fault(InputError(["one", "two"])) == str(InputError(["one", "two"])), "ours says all it has to say"
+    assert fault(MlflowException("no such run\nand more")) == "no such run"
+    assert fault(NoConnection("refused\nand more")) == "refused"
+    assert fault(OperationalError("select", {}, Exception("database is locked"))) == (
+        "(builtins.Exception) database is locked"
+    )
+    assert fault(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+    assert fault(TimeoutError()) == "TimeoutError"
+    with pytest.raises(TypeError):
+        fault(TypeError("a mistake"))

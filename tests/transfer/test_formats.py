@@ -1,0 +1,354 @@
+"""Weights of other programs: each file is made as its program makes it, and must come to the same answers."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from safetensors.torch import save_file, save_model
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lesionseg.errors import InputError
+from lesionseg.models import UNet3D
+from lesionseg.transfer import SourceModel, transfer, weights_digest
+from lesionseg.transfer.checkpoint import ForeignCard
+from lesionseg.transfer.importers import ForeignModel, load_weights
+
+
+@pytest.fixture
+def target() -> UNet3D:
+    """The network of ``network``, with other values."""
+    torch.manual_seed(2)
+    return UNet3D(2, widths=[4, 8])
+
+
+def foreign(path: Path, names: Mapping[str, Tensor] | None = None, **options: Any) -> ForeignModel:
+    model = load_weights(path, names=names, **options)
+    assert isinstance(model, ForeignModel)
+    return model
+
+
+def refused(path: Path, names: Mapping[str, Tensor] | None = None, **options: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        load_weights(path, names=names, **options)
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"checkpoint {path}: ")
+    assert "\n" not in fault
+    return fault.removeprefix(f"checkpoint {path}: ")
+
+
+def same(weights: Mapping[str, Tensor], network: nn.Module) -> bool:
+    state = network.state_dict()
+    return weights.keys() == state.keys() and all(torch.equal(value, state[name]) for name, value in weights.items())
+
+
+def saved(content: Any, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+def test_ours_come_with_their_whole_card(network, card, write_checkpoint, target) -> None:
+    model = load_weights(write_checkpoint(network, card()), names=target.state_dict())
+    assert isinstance(model, SourceModel)
+    assert model.card == card()
+    assert same(model.weights, network)
+
+
+NESTED = ("state_dict", "model", "model_state_dict", "network_weights", "net", "network")
+WRITERS: dict[str, Callable[[nn.Module, Path], Path]] = {
+    "state dict": lambda network, path: saved(network.state_dict(), path),
+    "state dict of old": lambda network, path: (
+        torch.save(network.state_dict(), path, _use_new_zipfile_serialization=False) or path
+    ),
+    **{
+        key: lambda network, path, key=key: saved({key: network.state_dict(), "epoch": 3, "best": 0.5}, path)
+        for key in NESTED
+    },
+    "safetensors": lambda network, path: save_file(network.state_dict(), path) or path,
+    "safetensors of a model": lambda network, path: save_model(network, str(path)) or path,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "net.", "module._orig_mod.network."])
+def test_whoever_wrote_it_the_values_arrive_under_the_networks_names(
+    network, target, tmp_path: Path, writer: str, prefix: str
+) -> None:
+    wrapped = network
+    for part in reversed(prefix.split(".")[:-1]):
+        wrapped = nn.ModuleDict({part: wrapped})
+    path = WRITERS[writer](wrapped, tmp_path / "weights")
+    model = foreign(path, target.state_dict())
+    assert same(model.weights, network)
+    assert model.origin == str(path)
+    assert model.digest == weights_digest(wrapped.state_dict()), "of what the file holds, whatever it is for"
+    told = f"the prefix {prefix!r} was taken from every name"
+    assert (told in model.card.notes) == bool(prefix)
+    assert model.card.program == ("safetensors" if "safetensors" in writer else "PyTorch")
+    assert model.card.network is model.card.inputs is model.card.spacing is None
+    nested = [note for note in model.card.notes if note.startswith("the weights are those under")]
+    assert nested == ([f"the weights are those under {writer!r}"] if writer in NESTED else [])
+
+
+def test_without_a_network_the_names_stay_and_can_be_fitted_later(network, target, tmp_path: Path) -> None:
+    path = saved(prefixed(network.state_dict(), "model."), tmp_path / "a.pt")
+    model = foreign(path)
+    assert all(name.startswith("model.") for name in model.weights)
+    fitted = model.fitted(target.state_dict())
+    assert (fitted.card, fitted.digest) == (foreign(path, target.state_dict()).card, model.digest)
+    target.load_state_dict(fitted.weights)
+    image = torch.randn(1, 2, 8, 8, 8)
+    assert torch.equal(target(image), network(image))
+
+
+def test_the_longest_prefix_that_fits_is_told_from_what_stands_elsewhere(network, target, tmp_path: Path) -> None:
+    teacher = UNet3D(2, widths=[4, 8, 8])
+    content = {
+        **prefixed(teacher.state_dict(), "teacher.net."),
+        **prefixed(network.state_dict(), "student.net."),
+        "loss.weight": torch.ones(2),
+    }
+    model = foreign(saved({"state_dict": content}, tmp_path / "a.ckpt"), target.state_dict())
+    assert same(model.weights, network)
+    left = len(teacher.state_dict()) + 1
+    assert model.card.notes[1:] == (
+        "the prefix 'student.net.' was taken from every name",
+        f"{left} tensors do not begin with 'student.net.' and were left out: "
+        + ", ".join(list(prefixed(teacher.state_dict(), "teacher.net."))[:5])
+        + ", ...",
+    )
+
+
+def test_a_prefix_is_found_though_stem_and_head_differ(network, tmp_path: Path) -> None:
+    path = saved({"state_dict": prefixed(network.state_dict(), "network.")}, tmp_path / "a.ckpt")
+    other = UNet3D(5, out_channels=3, widths=[4, 8])
+    model = foreign(path, other.state_dict())
+    assert same(model.weights, network)
+
+
+def test_an_encoder_stored_alone_is_put_in_its_place(network, target, tmp_path: Path) -> None:
+    model = foreign(saved(network.encoder.state_dict(), tmp_path / "encoder.pt"), target.state_dict())
+    assert dict(model.weights).keys() == prefixed(network.encoder.state_dict(), "encoder.").keys()
+    assert model.card.notes == ("'encoder.' was put before every name: the file holds that part of the network alone",)
+    report = transfer(
+        target,
+        model.weights,
+        inputs=["flair", "t1"],
+        patch_size=[8, 8, 8],
+        source_inputs=["flair", "t1"],
+        source=model.origin,
+        source_digest=model.digest,
+        source_task="",
+    )
+    assert report.parts["encoder"].loaded == 1
+    assert report.parts["decoder"].loaded == report.parts["head"].loaded == 0
+
+
+def test_several_state_dicts_in_one_file_are_told(network, target, tmp_path: Path) -> None:
+    content = {"model": target.state_dict(), "state_dict": network.state_dict()}
+    model = foreign(saved(content, tmp_path / "a.pt"), target.state_dict())
+    assert same(model.weights, network)
+    assert model.card.notes == (
+        "the weights are those under 'state_dict'",
+        f"others are there under 'model' ({len(target.state_dict())} tensors), and were not looked at",
+    )
+
+
+def test_names_that_do_not_fit_are_listed_from_both_sides(network, tmp_path: Path) -> None:
+    path = saved({f"block{number}.w": torch.ones(2) for number in range(7)}, tmp_path / "a.pt")
+    state = network.state_dict()
+    assert refused(path, state) == (
+        "none of its 7 names fits the network: it has block0.w, block1.w, block2.w, block3.w, block4.w, ..., the "
+        f"network {', '.join(list(state)[:5])}, ...; choose the model that it was trained with"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({}, "it is empty"),
+        ({"epoch": 3, "state_dict": {}}, "found epoch, state_dict"),
+        ([torch.ones(2)], "it is a list"),
+        (torch.ones(2), "it is a Tensor"),
+        ({f"k{number}": number for number in range(7)}, "found k0, k1, k2, k3, k4, ..."),
+    ],
+)
+def test_a_file_without_weights(tmp_path: Path, content: Any, found: str) -> None:
+    assert refused(saved(content, tmp_path / "a.pt")) == (
+        f"holds no weights ({found}); give a state dict, names to tensors, alone or under one of state_dict, "
+        "model_state_dict, network_weights, model, network, net, weights"
+    )
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    fault = "there is no such file; give a path, runs:/<run id> or models:/<name>/<version>"
+    assert refused(tmp_path / "no.pt") == refused(tmp_path) == fault
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch,loss\n1,0.5\n", b"PK\x03\x04 rubbish", b"\x80\x02rubbish"])
+def test_a_file_that_is_none_of_these(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(content)
+    fault = refused(path)
+    assert fault.startswith("is no checkpoint that can be read (")
+    assert fault.endswith("); give a state dict or a checkpoint")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_a_truncated_file_of_safetensors(network, tmp_path: Path, share: float) -> None:
+    path = WRITERS["safetensors"](network, tmp_path / "a.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert refused(path).startswith(
+        ("is no safetensors file that can be read (", "is no checkpoint that can be read (")
+    )
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("written_by", ["torch", "torch of old", "pickle"])
+def test_code_in_a_file_runs_only_if_it_is_trusted(network, target, tmp_path: Path, written_by: str) -> None:
+    sprung, path = tmp_path / "sprung", tmp_path / "a.pt"
+    content = {"state_dict": network.state_dict(), "callbacks": Trap(sprung)}
+    if written_by == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=written_by == "torch")
+    fault = refused(path, target.state_dict())
+    assert not sprung.exists()
+    if written_by == "pickle":
+        assert fault.startswith(("holds more than weights", "is no checkpoint that can be read"))
+        return
+    assert fault == (
+        f"holds more than weights: it wants {os.mkdir.__module__}.mkdir, and such a file can run any code; if you "
+        "trust whoever made it set init.trust=true, or load it where it was made and save its state dict alone: "
+        "torch.save(model.state_dict(), 'weights.pt')"
+    )
+    assert same(foreign(path, target.state_dict(), trust=True).weights, network)
+    assert sprung.is_dir()
+
+
+def test_a_whole_network_is_read_only_if_it_is_trusted(network, target, tmp_path: Path) -> None:
+    path = saved(network, tmp_path / "model.pth")
+    fault = refused(path, target.state_dict())
+    assert fault.startswith("holds more than weights: it wants ")
+    assert "lesionseg.models.unet." in fault
+    model = foreign(path, target.state_dict(), trust=True)
+    assert same(model.weights, network)
+    assert "the file holds a whole UNet3D, not its state dict alone" in model.card.notes
+
+
+def test_a_class_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    content = b"\x80\x02cnets_of_a_colleague\nNet\nq\x00)R."
+    path = saved({"state_dict": {"a": torch.ones(1)}}, tmp_path / "a.pt")
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in entries.items():
+            archive.writestr(name, content if name.endswith("data.pkl") else value)
+    assert "it wants nets_of_a_colleague.Net, and" in refused(path)
+    fault = refused(path, trust=True)
+    assert fault.startswith(
+        "holds objects of a program that is not installed here (No module named 'nets_of_a_colleague'); install it, or "
+    )
+
+
+def test_an_archive_of_torchscript_says_how_to_get_the_weights_out(tmp_path: Path) -> None:
+    path = tmp_path / "model.ts"
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
+        torch.jit.save(torch.jit.trace(nn.Conv3d(1, 1, 1), torch.zeros(1, 1, 2, 2, 2)), str(path))
+    assert refused(path) == (
+        "is a TorchScript archive, which holds code beside the weights; save its state dict alone: "
+        "torch.save(torch.jit.load(path).state_dict(), 'weights.pt')"
+    )
+
+
+class Module(pl.LightningModule):
+    """As people write them: the network under a name of theirs, beside a loss with values."""
+
+    def __init__(self, attribute: str, network: nn.Module) -> None:
+        super().__init__()
+        self.save_hyperparameters({"learning_rate": 1e-3, "widths": [4, 8]})
+        self.attribute = attribute
+        setattr(self, attribute, network)
+        self.register_buffer("class_weights", torch.ones(2))
+
+    def training_step(self, batch: Tensor, _: int) -> Tensor:
+        """A step."""
+        return getattr(self, self.attribute)(batch).mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+
+@pytest.mark.parametrize("attribute", ["model", "network", "net", "unet"])
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*tensorboardX")
+@pytest.mark.filterwarnings("ignore:.*number of training", "ignore:.*LeafSpec")
+def test_lightnings_own_checkpoint(network, target, tmp_path: Path, attribute: str) -> None:
+    keeper = ModelCheckpoint(dirpath=tmp_path, filename="last")
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        logger=False,
+        callbacks=[keeper],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Module(attribute, network), DataLoader(torch.randn(2, 2, 8, 8, 8), batch_size=1))
+    model = foreign(tmp_path / "last.ckpt", target.state_dict())
+    assert same(model.weights, network)
+    assert model.card == ForeignCard(
+        "PyTorch Lightning",
+        notes=(
+            "the weights are those under 'state_dict'",
+            f"the prefix '{attribute}.' was taken from every name",
+            f"1 tensors do not begin with '{attribute}.' and were left out: class_weights",
+        ),
+    )
+
+
+def test_monais_own_network(tmp_path: Path) -> None:
+    networks = pytest.importorskip("monai.networks.nets", reason="MONAI is no dependency of ours")
+    made = [networks.UNet(3, 1, 1, channels=(4, 8), strides=(2,)) for _ in range(2)]
+    path = saved({"state_dict": prefixed(made[0].state_dict(), "module.")}, tmp_path / "model.pt")
+    assert same(foreign(path, made[1].state_dict()).weights, made[0])
+
+
+class MonaiUNet(nn.Module):
+    """Named as MONAI's UNet names its parts: blocks in one another, the deepest in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = nn.Module()
+        inner.submodule = nn.Sequential(nn.Conv3d(4, 8, 3), nn.InstanceNorm3d(8, affine=True))
+        self.model = nn.Sequential(nn.Conv3d(1, 4, 3), inner, nn.ConvTranspose3d(8, 1, 3))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_network_of_monais_structure_keeps_its_own_model(tmp_path: Path, prefix: str, nested: bool) -> None:
+    first, second = MonaiUNet(), MonaiUNet()
+    state = prefixed(first.state_dict(), prefix)
+    path = saved({"state_dict": state, "epoch": 1} if nested else state, tmp_path / "model.pt")
+    model = foreign(path, second.state_dict())
+    assert same(model.weights, first)

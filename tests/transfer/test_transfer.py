@@ -1,0 +1,322 @@
+"""Weights brought over: by what the network then answers, and by a report that adds up."""
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lesionseg.models import UNet3D
+from lesionseg.transfer import TransferReport, from_scratch, transfer
+
+PATCH = (4, 4, 4)
+
+
+def unet(in_channels: int, seed: int = 0, **options: Any) -> UNet3D:
+    """In double precision, so that an answer that is the same is the same to the last but a few digits."""
+    torch.manual_seed(seed)
+    return UNet3D(in_channels, **{"widths": (4, 8), **options}).double().eval()
+
+
+def bring(
+    network: nn.Module, source: nn.Module, inputs: Sequence[str], source_inputs: Sequence[str], **further: Any
+) -> TransferReport:
+    return transfer(
+        network,
+        source.state_dict(),
+        inputs=inputs,
+        patch_size=PATCH,
+        source_inputs=source_inputs,
+        source="best.ckpt",
+        source_digest="0" * 64,
+        source_task="flair_lesions",
+        **further,
+    )
+
+
+def image(channels: int, seed: int = 5) -> Tensor:
+    return torch.randn(1, channels, *PATCH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def same(first: Tensor, second: Tensor) -> bool:
+    return torch.allclose(first, second, rtol=0, atol=1e-12)
+
+
+def fates(report: TransferReport) -> dict[str, str]:
+    return {parameter.name: parameter.status for parameter in report.parameters}
+
+
+STEMS = {"encoder.levels.0.body.0.weight", "encoder.levels.0.shortcut.weight"}
+KINDS = pytest.mark.parametrize(
+    "options",
+    [{}, {"block": "plain"}, {"norm": "batch"}, {"norm": "group", "widths": (8, 16)}, {"convolutions": 1}],
+    ids=["residual", "plain", "batch", "group", "one convolution"],
+)
+
+
+@KINDS
+def test_the_same_network_takes_everything(options) -> None:
+    source, target = unet(2, **options), unet(2, seed=1, **options)
+    assert not same(source(image(2)), target(image(2)))
+    report = bring(target, source, ["flair", "t1"], ["flair", "t1"])
+    assert report.loaded_share == 1
+    assert set(fates(report).values()) == {"loaded"}
+    assert report.skipped == ()
+    assert torch.equal(target(image(2)), source(image(2)))
+
+
+def test_running_means_are_brought_along() -> None:
+    source, target = unet(1, norm="batch"), unet(1, seed=1, norm="batch")
+    source.train()(image(1) * 3 + 2)
+    bring(target, source, ["flair"], ["flair"])
+    name = "encoder.levels.0.body.1.running_mean"
+    assert source.state_dict()[name].abs().sum() > 0
+    assert torch.equal(target.state_dict()[name], source.state_dict()[name])
+    assert target.state_dict()["encoder.levels.0.body.1.num_batches_tracked"] == 1
+
+
+@KINDS
+@pytest.mark.parametrize("inputs", [["flair", "prior.flair"], ["prior.flair", "flair"], ["t1", "flair", "t2"]])
+def test_on_the_sources_own_channel_the_network_answers_as_the_source_did(options, inputs: list[str]) -> None:
+    source, target = unet(1, **options), unet(len(inputs), seed=1, **options)
+    report = bring(target, source, inputs, ["flair"])
+    where = inputs.index("flair")
+    for scale in (0.0, 1.0, 1e3):
+        given = scale * image(len(inputs), seed=9)
+        given[:, where] = image(1)[:, 0]
+        assert same(target(given), source(image(1)))
+    adapted = {name for name, fate in fates(report).items() if fate == "adapted"}
+    assert adapted == (STEMS if options.get("block") != "plain" else {"encoder.levels.0.body.0.weight"})
+    for name in adapted:
+        kernel = target.state_dict()[name]
+        assert torch.equal(kernel[:, where], source.state_dict()[name][:, 0])
+        assert not kernel[:, [number for number in range(len(inputs)) if number != where]].any()
+
+
+def test_channels_in_another_order_are_put_in_order() -> None:
+    source, target = unet(2), unet(2, seed=1)
+    report = bring(target, source, ["t1", "flair"], ["flair", "t1"])
+    assert same(target(image(2).flip(1)), source(image(2)))
+    assert not same(target(image(2)), source(image(2)))
+    assert {name for name, fate in fates(report).items() if fate == "adapted"} == STEMS
+    assert report.loaded_share == 1, "every value comes from the source, though at another place"
+    reason = next(parameter.reason for parameter in report.parameters if parameter.status == "adapted")
+    assert reason == "channels ['t1', 'flair'] by name from ['flair', 't1']"
+
+
+def test_a_channel_that_the_target_has_not_is_left_behind() -> None:
+    source, target = unet(2), unet(1, seed=1)
+    bring(target, source, ["t1"], ["flair", "t1"])
+    alone = torch.cat([torch.zeros_like(image(1)), image(1)], dim=1)
+    assert same(target(image(1)), source(alone))
+
+
+def test_a_difference_of_two_is_a_channel_of_its_own_name() -> None:
+    source, target = unet(1), unet(2, seed=1)
+    report = bring(target, source, ["t1_post", "t1_post - t1"], ["t1_post - t1"])
+    given = image(2)
+    assert same(target(given), source(given[:, 1:]))
+    assert "zeros for ['t1_post']" in next(p.reason for p in report.parameters if p.name in STEMS)
+
+
+def test_without_a_common_name_the_stems_stay_fresh_even_if_their_shape_fits() -> None:
+    source, target = unet(1), unet(1, seed=1)
+    before = copy.deepcopy(target.state_dict())
+    report = bring(target, source, ["t1"], ["flair"])
+    assert {name for name, fate in fates(report).items() if fate == "fresh"} == STEMS
+    assert set(report.skipped) == STEMS
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, (before if name in STEMS else source.state_dict())[name])
+    reason = next(parameter.reason for parameter in report.parameters if parameter.status == "fresh")
+    assert reason == "none of the channels ['t1'] is among the source's ['flair']"
+    stems = sum(source.state_dict()[name].numel() for name in STEMS)
+    assert report.loaded_share == pytest.approx(1 - stems / sum(v.numel() for v in source.state_dict().values()))
+
+
+def test_another_width_is_fresh_here_and_skipped_there() -> None:
+    source, target = unet(1), unet(1, seed=1, widths=(4, 16))
+    before = copy.deepcopy(target.state_dict())
+    report = bring(target, source, ["flair"], ["flair"])
+    found, given = fates(report), source.state_dict()
+    for name, value in target.state_dict().items():
+        fits = given[name].shape == value.shape
+        assert found[name] == ("loaded" if fits else "fresh")
+        assert torch.equal(value, given[name] if fits else before[name])
+    assert report.skipped == tuple(name for name in given if found[name] == "fresh")
+    assert found["head.weight"] == "loaded"
+    fresh = {parameter.name: parameter.reason for parameter in report.parameters if parameter.status == "fresh"}
+    assert fresh["encoder.levels.1.body.0.weight"] == "shape (16, 4, 3, 3, 3), the source's is (8, 4, 3, 3, 3)"
+
+
+def test_stems_of_another_width_are_fresh() -> None:
+    report = bring(unet(2, widths=(6, 8)), unet(1), ["flair", "t1"], ["flair"])
+    (reason,) = {p.reason for p in report.parameters if p.name == "encoder.levels.0.body.0.weight"}
+    assert reason == "shape (6, 2, 3, 3, 3), the source's is (4, 1, 3, 3, 3)"
+    assert set(report.skipped) >= STEMS
+
+
+def test_channel_names_that_do_not_fit_the_sources_kernels_load_none_of_them() -> None:
+    report = bring(unet(2, seed=1), unet(1), ["flair", "t1"], ["flair", "t1"])
+    assert {name for name, fate in fates(report).items() if fate == "fresh"} == STEMS
+
+
+def test_other_blocks_take_what_has_the_same_name() -> None:
+    source, target = unet(1, block="plain"), unet(1, seed=1)
+    report = bring(target, source, ["flair"], ["flair"])
+    fresh = {p.name: p.reason for p in report.parameters if p.status == "fresh"}
+    assert set(fresh) == {name for name in target.state_dict() if "shortcut" in name}
+    assert set(fresh.values()) == {"the source has none of that name"}
+    assert report.skipped == ()
+    back = bring(unet(1, block="plain"), target, ["flair"], ["flair"])
+    assert set(back.skipped) == set(fresh)
+    assert back.loaded_share == 1
+
+
+def test_the_report_adds_up() -> None:
+    source, target = unet(1), unet(3, seed=1, widths=(4, 16))
+    report = bring(target, source, ["t1", "flair", "t2"], ["flair"], differences=["spacing differs"])
+    state = target.state_dict()
+    assert [parameter.name for parameter in report.parameters] == list(state)
+    for parameter in report.parameters:
+        assert parameter.count == state[parameter.name].numel()
+        share = {"loaded": 1, "adapted": 1 / 3, "fresh": 0}[parameter.status]
+        assert parameter.loaded == parameter.count * share
+        assert bool(parameter.reason) == (parameter.status != "loaded")
+    total = sum(parameter.count for parameter in report.parameters)
+    assert report.loaded_share == sum(parameter.loaded for parameter in report.parameters) / total
+    assert 0 < report.loaded_share < 1
+    written = json.loads(json.dumps(report.to_json()))
+    assert written["loaded_share"] == report.loaded_share
+    assert sum(written["tensors"].values()) == len(state)
+    assert written["tensors"] == {fate: list(fates(report).values()).count(fate) for fate in written["tensors"]}
+    assert written["parameters"][0] == {
+        "name": "encoder.levels.0.body.0.weight",
+        "status": "adapted",
+        "count": 4 * 3 * 27,
+        "loaded": 4 * 27,
+        "reason": "channels ['flair'] by name from ['flair']; zeros for ['t1', 't2']",
+    }
+    assert (written["source"], written["source_task"], written["source_digest"]) == (
+        "best.ckpt",
+        "flair_lesions",
+        "0" * 64,
+    )
+    assert (written["source_inputs"], written["inputs"]) == (["flair"], ["t1", "flair", "t2"])
+    assert written["skipped"] == list(report.skipped)
+    assert written["differences"] == ["spacing differs"]
+
+
+def test_the_summary_tells_shares_reasons_and_notes() -> None:
+    report = bring(unet(2, seed=1), unet(1), ["flair", "t1"], ["flair"], differences=["spacing differs"])
+    first, *lines = report.summary().splitlines()
+    loaded = len(report.parameters) - 2
+    assert first == (
+        f"weights: {report.loaded_share:.1%} of the values from best.ckpt "
+        f"({loaded} tensors loaded, 2 adapted, 0 fresh, 0 of the source's skipped)"
+    )
+    reason = "channels ['flair'] by name from ['flair']; zeros for ['t1']"
+    stems = sum(parameter.count for parameter in report.parameters if parameter.status == "adapted")
+    share = stems / report.parts["encoder"].values
+    assert lines == [
+        f"  by part: encoder {1 - share:.1%} loaded, {share:.1%} adapted; decoder 100.0% loaded; head 100.0% loaded",
+        f"  adapted: encoder.levels.0.body.0.weight: {reason}",
+        f"  adapted: encoder.levels.0.shortcut.weight: {reason}",
+        "  note: spacing differs",
+    ]
+
+
+def test_from_scratch_everything_is_fresh() -> None:
+    network = unet(1)
+    report = from_scratch(network, ["flair"])
+    assert set(fates(report).values()) == {"fresh"}
+    assert list(fates(report)) == list(network.state_dict())
+    assert report.loaded_share == 0
+    assert report.summary() == "weights: all fresh (from scratch)"
+    written = json.loads(json.dumps(report.to_json()))
+    assert (written["source"], written["inputs"], written["loaded_share"]) == ("", ["flair"], 0)
+    assert {parameter["reason"] for parameter in written["parameters"]} == {"from scratch"}
+
+
+def test_only_what_is_to_be_taken_is_and_the_share_is_of_that() -> None:
+    source, target = unet(1), unet(1, seed=1)
+    before = copy.deepcopy(target.state_dict())
+    take = {name for name in before if name.startswith("encoder.")}
+    report = bring(target, source, ["flair"], ["flair"], take=take)
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, (source.state_dict() if name in take else before)[name])
+    assert {p.reason for p in report.parameters if p.name not in take} == {"was not to be taken"}
+    assert report.taken_share == 1
+    count = {name: value.numel() for name, value in before.items()}
+    assert report.loaded_share == pytest.approx(sum(count[name] for name in take) / sum(count.values()))
+    wider = bring(unet(1, widths=(4, 16)), source, ["flair"], ["flair"], take=take)
+    fits = sum(p.count for p in wider.parameters if p.name.startswith("encoder.levels.0."))
+    assert wider.taken_share == pytest.approx(fits / wider.parts["encoder"].values)
+
+
+def test_the_shares_of_each_part_are_of_its_own_values() -> None:
+    source, target = unet(1), unet(2, seed=1, widths=(4, 16))
+    report = bring(target, source, ["flair", "t1"], ["flair"])
+    assert list(report.parts) == ["encoder", "decoder", "head"]
+    for name, shares in report.parts.items():
+        own = [p for p in report.parameters if p.name.startswith(f"{name}.")]
+        assert shares.values == sum(p.count for p in own)
+        assert shares.loaded + shares.adapted + shares.fresh == pytest.approx(1)
+        assert shares.adapted * shares.values == pytest.approx(sum(p.count for p in own if p.status == "adapted"))
+    there = source.state_dict()
+    skipped = sum(there[name].numel() for name in report.skipped if name.startswith("decoder."))
+    whole = sum(value.numel() for name, value in there.items() if name.startswith("decoder."))
+    assert report.parts["decoder"].skipped == pytest.approx(skipped / whole)
+    assert str(report.parts["head"]) == "100.0% loaded"
+    assert " of the source's skipped" in str(report.parts["decoder"])
+    assert json.loads(json.dumps(report.to_json()))["parts"]["head"] == {
+        "values": 5,
+        "loaded": 1.0,
+        "adapted": 0.0,
+        "fresh": 0.0,
+        "skipped": 0.0,
+    }
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_looking_for_the_stems_leaves_no_trace(training: bool) -> None:
+    network, source = unet(1, seed=1, norm="batch").train(training), unet(1, norm="batch")
+    bring(network, source, ["flair"], ["flair"])
+    assert network.training == training
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in network.state_dict().items())
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_source_is_not_changed_by_training_the_target() -> None:
+    source, target = unet(1), unet(2, seed=1)
+    before = copy.deepcopy(source.state_dict())
+    bring(target, source, ["flair", "t1"], ["flair"])
+    with torch.no_grad():
+        for parameter in target.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
+
+
+class Scaled(nn.Module):
+    """A network whose convolution never sees the image itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv3d(2, 1, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.convolution(image * 2)
+        return logits
+
+
+def test_a_network_whose_stem_is_not_seen_says_that_channels_went_by_position() -> None:
+    source, target = Scaled().double(), Scaled().double()
+    assert bring(target, source, ["flair", "t1"], ["flair", "t1"]).differences == ()
+    (note,) = bring(target, source, ["t1", "flair"], ["flair", "t1"]).differences
+    assert note == (
+        "WARNING: no convolution of Scaled reads the image itself, so that the channels ['flair', 't1'] there and "
+        "['t1', 'flair'] here were matched by position, not by name"
+    )
