@@ -8,7 +8,7 @@ VENV_BENCH   ?= .venv-bench
 READY_BENCH  := $(VENV_BENCH)/.installed
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install sweep ui test test-slurm chaos lint bench-metrics clean
+.PHONY: help install sweep ui test test-all test-slurm chaos lint bench-metrics clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -30,7 +30,10 @@ sweep: $(READY)  ## the main job in small: pretrain, train 2 arms x 3 sizes x 2 
 ui: $(READY)  ## MLflow's pages on what was run
 	$(BIN)/lesionseg ui paths.outputs=$(OUTPUTS)
 
-test: $(READY)  ## every test, on every core
+test: $(READY)  ## the tests of every day, on every core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses logical --dist loadfile --no-loadscope-reorder
+
+test-all: $(READY)  ## every test: kills, launchers and browser, too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(READY)  ## a sweep on a real SLURM, started for the test (Debian: slurm-wlm, munge)

@@ -40,7 +40,7 @@ def test_the_wheel_holds_every_configuration_file(unpacked_wheel: Path) -> None:
 
 
 def test_the_wheel_holds_the_reports_template(unpacked_wheel: Path) -> None:
-    assert (unpacked_wheel / "lesionseg" / "report" / "page.html.j2").is_file()
+    assert (unpacked_wheel / "lesionseg" / "report" / "report.html.j2").is_file()
 
 
 def test_an_installed_wheel_finds_its_configuration(

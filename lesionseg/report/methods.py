@@ -220,6 +220,8 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
             f"Differences from {analysis.arms[0]} were tested by a paired t test over patients; with one training per "
             "arm and size, the variance between trainings is unknown."
         )
+    records = provenance.transfers.to_dict("records")
+    weights = [_first_weights({str(key): value for key, value in row.items()}) for row in records]
     said = [
         f"A network for 3D segmentation, {model_name(provenance)}, was trained to segment {task['target']} from "
         f"{joined(task['inputs'])} in the {provenance.config['dataset']['name']} data ({provenance.n_subjects} "
@@ -230,7 +232,7 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
         "a pool for training; all studies of a subject were in the same part.",
         repeats,
         f"{kinds} kind{'s' if kinds > 1 else ''} of first weights {'were compared' if kinds > 1 else 'was used'}: "
-        f"{'; '.join(_first_weights({str(key): value for key, value in row.items()}) for row in provenance.transfers.to_dict('records'))}.",
+        f"{'; '.join(weights)}.",
         f"Each run took {provenance.steps} optimiser steps of {provenance.batch_size} patches of "
         f"{provenance.patch_size} voxels, at a spacing of {dimensions(task['spacing'])} mm. "
         f"Learning rates: {rates_text(rates)}.",

@@ -21,6 +21,8 @@ from lesionseg.tracking import RunDir, open_store
 from lesionseg.tracking.sweep import read_grid
 from lesionseg.transfer import load_model
 
+pytestmark = pytest.mark.slow
+
 SIZES, REPEATS = (1, 2, 3), (0, 1)
 # Artifacts are compared by themselves; of which files the content is known depends on what was looked at.
 _NOT_COMPARED = ("mlflow.db-", "artifacts/", "cache/", "comparisons/")

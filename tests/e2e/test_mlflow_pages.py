@@ -16,6 +16,8 @@ from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, start
 from lesionseg.tracking.sweep import sweep_parent
 from lesionseg.tracking.views import scores_by_size
 
+pytestmark = pytest.mark.slow
+
 # (init, training size) to sensitivity and PPV, no two of which look the same
 SCORES = {
     ("scratch", 2): (0.3125, 0.2125),
