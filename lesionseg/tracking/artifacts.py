@@ -179,9 +179,8 @@ def _weight_file(text: str, wanted: str, files: Sequence[str]) -> str:
     missing = f"{wanted} is not there" if wanted else f"none of its files ends in {', '.join(WEIGHT_ENDINGS)}"
     listed = ", ".join(sorted(files)[:12]) + (", ..." if len(files) > 12 else "")
     raise InputError(
-        f"checkpoint {text}: {missing} (found {listed or 'nothing'}); name one of its files behind the address, or "
-        f"give "
-        "another one"
+        f"checkpoint {text}: {missing} (found {listed or 'nothing'}); name one of its files, as "
+        f"{text if not wanted else text.removesuffix(wanted).rstrip('/')}/<file>, or give another one"
     )
 
 

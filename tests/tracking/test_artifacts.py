@@ -126,7 +126,7 @@ def test_without_a_file_of_weights_what_there_is_is_listed(store: Store, tmp_pat
     )
     fault = refused(store, f"{text}/no.pt", tmp_path / "models")
     assert fault.startswith("no.pt is not there (found MLmodel, model.pkl); ")
-    run = start_run(store, "empty", params={}, tags={})
+    run = start_run(store, "empty", {})
     assert "(found nothing)" in refused(store, f"runs:/{run.run_id}", tmp_path / "models")
 
 
