@@ -158,8 +158,8 @@ def prepare_studies(
             f"{dataset.name} ({dataset.root}): no study has {wanted}, which the model of {config.checkpoint} needs; "
             "see lesionseg check"
         )
-    faults = audit(dataset, channels, target).faults
-    if faults:
+    faults = audit(dataset, channels, target).faults["text"]
+    if len(faults):
         raise InputError(faults)
     cache, spacing = cache_of(config.paths), triple(card.spacing)
     ready = []

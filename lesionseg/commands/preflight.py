@@ -137,8 +137,8 @@ def _check_scans(job: TrainConfig, dataset: Dataset) -> list[TaskStudy]:
             shown.update(done - shown.n)
 
         result = audit(dataset, task.channels, task.target, progress=tell)
-    if result.faults:
-        raise InputError(result.faults)
+    if len(result.faults):
+        raise InputError(result.faults["text"])
     return studies
 
 

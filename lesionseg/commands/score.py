@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lesionseg import __version__
 from lesionseg.config.schema import ScoreConfig
-from lesionseg.data.pairing import FilePair, JudgedPair, UnpairedError, pair_files, read_pair, read_pairs
+from lesionseg.data.pairing import FilePair, PairVoxels, UnpairedError, pair_files, read_pair, read_pairs
 from lesionseg.errors import InputError
 from lesionseg.instantiate import build
 from lesionseg.io import check_writable, progress_bar, write_json
@@ -100,7 +100,7 @@ def _score_all(
 
 
 def _score_case(
-    config: ScoreConfig, case: JudgedPair, criteria: dict[str, Criterion]
+    config: ScoreConfig, case: PairVoxels, criteria: dict[str, Criterion]
 ) -> tuple[StudyScores, LesionCurve | None]:
     """One case under all criteria, the first one in front; and its curve, where there is a probability map."""
     metrics, first = config.metrics, next(iter(criteria.values()))

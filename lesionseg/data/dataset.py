@@ -1,4 +1,4 @@
-"""What a dataset is made of: studies, each one session of one subject."""
+"""What a dataset is made of: studies, each one session of one subject; and which of them a task can use."""
 
 import re
 from collections import defaultdict
@@ -12,19 +12,14 @@ from typing import Literal
 from lesionseg.data.channels import Channel, Source, sources_of
 from lesionseg.errors import InputError
 
+SPLITS = ("train", "validation", "test")
 _DIGITS = re.compile(r"([0-9]+)")
-
-_UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$')
+_UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$')
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A hand-drawn mask on disk.
-
-    Args:
-        path: the NIfTI file.
-        label: the voxel value that counts; None: the mask is binary and every non-zero voxel counts.
-    """
+    """A hand-drawn mask on disk; ``label`` is the voxel value that counts, None: every non-zero voxel counts."""
 
     path: Path
     label: int | None = None
@@ -58,16 +53,10 @@ class Study:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All studies of a dataset.
-
-    Args:
-        name: the dataset's name, for tables and MLflow.
-        root: the folder or table it was read from.
-        studies: ordered by subject and, within a subject, from the earliest session to the latest.
-    """
+    """All studies of a dataset, ordered by subject and, within a subject, from the earliest session to the latest."""
 
     name: str
-    root: Path
+    root: Path  # the folder or table it was read from
     studies: tuple[Study, ...]
 
     @cached_property
@@ -76,7 +65,7 @@ class Dataset:
         return tuple(dict.fromkeys(study.subject for study in self.studies))
 
     def prior_of(self, study: Study) -> Study | None:
-        """The same subject's session right before this one; None if there is none."""
+        """Return the same subject's session right before this one; None if there is none."""
         own = [other for other in self.studies if other.subject == study.subject]
         position = own.index(study)
         return own[position - 1] if position else None
@@ -87,17 +76,11 @@ Sessions = Literal["first", "last", "all"]
 
 @dataclass(frozen=True)
 class TaskStudy:
-    """A study with the files that a task needs.
-
-    Args:
-        study: the session that is segmented.
-        sources: each image that the channels need, with its file, in order of first use.
-        mask: the reference; None where only a prediction is wanted.
-    """
+    """A study with the files that a task needs."""
 
     study: Study
-    sources: tuple[tuple[Source, Path], ...]
-    mask: MaskFile | None
+    sources: tuple[tuple[Source, Path], ...]  # each image that the channels need, in order of first use
+    mask: MaskFile | None  # the reference; None where only a prediction is wanted
 
     @property
     def name(self) -> str:
@@ -109,16 +92,11 @@ class TaskStudy:
         """The study's subject."""
         return self.study.subject
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Every file it is made of."""
-        return (*(path for _, path in self.sources), *((self.mask.path,) if self.mask else ()))
-
 
 def select_studies(
     dataset: Dataset, channels: Sequence[Channel], target: str | None, sessions: Sessions = "all"
 ) -> tuple[TaskStudy, ...]:
-    """The studies that have every image the channels need and, if a target is named, its mask.
+    """Return the studies that have every image the channels need and, if a target is named, its mask.
 
     Args:
         dataset: where to choose from.
@@ -128,38 +106,45 @@ def select_studies(
     """
     chosen: dict[str, list[TaskStudy]] = {}
     for study in dataset.studies:
-        found = task_study(dataset, study, channels, target)
-        if found is not None:
+        if not missing_files(dataset, study, channels, target):
+            files = {source: image_of(dataset, study, source) for source in sources_of(channels)}
+            sources = tuple((source, path) for source, path in files.items() if path)
+            found = TaskStudy(study, sources, study.masks[target] if target else None)
             chosen.setdefault(study.subject, []).append(found)
     part = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}[sessions]
     return tuple(found for own in chosen.values() for found in own[part])
 
 
-def task_study(dataset: Dataset, study: Study, channels: Sequence[Channel], target: str | None) -> TaskStudy | None:
-    """One study with its files; None if it lacks an image, the session before or the mask."""
+def image_of(dataset: Dataset, study: Study, source: Source) -> Path | None:
+    """Return the file of a source; None if the study, or the one before it, lacks it."""
+    session = dataset.prior_of(study) if source.prior else study
+    return session.images.get(source.contrast) if session else None
+
+
+def missing_files(dataset: Dataset, study: Study, channels: Sequence[Channel], target: str | None) -> tuple[str, ...]:
+    """Return what a task needs and a study has not, in words; empty if it can be used."""
+    needs: list[str] = []
     prior = dataset.prior_of(study)
-    sources = []
     for source in sources_of(channels):
-        session = prior if source.prior else study
-        path = session.images.get(source.contrast) if session else None
-        if path is None:
-            return None
-        sources.append((source, path))
-    mask = study.masks.get(target) if target else None
-    if target and mask is None:
-        return None
-    return TaskStudy(study, tuple(sources), mask)
+        if source.prior and prior is None:
+            needs.append("no session before it")
+        elif image_of(dataset, study, source) is None:
+            where = f" in the session before it ({prior.name})" if source.prior and prior else ""
+            needs.append(f"no contrast '{source.contrast}'{where}")
+    if target is not None and target not in study.masks:
+        needs.append(f"no mask for the target '{target}'")
+    return tuple(dict.fromkeys(needs))
 
 
 def select_subjects(dataset: Dataset, subjects: Collection[str] | None) -> Dataset:
-    """The studies of the subjects listed, with or without ``sub-``; None keeps everyone.
+    """Return the studies of the subjects listed, with or without ``sub-``; None keeps everyone.
 
     Raises:
         InputError: a subject is not in the dataset, or none is listed.
     """
     if subjects is None:
         return dataset
-    wanted = dict.fromkeys(without_prefix(str(subject), "sub-") for subject in subjects)
+    wanted = dict.fromkeys(str(subject).removeprefix("sub-") for subject in subjects)
     unknown = [subject for subject in wanted if subject not in dataset.subjects]
     known = ", ".join(dataset.subjects[:10]) + (", ..." if len(dataset.subjects) > 10 else "")
     if unknown:
@@ -170,9 +155,6 @@ def select_subjects(dataset: Dataset, subjects: Collection[str] | None) -> Datas
     if not wanted:
         raise InputError(f"{dataset.name}: the list 'subjects' is empty; name some of {known}, or write null for all")
     return replace(dataset, studies=tuple(study for study in dataset.studies if study.subject in wanted))
-
-
-SPLITS = ("train", "validation", "test")
 
 
 def assemble(name: str, root: Path, studies: Iterable[Study], faults: Sequence[str]) -> Dataset:
@@ -186,8 +168,7 @@ def assemble(name: str, root: Path, studies: Iterable[Study], faults: Sequence[s
 
     Raises:
         InputError: the reader's faults and those found here: labels that no file can be named by, studies of
-            one name, sessions without an order, an image used twice, a subject in two splits, an unknown
-            split.
+            one name, sessions without an order, an image used twice, a subject in two splits, an unknown split.
     """
     ordered = sorted(studies, key=lambda s: (natural_key(s.subject), s.subject, natural_key(s.session), s.session))
     found = [*faults, *_label_faults(ordered), *_order_faults(ordered), *_image_faults(ordered)]
@@ -199,20 +180,18 @@ def assemble(name: str, root: Path, studies: Iterable[Study], faults: Sequence[s
 
 
 def _label_faults(studies: Sequence[Study]) -> Iterator[str]:
-    for kind, labels in (
-        ("subject", dict.fromkeys(study.subject for study in studies)),
-        ("session", dict.fromkeys(study.session for study in studies if study.session)),
-    ):
-        for label in labels:
-            if not is_safe_in_file_names(label):
-                yield (
-                    f'{kind} {label!r} cannot be part of a file name; rename it: no / \\ : * ? " < > | or '
-                    "line break, and no dot or blank at either end"
-                )
+    labels = [("subject", study.subject) for study in studies]
+    labels += [("session", study.session) for study in studies if study.session]
+    for kind, label in dict.fromkeys(labels):
+        if _UNSAFE_IN_FILE_NAMES.search(label):
+            yield (
+                f'{kind} {label!r} cannot be part of a file name; rename it: no / \\ : * ? " < > | or '
+                "line break, and no dot or blank at either end"
+            )
 
 
 def _order_faults(studies: Sequence[Study]) -> Iterator[str]:
-    """Studies that carry one name, and sessions such as 1 and 01, of which neither comes first."""
+    """Find studies that carry one name, and sessions such as 1 and 01, of which neither comes first."""
     named: dict[str, Study] = {}
     for study in studies:
         first = named.setdefault(study.name, study)
@@ -232,7 +211,7 @@ def _order_faults(studies: Sequence[Study]) -> Iterator[str]:
 
 
 def _image_faults(studies: Sequence[Study]) -> Iterator[str]:
-    """Images that stand for two contrasts or two studies."""
+    """Find images that stand for two contrasts or two studies."""
     used: dict[Path, str] = {}
     for study in studies:
         for contrast, path in study.images.items():
@@ -252,7 +231,7 @@ def _split_faults(studies: Sequence[Study]) -> Iterator[str]:
             splits[study.subject].add(study.split)
     for subject, found in splits.items():
         for split in sorted(found - set(SPLITS)):
-            yield (f"sub-{subject}: split {split!r} is unknown; write one of {', '.join(SPLITS)}, or leave it empty")
+            yield f"sub-{subject}: split {split!r} is unknown; write one of {', '.join(SPLITS)}, or leave it empty"
         if len(found) > 1:
             yield (
                 f"sub-{subject} is in the splits {' and '.join(sorted(found))}; all sessions of a subject "
@@ -261,19 +240,9 @@ def _split_faults(studies: Sequence[Study]) -> Iterator[str]:
 
 
 def natural_key(label: str) -> tuple[str | int, ...]:
-    """Sort key in which ``2`` comes before ``10``; ISO dates (``2019-03-01``, ``20190301``) sort by time.
+    """Return a sort key in which ``2`` comes before ``10``; ISO dates (``2019-03-01``, ``20190301``) sort by time.
 
     Text and numbers alternate, starting with text, so that any two keys can be compared.
     """
     parts = _DIGITS.split(label.lower())
     return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
-
-
-def without_prefix(label: str, prefix: str) -> str:
-    """The label without BIDS's ``sub-`` or ``ses-``, where it has it."""
-    return label.removeprefix(prefix)
-
-
-def is_safe_in_file_names(label: str) -> bool:
-    """Whether a file or folder can be named by the label on every common system."""
-    return not _UNSAFE.search(label)

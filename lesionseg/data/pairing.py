@@ -1,7 +1,7 @@
 """Which prediction belongs to which reference, by their file names or by a table."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesionseg.data.nifti import Array, Grid, Scan, UnreadableScanError, read_scan
+from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_volume
 from lesionseg.errors import InputError
 
 _ENDING = re.compile(
@@ -71,7 +71,7 @@ def pair_files(reference: str, prediction: str) -> list[FilePair]:
 
 
 def read_pairs(table: Path) -> list[FilePair]:
-    """The pairs of a CSV file with the columns ``reference`` and ``prediction``, and ``name`` if it has one.
+    """Return the pairs of a CSV file with the columns ``reference`` and ``prediction``, and ``name`` if it has one.
 
     Paths are taken from the table's folder.
 
@@ -122,9 +122,11 @@ def read_pairs(table: Path) -> list[FilePair]:
 
 
 def case_names(file: Path) -> list[str]:
-    """What a case may be called, the longest name first: the file's name without ``.nii.gz``, then without one ending
-    such as ``_mask``, ``_label-lesion``, ``_pred`` or ``_prob`` after the other. A file called by endings alone, such
-    as ``mask.nii.gz``, has the name of its folder."""
+    """Return what a case may be called, the longest name first.
+
+    That is the file's name without ``.nii.gz``, then without one ending such as ``_mask``, ``_label-lesion``, ``_pred``
+    or ``_prob`` after the other. A file called by endings alone, such as ``mask.nii.gz``, has its folder's name.
+    """
     name = re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)
     names = [name]
     while (shorter := _ENDING.sub("", names[-1])) != names[-1]:
@@ -133,7 +135,7 @@ def case_names(file: Path) -> list[str]:
 
 
 def _pair_by_name(references: Sequence[Path], predictions: Sequence[Path]) -> list[FilePair]:
-    """Each reference with the prediction that shares the longest name with it.
+    """Pair each reference with the prediction that shares the longest name with it.
 
     Raises:
         UnpairedError: every file without a partner, every one with several, and every one that is its own.
@@ -142,43 +144,36 @@ def _pair_by_name(references: Sequence[Path], predictions: Sequence[Path]) -> li
     for file in predictions:
         for name in case_names(file):
             called.setdefault(name, []).append(file)
-    partners = {
-        file: next(((name, called[name]) for name in case_names(file) if name in called), None) for file in references
-    }
+    partners: dict[Path, tuple[str, list[Path]]] = {}
     taken: dict[Path, list[Path]] = {}
-    for file, found in partners.items():
-        for other in found[1] if found else []:
-            taken.setdefault(other, []).append(file)
-    faults = [
-        _ambiguous("prediction", found[0], found[1]) for found in partners.values() if found and len(found[1]) > 1
-    ]
-    faults += [
-        _ambiguous("reference", case_names(file)[-1], rivals) for file, rivals in taken.items() if len(rivals) > 1
-    ]
-    both = [
-        str(file)
-        for file, found in partners.items()
-        if found is not None and any(file.samefile(other) for other in found[1])
-    ]
+    for file in references:
+        for name in (name for name in case_names(file)[::-1] if name in called):  # the longest counts
+            partners[file] = (name, called[name])
+        for rival in partners[file][1] if file in partners else ():
+            taken.setdefault(rival, []).append(file)
+    rivals = [("prediction", name, files) for name, files in partners.values()]
+    rivals += [("reference", case_names(file)[-1], files) for file, files in taken.items()]
+    faults = [_ambiguous(*rival) for rival in rivals if len(rival[2]) > 1]
+    both = [str(file) for file, (_, files) in partners.items() if any(file.samefile(other) for other in files)]
     if both:
         faults.append(
             f"{_listed(both)}: reference and prediction at once; give patterns that tell them apart, such as "
             "reference='FOLDER/**/*_mask.nii.gz' prediction='FOLDER/**/*_pred.nii.gz'"
         )
-    lonely = {
-        "prediction": [file for file, found in partners.items() if found is None],
-        "reference": [file for file in predictions if file not in taken],
-    }
-    faults += [
-        f"{_listed([f'{file} (case {case_names(file)[-1]!r})' for file in files])}: no {other} has such a name; rename "
-        "the files, or name the pairs in a table (pairs=FILE.csv)"
-        for other, files in lonely.items()
-        if files
-    ]
+    for partner, lonely in (
+        ("prediction", [file for file in references if file not in partners]),
+        ("reference", [file for file in predictions if file not in taken]),
+    ):
+        if lonely:
+            listed = _listed([f"{file} (case {case_names(file)[-1]!r})" for file in lonely])
+            faults.append(
+                f"{listed}: no {partner} has such a name; rename the files, or name the pairs in a table "
+                "(pairs=FILE.csv)"
+            )
     pairs = [
-        FilePair(found[0], file, found[1][0])
-        for file, found in partners.items()
-        if found is not None and len(found[1]) == len(taken[found[1][0]]) == 1
+        FilePair(name, file, files[0])
+        for file, (name, files) in partners.items()
+        if len(files) == len(taken[files[0]]) == 1
     ]
     if faults:
         raise UnpairedError(dict.fromkeys(faults), pairs)
@@ -186,7 +181,7 @@ def _pair_by_name(references: Sequence[Path], predictions: Sequence[Path]) -> li
 
 
 def _without_entities(pairs: Sequence[FilePair]) -> list[FilePair]:
-    """Names without such endings as ``_label-lesion`` that both sides share, where cases can be told apart so."""
+    """Return names without such shared endings as ``_label-lesion``, where cases can be told apart so."""
     short = [_ENTITIES.sub("", pair.name) or pair.name for pair in pairs]
     return [
         replace(pair, name=name) if short.count(name) == 1 else pair for pair, name in zip(pairs, short, strict=True)
@@ -194,7 +189,7 @@ def _without_entities(pairs: Sequence[FilePair]) -> list[FilePair]:
 
 
 def _shared_name(reference: Path, prediction: Path) -> str:
-    """The longest name that both may have; without one, the reference's shortest."""
+    """Return the longest name that both may have; without one, the reference's shortest."""
     names = case_names(reference)
     return next((name for name in names if name in case_names(prediction)), names[-1])
 
@@ -212,7 +207,9 @@ def _volumes(key: str, where: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [file for file in sorted(path.rglob("*")) if _is_volume(file) and not _is_hidden(file, path)]
+        files = [file for file in sorted(path.rglob("*")) if _is_volume(file)]
+        # not those in such a folder as .git, where git-annex keeps what the names link to
+        found = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
         if not found:
             raise InputError(f"{key}={where}: the folder holds no NIfTI file (.nii, .nii.gz); give another one")
         return found
@@ -228,11 +225,6 @@ def _is_volume(file: Path) -> bool:
     return file.name.lower().endswith((".nii", ".nii.gz")) and not file.name.startswith(".") and file.is_file()
 
 
-def _is_hidden(file: Path, below: Path) -> bool:
-    """Whether it lies in such a folder as ``.git``, where git-annex keeps what the names link to."""
-    return any(part.startswith(".") for part in file.relative_to(below).parts)
-
-
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
 
@@ -241,27 +233,19 @@ _ROUNDING = 1e-5  # a map that was resampled, or stored as scaled integers, ends
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedPair:
-    """One case on one grid.
-
-    Args:
-        name: the case.
-        reference: (X, Y, Z) bool.
-        prediction: (X, Y, Z) bool.
-        probability: (X, Y, Z), 0 to 1; None where the prediction is a mask.
-        grid: of all three.
-    """
+class PairVoxels:
+    """The voxels of one case on one grid."""
 
     name: str
-    reference: Array
-    prediction: Array
-    probability: Array | None
+    reference: Array  # (X, Y, Z) bool
+    prediction: Array  # (X, Y, Z) bool
+    probability: Array | None  # (X, Y, Z), 0 to 1; None where the prediction is a mask
     grid: Grid
 
 
 def read_pair(
     pair: FilePair, *, threshold: float | None, reference_label: int | None, prediction_label: int | None
-) -> JudgedPair:
+) -> PairVoxels:
     """Read both files and see that they can be compared.
 
     Args:
@@ -274,45 +258,41 @@ def read_pair(
         InputError: everything that is wrong with the two files.
     """
     faults: list[str] = []
-    scans: list[Scan] = []
+    read: list[tuple[Array, Grid]] = []
     for path in (pair.reference, pair.prediction):
         try:
-            scans.append(read_scan(path))
+            read.append(read_volume(path, strict=True))
         except UnreadableScanError as error:
             faults.append(f"{path}: {error}")
     if faults:
         raise InputError(faults)
-    reference, prediction = scans
-    if not reference.grid.same_as(prediction.grid):
-        faults.append(_other_grid(reference, prediction))
-    faults += _mask_faults(reference, reference_label, "reference")
-    if threshold is None:
-        faults += _mask_faults(prediction, prediction_label, "prediction")
-    else:
-        faults += _probability_faults(prediction)
+    (reference, grid), (prediction, other) = read
+    if not grid.same_as(other):
+        faults.append(
+            f"{pair.prediction}: lies on another grid than {pair.reference} ({_grid_difference(grid, other)}); "
+            "resample the prediction to the reference's grid first, a mask with nearest neighbours"
+        )
+    faults += [f"{pair.reference}: {fault}" for fault in _mask_faults(reference, reference_label, "reference")]
+    wrong = _mask_faults(prediction, prediction_label, "prediction") if threshold is None else _map_faults(prediction)
+    faults += [f"{pair.prediction}: {fault}" for fault in wrong]
     if faults:
         raise InputError(faults)
-    map_ = None if threshold is None else np.clip(prediction.voxels, 0, 1)
-    return JudgedPair(
-        pair.name,
-        _inside(reference.voxels, reference_label),
-        _inside(prediction.voxels, prediction_label) if map_ is None else map_ >= threshold,
-        map_,
-        reference.grid,
-    )
+    probability = None if threshold is None else np.clip(prediction, 0, 1)
+    mask = _inside(prediction, prediction_label) if probability is None else probability >= threshold
+    return PairVoxels(pair.name, _inside(reference, reference_label), mask, probability, grid)
 
 
 def _inside(voxels: Array, label: int | None) -> Array:
     return np.asarray(voxels != 0 if label is None else voxels == label)
 
 
-def _mask_faults(scan: Scan, label: int | None, what: str) -> list[str]:
-    voxels = scan.voxels
+def _mask_faults(voxels: Array, label: int | None, what: str) -> Iterator[str]:
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        return [f"{scan.path}: holds NaN or infinite values; a {what} mask must not: write 0 where there is no lesion"]
+        yield f"holds NaN or infinite values; a {what} mask must not: write 0 where there is no lesion"
+        return
     whole = voxels.dtype.kind != "f" or bool((voxels == np.round(voxels)).all())
     if whole if label is not None else ((voxels == 0) | (voxels == 1)).all():
-        return []
+        return
     values = np.unique(voxels)
     shown = ", ".join(f"{value:g}" for value in values[:6]) + (", …" if values.size > 6 else "")
     if what == "prediction" and values[0] >= 0 and values[-1] <= 1:
@@ -322,35 +302,29 @@ def _mask_faults(scan: Scan, label: int | None, what: str) -> list[str]:
     else:
         way_out = "save a mask of 0 and 1"
     wanted = "0 and 1" if label is None else f"whole numbers, in which {what}_label={label} could be looked up"
-    return [f"{scan.path}: is no mask of {wanted}, found the values {shown}; {way_out}"]
+    yield f"is no mask of {wanted}, found the values {shown}; {way_out}"
 
 
-def _probability_faults(scan: Scan) -> list[str]:
-    voxels = scan.voxels
+def _map_faults(voxels: Array) -> Iterator[str]:
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        return [f"{scan.path}: holds NaN or infinite values; a probability map must not: write 0 outside of the brain"]
+        yield "holds NaN or infinite values; a probability map must not: write 0 outside of the brain"
+        return
     low, high = float(voxels.min()), float(voxels.max())
     if low < -_ROUNDING or high > 1 + _ROUNDING:
-        return [
-            f"{scan.path}: probabilities lie within 0 … 1, found {low:g} … {high:g}; for logits apply a sigmoid, for "
-            "per cent or 0 … 255 divide first, and for a mask leave threshold out"
-        ]
-    return []
+        yield (
+            f"probabilities lie within 0 … 1, found {low:g} … {high:g}; for logits apply a sigmoid, for per cent or "
+            "0 … 255 divide first, and for a mask leave threshold out"
+        )
 
 
-def _other_grid(reference: Scan, prediction: Scan) -> str:
-    shapes = (reference.grid.shape, prediction.grid.shape)
-    if shapes[0] != shapes[1]:
-        found = f"shape {shapes[1]}, the reference's is {shapes[0]}"
-    elif reference.axes != prediction.axes:
-        found = f"axes towards {prediction.axes}, the reference's towards {reference.axes}"
-    elif not np.allclose(reference.grid.spacing, prediction.grid.spacing, rtol=1e-3):
-        sizes = [" × ".join(f"{edge:g}" for edge in scan.grid.spacing) for scan in (prediction, reference)]
-        found = f"voxels of {sizes[0]} mm, the reference's are {sizes[1]} mm"
-    else:
-        shift = np.abs(reference.grid.affine - prediction.grid.affine).max()
-        found = f"another place or angle in space (the affines differ by up to {shift:.3g})"
-    return (
-        f"{prediction.path}: lies on another grid than {reference.path} ({found}); resample the prediction to the "
-        "reference's grid first, a mask with nearest neighbours"
-    )
+def _grid_difference(grid: Grid, other: Grid) -> str:
+    """Say how a prediction's grid differs from the reference's."""
+    if grid.shape != other.shape:
+        return f"shape {other.shape}, the reference's is {grid.shape}"
+    if grid.axes != other.axes:
+        return f"axes towards {other.axes}, the reference's towards {grid.axes}"
+    if not np.allclose(grid.spacing, other.spacing, rtol=1e-3):
+        sizes = [" × ".join(f"{edge:g}" for edge in one.spacing) for one in (other, grid)]
+        return f"voxels of {sizes[0]} mm, the reference's are {sizes[1]} mm"
+    shift = np.abs(grid.affine - other.affine).max()
+    return f"another place or angle in space (the affines differ by up to {shift:.3g})"

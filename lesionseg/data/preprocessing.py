@@ -1,6 +1,7 @@
-"""Where the brain is, and its intensities."""
+"""From a study's files to arrays on one grid (canonical, resampled, cropped, z-scored), and back to the scan's own."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -9,11 +10,14 @@ from lesionseg.data.dataset import TaskStudy
 from lesionseg.data.nifti import Array, Grid, read_mask, read_volume, resample
 from lesionseg.metrics.components import label_components
 
+NORMALISATION = "zscore_brain"
+
 _BACKGROUND_SHARE = 0.2
+_MARGIN = 2  # voxels around the brain
 
 
 def brain_mask(volume: Array) -> Array:
-    """Voxels that belong to the head or brain, bool, same shape.
+    """Return the voxels that belong to the head or brain, bool, same shape.
 
     In a skull-stripped scan the background has exactly one value, which need not be the lowest (a z-scored brain
     lies on both sides of it): the value most common among the volume's eight corners. If more than a fifth of all
@@ -28,7 +32,7 @@ def brain_mask(volume: Array) -> Array:
 
 
 def bounding_box(mask: Array, margin: int = 0) -> tuple[slice, slice, slice]:
-    """The smallest box around a mask, widened by a margin in voxels within the volume; all of it if empty."""
+    """Return the smallest box around a mask, widened by a margin in voxels within the volume; all of it if empty."""
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found or found[0] is None:
         x, y, z = (slice(0, size) for size in mask.shape)
@@ -41,7 +45,7 @@ def bounding_box(mask: Array, margin: int = 0) -> tuple[slice, slice, slice]:
 
 
 def zscore(volume: Array, mask: Array) -> Array:
-    """Zero mean and unit variance over the mask, 0 outside; float32.
+    """Return the volume with zero mean and unit variance over the mask, 0 outside; float32.
 
     Raises:
         ValueError: nothing inside the mask, or one value alone.
@@ -51,11 +55,6 @@ def zscore(volume: Array, mask: Array) -> Array:
     if deviation == 0:
         raise ValueError("the image has no contrast inside the brain")
     return np.where(mask, (volume - values.mean()) / deviation, 0.0).astype(np.float32)
-
-
-NORMALISATION = "zscore_brain"
-
-_MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,13 @@ def prepare(study: TaskStudy, spacing: tuple[float, float, float]) -> Prepared:
     one half.
     """
     _, first_path = study.sources[0]
-    first, first_grid = read_volume(first_path)
+    first, first_grid = _read(first_path)
     whole = first_grid.canonical().with_spacing(spacing)
     brain = resample(brain_mask(first).astype(np.float32), first_grid, whole) > 0.5
     box = bounding_box(brain, _MARGIN)
     images = []
     for index, (source, path) in enumerate(study.sources):
-        volume, grid = (first, first_grid) if index == 0 else read_volume(path)
+        volume, grid = (first, first_grid) if index == 0 else _read(path)
         inside = brain_mask(volume)
         try:
             normalised = zscore(volume, inside)
@@ -108,29 +107,32 @@ def prepare(study: TaskStudy, spacing: tuple[float, float, float]) -> Prepared:
     return Prepared(np.stack(images), mask, voxels, starts, whole.crop(box), native)
 
 
+def _read(path: Path) -> tuple[Array, Grid]:
+    voxels, grid = read_volume(path)
+    return voxels.astype(np.float32), grid
+
+
 def to_native(probability: Array, grid: Grid, native: Grid) -> Array:
-    """A map on the working grid brought back to the scan's own, trilinear; float32, 0 outside the brain's box."""
-    if native.canonical().with_spacing(grid.spacing).same_as(native.canonical()):
-        return _paste(probability, grid, native)
+    """Return a map on the working grid on the scan's own, trilinear; float32, 0 outside the brain's box.
+
+    Nothing is interpolated where the working grid is the native one, turned and cropped.
+    """
+    canonical = native.canonical()
+    if canonical.with_spacing(grid.spacing).same_as(canonical):
+        start = np.round(np.linalg.solve(canonical.affine, grid.affine[:, 3])[:3])
+        x, y, z = (slice(int(at), int(at) + size) for at, size in zip(start, probability.shape, strict=True))
+        inside = all(
+            side.start >= 0 and side.stop <= size for side, size in zip((x, y, z), canonical.shape, strict=True)
+        )
+        if inside and canonical.crop((x, y, z)).same_as(grid):
+            whole = np.zeros(canonical.shape, dtype=np.float32)
+            whole[x, y, z] = probability
+            return resample(whole, canonical, native)
     return resample(probability, grid, native)
 
 
-def _paste(probability: Array, grid: Grid, native: Grid) -> Array:
-    """As ``to_native``; without interpolation where the working grid is the native one, turned and cropped."""
-    canonical = native.canonical()
-    start = np.linalg.solve(canonical.affine, grid.affine[:, 3])[:3]
-    x, y, z = (slice(int(at), int(at) + size) for at, size in zip(np.round(start), probability.shape, strict=True))
-    box = (x, y, z)
-    inside = all(side.start >= 0 and side.stop <= size for side, size in zip(box, canonical.shape, strict=True))
-    if not (inside and canonical.crop(box).same_as(grid)):
-        return resample(probability, grid, native)
-    whole = np.zeros(canonical.shape, dtype=np.float32)
-    whole[box] = probability
-    return resample(whole, canonical, native)
-
-
 def _lesion_voxels(mask: Array | None) -> tuple[Array, Array]:
-    """The voxels of every lesion (26-connected), sorted by lesion, and where each lesion starts."""
+    """Return the voxels of every lesion (26-connected), sorted by lesion, and where each lesion starts."""
     if mask is None:
         return np.zeros((0, 3), np.int16), np.zeros(1, np.int64)
     labels, count = label_components(mask, 26)

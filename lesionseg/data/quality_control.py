@@ -1,286 +1,27 @@
-"""Where two volumes lie in the world: how far apart their voxels are, whether they overlap."""
+"""Look at every image and mask that a task needs, and say what is wrong with them."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, is_dataclass
-from itertools import product
-from math import isnan
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tabulate import SEPARATING_LINE, tabulate
 
-from lesionseg.data.channels import Channel, Source, sources_of
-from lesionseg.data.dataset import Dataset, MaskFile, Study
-from lesionseg.data.nifti import Array, Grid, Scan, UnreadableScanError, read_scan
+from lesionseg.data.channels import Channel, sources_of
+from lesionseg.data.dataset import Dataset, MaskFile, Study, image_of, missing_files
+from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_volume
 from lesionseg.data.preprocessing import brain_mask
 from lesionseg.metrics.components import component_volumes, label_components, voxel_volume
 
-
-def displacement(grid: Grid, other: Grid) -> float:
-    """How far apart two grids of one shape put their voxels: the largest distance, in voxels of the first.
-
-    The difference of two affine maps is affine, so that it is largest at a corner.
-    """
-    places = np.array(list(product(*((0, size - 1) for size in grid.shape))), dtype=np.float64)
-    seen_from_first = _transform(np.linalg.inv(grid.affine) @ other.affine, places)
-    return float(np.linalg.norm(seen_from_first - places, axis=1).max())
-
-
-def overlap(grid: Grid, other: Grid) -> bool:
-    """Whether two fields of view, out to the faces of their outermost voxels, have any volume in common.
-
-    Two boxes are apart if and only if a plane along a face of one, or along an edge of each, parts them
-    (Gottschalk et al. 1996, OBBTree, doi 10.1145/237170.237244).
-    """
-    first, second = _outer_corners(grid), _outer_corners(other)
-    return all(
-        np.max(first @ axis) > np.min(second @ axis) and np.max(second @ axis) > np.min(first @ axis)
-        for axis in _parting_axes(grid.affine[:3, :3], other.affine[:3, :3])
-    )
-
-
-def _outer_corners(grid: Grid) -> Array:
-    """The eight corners of a field of view in mm, shape (8, 3)."""
-    corners = np.array(list(product(*((-0.5, size - 0.5) for size in grid.shape))), dtype=np.float64)
-    return _transform(grid.affine, corners)
-
-
-def _transform(affine: Array, points: Array) -> Array:
-    """Points of shape (N, 3) through an affine of shape (4, 4)."""
-    return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
-
-
-def _parting_axes(edges: Array, other: Array) -> list[Array]:
-    """Normals of the faces of both boxes (columns are edges) and of planes along an edge of each."""
-    pairs = [(box[:, a], box[:, b]) for box in (edges, other) for a, b in ((0, 1), (1, 2), (2, 0))]
-    pairs += [(edges[:, a], other[:, b]) for a, b in product(range(3), range(3))]
-    axes = []
-    for first, second in pairs:
-        normal = np.cross(first, second)
-        if np.linalg.norm(normal) > 1e-9 * np.linalg.norm(first) * np.linalg.norm(second):
-            axes.append(normal)  # parallel edges span no plane
-    return axes
-
-
-SMALLEST_BRAIN_MM3 = 1000.0
-
-"""A millilitre: a thousandth of a brain, and less than any slab of one that is worth training on."""
-
-
-@dataclass(frozen=True)
-class ImageAudit:
-    """An image of a study.
-
-    Args:
-        source: which one, ``flair`` or ``prior.flair``.
-        path: its file.
-        shape: voxels along each axis.
-        spacing: edge lengths of a voxel in mm.
-        axes: where each axis points to, such as ``RAS``.
-        minimum: lowest intensity in the brain, NaN without a brain; as are the next two.
-        maximum: highest intensity in the brain.
-        median: median intensity in the brain.
-        brain_share: share of the volume that is brain (with skull: head), from 0 to 1.
-        digest: the same for two images if and only if their voxels are, as float32.
-    """
-
-    source: str
-    path: Path
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    axes: str
-    minimum: float
-    maximum: float
-    median: float
-    brain_share: float
-    digest: str
-
-
-def audit_image(source: str, scan: Scan) -> tuple[ImageAudit, tuple[str, ...]]:
-    """Describe an image and list what makes it unfit.
-
-    That is: voxels that are no numbers, one value alone, no brain (less than a millilitre beside the
-    background, by the rule that normalises images, `lesionseg.data.brain.brain_mask`).
-    """
-    brain = brain_mask(_finite(scan.voxels))
-    intensities = scan.voxels[brain]
-    audit = ImageAudit(
-        source,
-        scan.path,
-        scan.grid.shape,
-        scan.grid.spacing,
-        scan.axes,
-        minimum=float(intensities.min()) if intensities.size else np.nan,
-        maximum=float(intensities.max()) if intensities.size else np.nan,
-        median=float(np.median(intensities)) if intensities.size else np.nan,
-        brain_share=float(brain.mean()),
-        digest=_digest(scan),
-    )
-    return audit, _faults(scan, audit)
-
-
-def _finite(voxels: Array) -> Array:
-    """The voxels with what is no number as the lowest value, so that the rule of the brain can be asked."""
-    finite = np.isfinite(voxels)
-    if finite.all():
-        return voxels
-    return np.where(finite, voxels, voxels[finite].min() if finite.any() else 0)
-
-
-def _faults(scan: Scan, audit: ImageAudit) -> tuple[str, ...]:
-    finite = np.isfinite(scan.voxels)
-    faults = []
-    if not finite.all():
-        faults.append(
-            f"{int((~finite).sum())} voxels are NaN or infinite; set them to the background and save the image again"
-        )
-    values = scan.voxels[finite]
-    if values.size and values.min() == values.max():
-        faults.append(f"every voxel is {values.flat[0]:g}; the image is empty: export it again from its source")
-    elif values.size:
-        volume = float(audit.brain_share * np.prod(audit.shape) * np.prod(audit.spacing))
-        if volume < SMALLEST_BRAIN_MM3:
-            faults.append(
-                f"no brain: only {volume:.0f} mm³ differ from the background, and {SMALLEST_BRAIN_MM3:.0f} "
-                "mm³ is the least; look at the image, its brain mask and its voxel size"
-            )
-    return tuple(faults)
-
-
-def _digest(scan: Scan) -> str:
-    voxels = scan.voxels.astype(np.float32, copy=False)  # an image saved as int16 and as float32 is one image
-    return hashlib.blake2b(voxels.tobytes(order="C"), digest_size=16).hexdigest()
-
-
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class MaskAudit:
-    """A mask of a study.
-
-    Args:
-        path: its file.
-        label: the voxel value that counts; None: every non-zero voxel.
-        lesion_count: lesions (26-connected).
-        volume_ml: their volume in ml; 0 without lesions.
-        smallest_mm3: smallest lesion in mm³; NaN without lesions.
-        largest_mm3: largest lesion in mm³; NaN without lesions.
-    """
-
-    path: Path
-    label: int | None
-    lesion_count: int
-    volume_ml: float
-    smallest_mm3: float
-    largest_mm3: float
-
-
-def audit_mask(scan: Scan, label: int | None, images: Sequence[Scan]) -> tuple[MaskAudit, tuple[str, ...]]:
-    """Describe a mask and list what makes it unfit: values that are no mask's, or a grid of its own.
-
-    Args:
-        scan: the mask.
-        label: the voxel value that counts; None: the mask is binary.
-        images: the images it may have been drawn on; it must share the grid of one of them. Without any, its
-            grid is not looked at.
-    """
-    lesion = scan.voxels == label if label is not None else scan.voxels != 0
-    labels, count = label_components(lesion)
-    volumes = component_volumes(labels, count, voxel_volume(scan.grid.spacing))
-    audit = MaskAudit(
-        scan.path,
-        label,
-        count,
-        volume_ml=float(volumes.sum() / 1000),
-        smallest_mm3=float(volumes.min()) if count else np.nan,
-        largest_mm3=float(volumes.max()) if count else np.nan,
-    )
-    return audit, (*_value_faults(scan.voxels, label), *_grid_faults(scan, images))
-
-
-def _value_faults(voxels: Array, label: int | None) -> tuple[str, ...]:
-    values = np.unique(voxels)  # NaNs count as one value
-    if label is not None:
-        odd = values[~np.isfinite(values) | (values != np.round(values))]
-        if odd.size:
-            return (
-                f"the mask holds {_listed(odd)}, which are no labels; label {label} counts, and labels are "
-                "whole numbers: resample it with nearest neighbour from the original mask",
-            )
-        return ()
-    if values.size == 1 and values[0] != 0:
-        return (f"every voxel of the mask is {values[0]:g}, so that there is no background; export it again",)
-    binary = np.isfinite(values).all() and values.min() >= 0 and np.count_nonzero(values) <= 1
-    if not binary:
-        return (
-            f"the mask is not binary: it holds {_listed(values)}; keep 0 and one other value (if it was "
-            "resampled, use nearest neighbour; if it holds several classes, write a mask for each target)",
-        )
-    return ()
-
-
-def _grid_faults(mask: Scan, images: Sequence[Scan]) -> tuple[str, ...]:
-    if not images or any(mask.grid.same_as(image.grid) for image in images):
-        return ()
-    image = images[0]
-    if mask.grid.shape != image.grid.shape:
-        return (
-            f"the mask has the shape {_by(mask.grid.shape)}, the image {image.path} has "
-            f"{_by(image.grid.shape)}; resample the mask to the image with nearest neighbour",
-        )
-    moved = displacement(image.grid, mask.grid)
-    return (
-        f"the mask lies up to {moved:.3g} voxels away from the image {image.path}: their shapes agree, their "
-        "affines do not; if it was drawn on this image, copy the image's affine into its header, otherwise "
-        "resample it with nearest neighbour",
-    )
-
-
-def _by(shape: tuple[int, int, int]) -> str:
-    return " × ".join(map(str, shape))
-
-
-def _listed(values: Array) -> str:
-    """The first values in words."""
-    shown = ", ".join(f"{value:g}" for value in values[:_SHOWN])
-    return shown if values.size <= _SHOWN else f"{shown}, ... ({values.size} values)"
-
-
+SMALLEST_BRAIN_MM3 = 1000.0  # a thousandth of a brain, and less than any slab of one that is worth training on
 _THREADS = 2
-
-
-@dataclass(frozen=True)
-class StudyAudit:
-    """What a task reads of one study.
-
-    Args:
-        study: its name.
-        subject: label of the subject.
-        session: label of the session; empty where the dataset knows none.
-        site: where it was scanned, if known.
-        split: the split the dataset fixes, if any.
-        prior: name of the session before it, if the task reads that.
-        images: those that could be read, in the order of the task's sources.
-        mask: the target's mask; None if the task has no target or the mask could not be read.
-        faults: what is wrong, each with study, image and file, and how to mend it.
-        notes: what is worth knowing and no fault.
-    """
-
-    study: str
-    subject: str
-    session: str
-    site: str | None
-    split: str | None
-    prior: str | None
-    images: tuple[ImageAudit, ...]
-    mask: MaskAudit | None
-    faults: tuple[str, ...]
-    notes: tuple[str, ...]
+_SHOWN = 5  # values of a mask in a message
+_WIDTH = 110  # letters in a line of the table
+_SHORTEST_NAME = 8
 
 
 @dataclass(frozen=True)
@@ -292,30 +33,87 @@ class Audit:
         root: where it was read from.
         sources: images the task reads of each study.
         target: the mask it learns; None if it needs none.
-        studies: those that have all the task needs, faulty ones included.
-        faults: all that is wrong, of single studies and of the dataset.
-        left_out: studies the task cannot use, each with the reason.
-        notes: what is worth knowing and no fault, such as a study without lesion.
+        studies: a row for each study that has all the task needs, faulty ones included: ``study``, ``subject``,
+            ``session``, ``site``, ``split``, ``prior``.
+        images: a row for each of their images that could be read: ``study``, ``source``, ``path``, ``shape``,
+            ``spacing`` (mm), ``axes``, ``minimum``, ``maximum`` and ``median`` intensity in the brain, ``brain_share``
+            of the volume, and a ``digest`` that is the same if and only if the voxels are, as float32.
+        masks: a row for each of their masks that could be read: ``study``, ``path``, ``label``, ``lesion_count``
+            (26-connected), ``volume_ml``, ``smallest_mm3``, ``largest_mm3``.
+        left_out: a row for each thing that a study lacks: ``study``, ``reason``.
+        faults: ``study`` and ``text`` of all that is wrong; no study where it is the dataset's.
+        notes: likewise, what is worth knowing and no fault, such as a study without lesion.
     """
 
     dataset: str
     root: Path
     sources: tuple[str, ...]
     target: str | None
-    studies: tuple[StudyAudit, ...]
-    faults: tuple[str, ...]
-    left_out: tuple[str, ...]
-    notes: tuple[str, ...]
+    studies: pd.DataFrame
+    images: pd.DataFrame
+    masks: pd.DataFrame
+    left_out: pd.DataFrame
+    faults: pd.DataFrame
+    notes: pd.DataFrame
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON's own types: NaN as None, paths as text."""
-        content = _as_json(self)
-        assert isinstance(content, dict)
-        return content
+        """Return everything as JSON's own types, images and mask within their study; NaN as None, paths as text."""
+        images, masks = _rows(self.images), {row.pop("study"): row for row in _rows(self.masks)}
+        studies = [
+            row
+            | {"images": [image for image in images if image["study"] == row["study"]], "mask": masks.get(row["study"])}
+            for row in _rows(self.studies)
+        ]
+        return {
+            "dataset": self.dataset,
+            "root": str(self.root),
+            "sources": list(self.sources),
+            "target": self.target,
+            "studies": studies,
+            "faults": list(self.faults["text"]),
+            "left_out": _rows(self.left_out),
+            "notes": list(self.notes["text"]),
+        }
 
     def table(self) -> str:
-        """One row a study, at most 110 columns wide."""
-        return audit_table(self.studies)
+        """Return one row a study, at most 110 columns wide; what it says of images is the first image's.
+
+        Columns in which nothing stands are left out, and long names are cut at their beginning.
+        """
+        first = self.images.drop_duplicates("study")
+        rows = self.studies.merge(first, "left", on="study").merge(self.masks, "left", on="study")
+        number = self.faults["study"].value_counts()
+        edges = [f"{_short(low)}…{_short(high)}" for low, high in zip(rows["minimum"], rows["maximum"], strict=True)]
+        seen, drawn = rows["axes"].notna(), rows["lesion_count"].notna()
+        columns: dict[str, Any] = {
+            "study": rows["study"],
+            "prior\nsession": rows["prior"].fillna("").str.rpartition("_ses-")[2],
+            "shape": ["×".join(map(str, shape)) if ok else "" for shape, ok in zip(rows["shape"], seen, strict=True)],
+            "spacing\nmm": [
+                "×".join(f"{edge:.2g}" for edge in edges) if ok else ""
+                for edges, ok in zip(rows["spacing"], seen, strict=True)
+            ],
+            "axes": rows["axes"].fillna(""),
+            "brain\n%": (100 * rows["brain_share"]).map("{:.0f}".format).where(seen, ""),
+            "intensity\nin it": pd.Series(edges, dtype=object).where(seen, ""),
+            "lesions": rows["lesion_count"].map("{:.0f}".format).where(drawn, ""),
+            "volume\nml": rows["volume_ml"].map("{:.2f}".format).where(drawn, ""),
+            "least\nmm³": rows["smallest_mm3"].map(_volume).where(drawn, ""),
+            "largest\nmm³": rows["largest_mm3"].map(_volume).where(drawn, ""),
+            "faults": [str(number[study]) if study in number else "" for study in rows["study"]],
+        }
+        used = {name: [name, *cells] for name, cells in columns.items() if any(cells)}
+        room = _WIDTH - sum(2 + max(len(line) for cell in used[name] for line in cell.split("\n")) for name in used)
+        longest = max(room + 2 + max(map(len, used["study"])), _SHORTEST_NAME)
+        used["study"] = [text if len(text) <= longest else f"…{text[1 - longest :]}" for text in used["study"]]
+        header, *lines = zip(*used.values(), strict=True)
+        left = ("study", "prior\nsession", "shape", "spacing\nmm", "axes")
+        return tabulate(
+            [header, SEPARATING_LINE, *lines],  # real headers would be padded by two columns each
+            tablefmt="simple",
+            disable_numparse=True,
+            colalign=["left" if name in left else "right" for name in used],
+        )
 
 
 def audit(
@@ -325,7 +123,10 @@ def audit(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
-    """Read every image and mask that a task needs and say what is wrong with them.
+    """Read every image and mask that a task needs, to their checksums, and say what is wrong with them.
+
+    Images need no common grid, for they are resampled later, but their fields of view must overlap; a mask must lie on
+    the grid of one of the study's own images.
 
     Args:
         dataset: the studies.
@@ -333,183 +134,206 @@ def audit(
         target: the mask it learns; None if it needs none.
         progress: called after each study with the studies done and those to do.
     """
-    sources = sources_of(channels)
-    reads_prior = any(source.prior for source in sources)
-    priors = [dataset.prior_of(study) if reads_prior else None for study in dataset.studies]
-    pairs = list(zip(dataset.studies, priors, strict=True))
-    missing = [lacks(study, prior, sources, target) for study, prior in pairs]
-    usable = [pair for pair, lacking in zip(pairs, missing, strict=True) if not lacking]
-    rows: list[StudyAudit] = []
+    lacking = {study.name: missing_files(dataset, study, channels, target) for study in dataset.studies}
+    usable = [study for study in dataset.studies if not lacking[study.name]]
+    rows: dict[str, list[dict[str, Any]]] = {"images": [], "masks": [], "faults": [], "notes": []}
     with ThreadPoolExecutor(_THREADS) as pool:
-        for row in pool.map(lambda pair: audit_study(pair[0], pair[1], sources, target), usable):
-            rows.append(row)
+        looked_at = pool.map(lambda study: _look_at(dataset, study, channels, target), usable)
+        for done, found in enumerate(looked_at, start=1):
+            for kind, own in found.items():
+                rows[kind] += own
             if progress is not None:
-                progress(len(rows), len(usable))
-    faults = [*dataset_faults(dataset), *(fault for row in rows for fault in row.faults), *_copies(rows)]
+                progress(done, len(usable))
+    rows["faults"] += _copies(rows["images"])
     if not usable:
-        faults.append(nothing_usable(dataset, sources, target))
+        rows["faults"].append({"study": None, "text": _nothing_usable(dataset, channels, target)})
+    reads_prior = any(source.prior for source in sources_of(channels))
+    studies = [
+        {key: getattr(study, key) for key in ("subject", "session", "site", "split")}
+        | {"study": study.name, "prior": getattr(dataset.prior_of(study), "name", None) if reads_prior else None}
+        for study in usable
+    ]
+    left_out = [{"study": name, "reason": reason} for name, reasons in lacking.items() for reason in reasons]
     return Audit(
         dataset.name,
         dataset.root,
-        tuple(map(str, sources)),
+        tuple(map(str, sources_of(channels))),
         target,
-        tuple(rows),
-        tuple(faults),
-        left_out=tuple(
-            f"{study.name}: {'; '.join(lacking)}"
-            for study, lacking in zip(dataset.studies, missing, strict=True)
-            if lacking
-        ),
-        notes=tuple(note for row in rows for note in row.notes),
+        studies=pd.DataFrame(studies, columns=["study", "subject", "session", "site", "split", "prior"]),
+        images=pd.DataFrame(rows["images"], columns=_IMAGE_COLUMNS),
+        masks=pd.DataFrame(rows["masks"], columns=_MASK_COLUMNS),
+        left_out=pd.DataFrame(left_out, columns=["study", "reason"]),
+        faults=pd.DataFrame(rows["faults"], columns=["study", "text"]),
+        notes=pd.DataFrame(rows["notes"], columns=["study", "text"]),
     )
 
 
-def audit_study(study: Study, prior: Study | None, sources: Sequence[Source], target: str | None) -> StudyAudit:
-    """Read what a task needs of one study and say what is wrong with it.
+_IMAGE_COLUMNS = ["study", "source", "path", "shape", "spacing", "axes", "minimum", "maximum", "median", "brain_share"]
+_IMAGE_COLUMNS += ["digest"]
+_MASK_COLUMNS = ["study", "path", "label", "lesion_count", "volume_ml", "smallest_mm3", "largest_mm3"]
 
-    Images need no common grid, for they are resampled later, but their fields of view must overlap; the mask
-    must lie on the grid of one of the study's own images.
 
-    Args:
-        study: the session.
-        prior: the session before it; None if there is none or the task does not read it.
-        sources: images the task reads.
-        target: the mask it learns; None if it needs none.
-    """
-    faults = [f"{study.name}: {lacking}" for lacking in lacks(study, prior, sources, target)]
-    scans: dict[Source, Scan] = {}
-    images: list[ImageAudit] = []
-    for source in sources:
-        path = _path(study, prior, source)
-        if path is None:
-            continue
+def _look_at(
+    dataset: Dataset, study: Study, channels: Sequence[Channel], target: str | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of one study, by table."""
+    images: list[dict[str, Any]] = []
+    masks: list[dict[str, Any]] = []
+    faults: list[str] = []
+    notes: list[str] = []
+    grids: dict[str, tuple[Path, Grid]] = {}
+    for source in sources_of(channels):
+        path = image_of(dataset, study, source)
+        assert path is not None, "only studies that lack nothing are looked at"
         where = f"{study.name}, {source} ({path})"
         try:
-            scans[source] = read_scan(path)
+            voxels, grid = read_volume(path, strict=True)
         except UnreadableScanError as error:
             faults.append(f"{where}: {error}")
             continue
-        image, image_faults = audit_image(str(source), scans[source])
-        images.append(image)
-        faults += [f"{where}: {fault}" for fault in image_faults]
-    faults += _apart(study, scans)
-    mask: MaskAudit | None = None
-    notes: list[str] = []
-    if target is not None and target in study.masks:
-        own = [scan for source, scan in scans.items() if not source.prior]
-        mask, mask_faults = _read_mask(study.masks[target], own)
-        where = f"{study.name}, mask {target} ({study.masks[target].path})"
-        faults += [f"{where}: {fault}" for fault in mask_faults]
-        if mask is not None and not mask.lesion_count and not mask_faults:
-            notes.append(f"{where}: no lesion; its sensitivity will be undefined and its false positives counted")
-    return StudyAudit(
-        study.name,
-        study.subject,
-        study.session,
-        study.site,
-        study.split,
-        prior.name if prior and any(source.prior for source in sources) else None,
-        tuple(images),
-        mask,
-        tuple(faults),
-        tuple(notes),
-    )
-
-
-def _path(study: Study, prior: Study | None, source: Source) -> Path | None:
-    """The file of a source; None if the study or its prior lacks it."""
-    whose = prior if source.prior else study
-    return whose.images.get(source.contrast) if whose else None
-
-
-def _read_mask(mask: MaskFile, images: Sequence[Scan]) -> tuple[MaskAudit | None, tuple[str, ...]]:
-    try:
-        scan = read_scan(mask.path)
-    except UnreadableScanError as error:
-        return None, (str(error),)
-    return audit_mask(scan, mask.label, images)
-
-
-def _apart(study: Study, scans: Mapping[Source, Scan]) -> Iterator[str]:
-    """Images whose field of view has nothing in common with the first one's."""
-    read = list(scans.items())
-    for source, scan in read[1:]:
-        first_source, first = read[0]
-        if not overlap(first.grid, scan.grid):
-            yield (
-                f"{study.name}, {source} ({scan.path}): it shows nothing of what {first_source} "
-                f"({first.path}) shows, their fields of view are apart; check that both are of one patient "
-                "and session, and register them"
+        row = _image_row(voxels, grid)
+        images.append({"study": study.name, "source": str(source), "path": str(path), **row})
+        faults += [f"{where}: {fault}" for fault in _image_faults(voxels, grid, row["brain_share"])]
+        if grids and not next(iter(grids.values()))[1].overlaps(grid):
+            first, (first_path, _) = next(iter(grids.items()))
+            faults.append(
+                f"{where}: it shows nothing of what {first} ({first_path}) shows, their fields of view are apart; "
+                "check that both are of one patient and session, and register them"
             )
+        grids[str(source)] = (path, grid)
+    if target is not None:
+        mask = study.masks[target]
+        where = f"{study.name}, mask {target} ({mask.path})"
+        try:
+            voxels, grid = read_volume(mask.path, strict=True)
+        except UnreadableScanError as error:
+            faults.append(f"{where}: {error}")
+        else:
+            row = _mask_row(voxels, grid, mask)
+            masks.append({"study": study.name, "path": str(mask.path), "label": mask.label, **row})
+            own = [place for source, place in grids.items() if not source.startswith("prior.")]
+            wrong = [*_value_faults(voxels, mask.label), *_grid_faults(grid, own)]
+            faults += [f"{where}: {fault}" for fault in wrong]
+            if not row["lesion_count"] and not wrong:
+                notes.append(f"{where}: no lesion; its sensitivity will be undefined and its false positives counted")
+    return {
+        "images": images,
+        "masks": masks,
+        "faults": [{"study": study.name, "text": text} for text in faults],
+        "notes": [{"study": study.name, "text": text} for text in notes],
+    }
 
 
-def _copies(rows: Sequence[StudyAudit]) -> Iterator[str]:
-    """Different files that hold the same voxels, under two names."""
-    first: dict[str, tuple[Path, str]] = {}
-    seen: set[Path] = set()
-    for row in rows:
-        for image in row.images:
-            if image.path in seen or isnan(image.median):
-                continue
-            seen.add(image.path)
-            where = f"{row.study}, {image.source}"
-            path, earlier = first.setdefault(image.digest, (image.path, where))
-            if path != image.path:
-                yield (
-                    f"{where} ({image.path}): the same voxels as {earlier} ({path}); one is a copy of the "
-                    "other: remove it, or put the right scan in its place"
-                )
+def _image_row(voxels: Array, grid: Grid) -> dict[str, Any]:
+    finite = np.isfinite(voxels)
+    lowest = voxels[finite].min() if finite.any() else 0
+    brain = brain_mask(voxels if finite.all() else np.where(finite, voxels, lowest))
+    intensities = voxels[brain] if brain.any() else np.array([np.nan])
+    same_for_int16 = voxels.astype(np.float32, copy=False)  # an image saved as int16 and as float32 is one image
+    return {
+        "shape": list(grid.shape),
+        "spacing": list(grid.spacing),
+        "axes": grid.axes,
+        "minimum": float(intensities.min()),
+        "maximum": float(intensities.max()),
+        "median": float(np.median(intensities)),
+        "brain_share": float(brain.mean()),
+        "digest": hashlib.blake2b(same_for_int16.tobytes(order="C"), digest_size=16).hexdigest(),
+    }
 
 
-def _as_json(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _as_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple):
-        return [_as_json(part) for part in value]
-    if isinstance(value, float) and isnan(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+def _image_faults(voxels: Array, grid: Grid, brain_share: float) -> Iterator[str]:
+    """Find voxels that are no numbers, one value alone, no brain (by the rule that normalises images)."""
+    finite = np.isfinite(voxels)
+    if not finite.all():
+        number = int((~finite).sum())
+        yield f"{number} voxels are NaN or infinite; set them to the background and save the image again"
+    values = voxels[finite]
+    volume = brain_share * np.prod(grid.shape) * np.prod(grid.spacing)
+    if values.size and values.min() == values.max():
+        yield f"every voxel is {values.flat[0]:g}; the image is empty: export it again from its source"
+    elif values.size and volume < SMALLEST_BRAIN_MM3:
+        yield (
+            f"no brain: only {volume:.0f} mm³ differ from the background, and {SMALLEST_BRAIN_MM3:.0f} mm³ is the "
+            "least; look at the image, its brain mask and its voxel size"
+        )
 
 
-def lacks(study: Study, prior: Study | None, sources: Sequence[Source], target: str | None) -> tuple[str, ...]:
-    """What a task needs and a study has not, in words; empty if it can be used."""
-    needs: list[str] = [
-        f"no contrast '{source.contrast}'"
-        for source in sources
-        if not source.prior and source.contrast not in study.images
-    ]
-    if any(source.prior for source in sources) and prior is None:
-        needs.append("no session before it")
-    needs += [
-        f"no contrast '{source.contrast}' in the session before it ({prior.name})"
-        for source in sources
-        if source.prior and prior is not None and source.contrast not in prior.images
-    ]
-    if target is not None and target not in study.masks:
-        needs.append(f"no mask for the target '{target}'")
-    return tuple(needs)
+def _mask_row(voxels: Array, grid: Grid, mask: MaskFile) -> dict[str, Any]:
+    labels, count = label_components(voxels == mask.label if mask.label is not None else voxels != 0)
+    volumes = component_volumes(labels, count, voxel_volume(grid.spacing))
+    return {
+        "lesion_count": count,
+        "volume_ml": float(volumes.sum() / 1000),
+        "smallest_mm3": float(volumes.min()) if count else np.nan,
+        "largest_mm3": float(volumes.max()) if count else np.nan,
+    }
 
 
-def dataset_faults(dataset: Dataset) -> Iterator[str]:
-    """Studies that stand in the dataset twice, and subjects in two splits."""
-    for name, count in Counter(study.name for study in dataset.studies).items():
-        if count > 1:
-            yield f"{name} stands in the dataset {count} times; keep one study for each subject and session"
-    splits: dict[str, set[str]] = defaultdict(set)
-    for study in dataset.studies:
-        if study.split is not None:
-            splits[study.subject].add(study.split)
-    for subject, found in splits.items():
-        if len(found) > 1:
+def _value_faults(voxels: Array, label: int | None) -> Iterator[str]:
+    values = np.unique(voxels)  # NaNs count as one value
+
+    def listed(found: Array) -> str:
+        shown = ", ".join(f"{value:g}" for value in found[:_SHOWN])
+        return shown if found.size <= _SHOWN else f"{shown}, ... ({found.size} values)"
+
+    if label is not None:
+        odd = values[~np.isfinite(values) | (values != np.round(values))]
+        if odd.size:
             yield (
-                f"sub-{subject} is in the splits {' and '.join(sorted(found))}; all sessions of a subject "
-                "belong to one, or the test would see patients of the training"
+                f"the mask holds {listed(odd)}, which are no labels; label {label} counts, and labels are "
+                "whole numbers: resample it with nearest neighbour from the original mask"
             )
+    elif values.size == 1 and values[0] != 0:
+        yield f"every voxel of the mask is {values[0]:g}, so that there is no background; export it again"
+    elif not (np.isfinite(values).all() and values.min() >= 0 and np.count_nonzero(values) <= 1):
+        yield (
+            f"the mask is not binary: it holds {listed(values)}; keep 0 and one other value (if it was "
+            "resampled, use nearest neighbour; if it holds several classes, write a mask for each target)"
+        )
 
 
-def nothing_usable(dataset: Dataset, sources: Sequence[Source], target: str | None) -> str:
-    """Why a task can use no study of a dataset at all."""
-    studies = dataset.studies
+def _grid_faults(grid: Grid, images: Sequence[tuple[Path, Grid]]) -> Iterator[str]:
+    if not images or any(grid.same_as(own) for _, own in images):
+        return
+    path, image = images[0]
+    if grid.shape != image.shape:
+        mine, other = (" × ".join(map(str, shape)) for shape in (grid.shape, image.shape))
+        yield (
+            f"the mask has the shape {mine}, the image {path} has {other}; resample the mask to the image with nearest "
+            "neighbour"
+        )
+    else:
+        yield (
+            f"the mask lies up to {image.displacement(grid):.3g} voxels away from the image {path}: their shapes "
+            "agree, their affines do not; if it was drawn on this image, copy the image's affine into its header, "
+            "otherwise resample it with nearest neighbour"
+        )
+
+
+def _copies(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Find different files that hold the same voxels, under two names."""
+    first: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
+    found = []
+    for row in images:
+        if row["path"] in seen or np.isnan(row["median"]):
+            continue
+        seen.add(row["path"])
+        earlier = first.setdefault(row["digest"], row)
+        if earlier is not row:
+            text = (
+                f"{row['study']}, {row['source']} ({row['path']}): the same voxels as {earlier['study']}, "
+                f"{earlier['source']} ({earlier['path']}); one is a copy of the other: remove it, or put the right "
+                "scan in its place"
+            )
+            found.append({"study": None, "text": text})
+    return found
+
+
+def _nothing_usable(dataset: Dataset, channels: Sequence[Channel], target: str | None) -> str:
+    """Say why a task can use no study of a dataset at all."""
+    studies, sources = dataset.studies, sources_of(channels)
     if not studies:
         return f"{dataset.name}: no study in {dataset.root}; check the dataset's root and its list of subjects"
     contrasts = dict.fromkeys(contrast for study in studies for contrast in study.images)
@@ -531,82 +355,20 @@ def nothing_usable(dataset: Dataset, sources: Sequence[Source], target: str | No
     )
 
 
-WIDTH = 110
-
-"""Columns of text."""
-
-
-_HEADERS = {
-    "study": "left",
-    "prior\nsession": "left",
-    "shape": "left",
-    "spacing\nmm": "left",
-    "axes": "left",
-    "brain\n%": "right",
-    "intensity\nin it": "right",
-    "lesions": "right",
-    "volume\nml": "right",
-    "least\nmm³": "right",
-    "largest\nmm³": "right",
-    "faults": "right",
-}
-
-_GAP = 2
-
-_SHORTEST_NAME = 8
-
-
-def audit_table(rows: "Sequence[StudyAudit]") -> str:
-    """One row a study, at most 110 columns wide; shape, spacing, axes, brain and its lowest and highest
-    intensity are the first image's.
-
-    Columns in which nothing stands are left out, and long names are cut at their beginning.
-    """
-    table = [list(_HEADERS), *(_cells(row) for row in rows)]
-    used = [number for number in range(len(_HEADERS)) if any(cells[number] for cells in table[1:])]
-    table = [[cells[number] for number in used] for cells in table]
-    widths = [max(len(line) for cells in table for line in cells[number].split("\n")) for number in range(len(used))]
-    room = WIDTH - sum(widths[1:]) - _GAP * (len(used) - 1)
-    lines = [[_shortened(cells[0], max(room, _SHORTEST_NAME)), *cells[1:]] for cells in table]
-    return tabulate(
-        # Headers as a row of their own: tabulate pads real ones by two columns each.
-        [lines[0], SEPARATING_LINE, *lines[1:]],
-        tablefmt="simple",
-        disable_numparse=True,
-        colalign=[list(_HEADERS.values())[number] for number in used],
-    )
-
-
-def _cells(row: "StudyAudit") -> list[str]:
-    image = row.images[0] if row.images else None
-    mask = row.mask
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as JSON's own types."""
     return [
-        row.study,
-        row.prior.rpartition("_ses-")[2] if row.prior else "",
-        "×".join(map(str, image.shape)) if image else "",
-        "×".join(f"{edge:.2g}" for edge in image.spacing) if image else "",
-        image.axes if image else "",
-        f"{100 * image.brain_share:.0f}" if image else "",
-        f"{_short(image.minimum)}…{_short(image.maximum)}" if image else "",
-        str(mask.lesion_count) if mask else "",
-        f"{mask.volume_ml:.2f}" if mask else "",
-        _volume(mask.smallest_mm3) if mask else "",
-        _volume(mask.largest_mm3) if mask else "",
-        str(len(row.faults)) if row.faults else "",
+        {str(key): value for key, value in row.items()}
+        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
     ]
 
 
 def _short(intensity: float) -> str:
-    return "-" if isnan(intensity) else f"{intensity:.4g}"
+    return "-" if np.isnan(intensity) else f"{intensity:.4g}"
 
 
 def _volume(value: float) -> str:
-    """A lesion's volume, or a dash where there is no lesion."""
-    if isnan(value):
+    """Return a lesion's volume, or a dash where there is no lesion."""
+    if np.isnan(value):
         return "-"
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
-
-
-def _shortened(text: str, longest: int) -> str:
-    """The text, or its end after an ellipsis: names differ at their ends."""
-    return text if len(text) <= longest else f"…{text[1 - longest :]}"

@@ -9,7 +9,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lesionseg.synthetic.anatomy import Anatomy, Grid, Mask, Volume, smooth_field
-from lesionseg.synthetic.config import ContrastSignals, ScanParameters, Site, uniform
+from lesionseg.synthetic.config import ContrastSignals, ScanParameters, Site
+from lesionseg.synthetic.distributions import uniform
 
 _LARGEST = 32767
 
@@ -28,13 +29,7 @@ class Tissues:
 
 @dataclass(frozen=True)
 class Scan:
-    """How one scan is acquired; units as in :class:`Site` and :class:`ScanParameters`.
-
-    Args:
-        slice_offset: where the first slice begins, as a share of its thickness.
-        ghost, ghost_shift: its strength, and by what share of the field of view it is displaced along axis 1.
-        shift_mm, tilt_deg: displacement; zeros where the scan defines the space.
-    """
+    """How one scan is acquired; units as in :class:`Site` and :class:`ScanParameters`."""
 
     gain: float
     grey_white: float
@@ -43,16 +38,16 @@ class Scan:
     blur_mm: float
     slice_mm: float
     slice_axis: int
-    slice_offset: float
+    slice_offset: float  # where the first slice begins, as a share of its thickness
     ghost: float
     ghost_shift: float
     flow: float
-    shift_mm: tuple[float, ...] = (0.0, 0.0, 0.0)
+    shift_mm: tuple[float, ...] = (0.0, 0.0, 0.0)  # zeros where the scan defines the space, as of the tilt
     tilt_deg: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 def draw_tissues(rng: np.random.Generator, signals: Mapping[str, ContrastSignals]) -> dict[str, Tissues]:
-    """A subject's tissues on each contrast."""
+    """Draw a subject's tissues on each contrast."""
     names = ("fluid", "cortex", "deep_grey", "bone", "scalp", "texture")
     return {
         contrast: Tissues(**{name: uniform(rng, getattr(signal, name)) for name in names})
@@ -68,12 +63,7 @@ def draw_scan(
     flow: tuple[float, float],
     displacement: tuple[tuple[float, ...], tuple[float, ...]] | None,
 ) -> Scan:
-    """Draw one scan of a site.
-
-    Args:
-        flow: interval of what moving fluid adds, in SD of the brain.
-        displacement: shift in mm and tilt in degrees of the session, if any.
-    """
+    """Draw one scan of a site, with what moving fluid adds and the session's displacement (mm, degrees), if any."""
     scatter = np.exp(
         [parameters.gain_log_sd, parameters.grey_white_log_sd, parameters.noise_log_sd] * rng.standard_normal(3)
     )
@@ -97,7 +87,7 @@ def draw_scan(
 
 
 def healthy_signal(anatomy: Anatomy, tissues: Tissues, grey_white: float, structure: float) -> tuple[Volume, float]:
-    """What a contrast shows without lesions, mimics and noise, white matter being 1, and its SD in the brain."""
+    """Return what a contrast shows without lesions, mimics and noise, white matter being 1, and its SD in the brain."""
     cortex, deep_grey = (1 + (level - 1) * grey_white for level in (tissues.cortex, tissues.deep_grey))
     signal = anatomy.white + np.float32(tissues.fluid) * anatomy.fluid
     signal += np.float32(cortex) * anatomy.cortex
@@ -112,14 +102,7 @@ def healthy_signal(anatomy: Anatomy, tissues: Tissues, grey_white: float, struct
 def acquire(
     rng: np.random.Generator, grid: Grid, brain: Mask, signal: Volume, scan: Scan, bias_mm: float
 ) -> npt.NDArray[np.int16]:
-    """Scan once: 1 or more inside ``brain``, 0 outside.
-
-    Args:
-        rng: noise and bias field.
-        signal: without noise, white matter being 1; it is overwritten.
-        scan: how.
-        bias_mm: smoothness of the bias field.
-    """
+    """Scan a signal (white matter being 1; it is overwritten): 1 or more inside ``brain``, 0 outside."""
     signal = np.maximum(signal, np.float32(0.02))
     if any(scan.shift_mm) or any(scan.tilt_deg):
         signal = _displaced(signal, grid, brain, scan)
@@ -141,7 +124,7 @@ def acquire(
 
 
 def _displaced(signal: Volume, grid: Grid, brain: Mask, scan: Scan) -> Volume:
-    """Turned about the grid's middle and shifted; only the brain is looked at."""
+    """Return the signal turned about the grid's middle and shifted; only the brain is looked at."""
     steps = np.array(grid.spacing)
     matrix = Rotation.from_euler("xyz", scan.tilt_deg, degrees=True).as_matrix() * steps / steps[:, None]
     middle = (np.array(grid.shape) - 1) / 2
@@ -154,7 +137,7 @@ def _displaced(signal: Volume, grid: Grid, brain: Mask, scan: Scan) -> Volume:
 
 
 def _slices(grid: Grid, scan: Scan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Two matrices along the slice axis: voxels to slices (a box of their thickness), and linearly back."""
+    """Return two matrices along the slice axis: voxels to slices (a box of their thickness), and linearly back."""
     step, size = grid.spacing[scan.slice_axis], grid.shape[scan.slice_axis]
     thickness = scan.slice_mm / step
     starts = np.arange(-scan.slice_offset * thickness, size, thickness)

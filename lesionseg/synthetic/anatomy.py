@@ -1,4 +1,4 @@
-"""Building blocks of the phantom: the voxel grid, smooth random fields and soft edges."""
+"""The healthy brain of one subject: a template's maps, bent to the subject, as shares of tissue in each voxel."""
 
 import math
 import zlib
@@ -17,11 +17,24 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lesionseg.errors import InputError
-from lesionseg.synthetic.config import AnatomyParameters, SkullLayers, uniform
+from lesionseg.synthetic.config import AnatomyParameters, SkullLayers
+from lesionseg.synthetic.distributions import uniform
 
 Volume = npt.NDArray[np.floating[Any]]
-
 Mask = npt.NDArray[np.bool_]
+Maps = dict[str, Volume]
+
+_MARGIN_MM = 8  # around the template's brain, for what is sampled just beyond it
+_BEYOND_SCALP_MM = 6  # likewise, where the skull is kept, and around a brain that is scaled to fit the grid
+_RIDGE_MM = 0.5  # smoothing of the distance whose ridges are looked for
+_RIDGE_SLOPES = (0.4, 0.8)  # of the distance: surely a ridge up to the first, none from the second on
+_LEAST_BANK_MM = 1.0  # from white matter
+_BRAINSTEM_EDGE_MM = 2.0  # smoothing of where the brainstem takes the place of cortex
+_NEEDED = ("white", "cortex", "ventricle")
+_NUCLEI_MM = (((12, -19, 7), (12, 16, 12)), ((14, 10, 9), (8, 22, 16)), ((25, 1, 0), (10, 21, 12)))  # centre, axes: MNI
+_WALL_MM = 1.2  # over which the ventricles' fluid gives way to their wall
+_BLURRED_MM = 1.5  # so far beyond its ventricles an average brain is part fluid
+_SULCUS_MM = 2.0  # over which sulci become possible
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ class Grid:
 
 
 def smooth_field(rng: np.random.Generator, grid: Grid, width: float) -> Volume:
-    """A Gaussian random field of mean 0 and SD 1.
+    """Draw a Gaussian random field of mean 0 and SD 1.
 
     Gaussian bumps of SD ``width`` mm on a lattice of that pitch, with random heights: separable, hence three
     small matrix products instead of a filter over the whole volume.
@@ -55,154 +68,37 @@ def smooth_field(rng: np.random.Generator, grid: Grid, width: float) -> Volume:
 
 
 def ramp(distance: Volume, width: float) -> Volume:
-    """0 to 1 over ``width`` mm around ``distance`` 0: a voxel's share of what lies where distance > 0."""
+    """Return 0 to 1 over ``width`` mm around ``distance`` 0: a voxel's share of what lies where distance > 0."""
     share: Volume = np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
     return share
 
 
-_WALL_MM = 1.2  # over which the ventricles' fluid gives way to their wall
-
-_BLURRED_MM = 1.5  # so far beyond its ventricles an average brain is part fluid
-
-_SULCUS_MM = 2.0  # over which sulci become possible
-
-
-@dataclass(frozen=True)
-class BrainMaps:
-    """Maps of the template where the voxels of one brain come from, one entry for each voxel.
-
-    Args:
-        side_mm: distance to the midline.
-        length: along the lateral ventricles: 0 at their hind end, 1 at their front end.
-        white and the others: see :class:`~lesionseg.data.synthetic.template.Template`.
-    """
-
-    white: Volume
-    cortex: Volume
-    deep_grey: Volume
-    ventricle_mm: Volume
-    cortex_mm: Volume
-    white_mm: Volume
-    banks: Volume
-    infratentorial: Volume
-    structure: Volume
-    side_mm: Volume
-    length: Volume
-
-
-@dataclass(frozen=True)
-class TissueShares:
-    """Shares of the voxels of one brain, one entry for each, that sum to 1."""
-
-    fluid: Volume
-    cortex: Volume
-    deep_grey: Volume
-    white: Volume
-
-
-def tissue_shares(
-    maps: BrainMaps, folding: Volume, parameters: AnatomyParameters, *, ventricle_mm: float, atrophy: float
-) -> TissueShares:
-    """Sharper shares, folds of the subject's own, and ventricles of its own width.
-
-    Args:
-        maps: of N voxels.
-        folding: log odds of grey against white matter outside of cerebellum and brainstem, shape (N,).
-        parameters: how sharp, and what makes sulci.
-        ventricle_mm: how far the ventricles' walls lie outwards of the template's.
-        atrophy: log odds that are added to the fluid of the sulci.
-    """
-    ventricle = ramp(ventricle_mm - maps.ventricle_mm, _WALL_MM)
-    white, fluid = _with_wall(maps, ventricle, ventricle_mm)
-    sulcus, opening = _sulci(maps, parameters)
-    folding = folding * (1 - maps.infratentorial)
-    odds = [
-        np.power(np.maximum(share, 0), np.float32(parameters.sharpness)) * factor
-        for share, factor in (
-            (maps.cortex, np.exp(folding)),
-            (maps.deep_grey, np.float32(1)),
-            (white, np.exp(-folding)),
-            (np.maximum(fluid, parameters.sulcus_fluid * sulcus), np.exp(np.float32(atrophy) + opening)),
-        )
-    ]
-    odds[-1] = odds[-1] + np.float32(parameters.narrow_sulci) * maps.banks**2 * (1 - maps.infratentorial)
-    total = sum(odds) + np.float32(1e-6)
-    cortex, deep_grey, white, _ = (share / total * (1 - ventricle) for share in odds)
-    return TissueShares(fluid=1 - cortex - deep_grey - white, cortex=cortex, deep_grey=deep_grey, white=white)
-
-
-def _with_wall(maps: BrainMaps, ventricle: Volume, ventricle_mm: float) -> tuple[Volume, Volume]:
-    """White matter and fluid, where what is the average brain's ventricle but not this subject's is wall."""
-    near = maps.ventricle_mm < max(_BLURRED_MM, _BLURRED_MM - ventricle_mm)
-    wall = (1 - ventricle) * near
-    fluid = np.clip(1 - maps.cortex - maps.deep_grey - maps.white, 0, 1)
-    return maps.white + wall * fluid, fluid * (1 - wall)
-
-
-def _sulci(maps: BrainMaps, parameters: AnatomyParameters) -> tuple[Volume, Volume]:
-    """Where sulci may be, from 0 to 1, and the log odds that they are open.
-
-    An average brain's sulci are grey: what lies farther from white matter than the cortex is thick is their fluid.
-    """
-    white_mm = np.where(maps.infratentorial > 0.5, 0, maps.white_mm)
-    sulcus = ramp(white_mm - parameters.sulcus_mm, _SULCUS_MM) * (maps.cortex < 0.97)
-    low, high = parameters.sulci_range_mm
-    opening = np.float32(parameters.sulci) * np.clip(white_mm - np.float32(parameters.cortex_mm), low, high)
-    return sulcus, opening
-
-
-_MARGIN_MM = 8  # around the brain, for what is sampled just beyond it
-
-_BEYOND_SCALP_MM = 6  # likewise, where the skull is kept
-
-_RIDGE_MM = 0.5  # smoothing of the distance whose ridges are looked for
-
-_RIDGE_SLOPES = (0.4, 0.8)  # of the distance: surely a ridge up to the first, none from the second on
-
-_LEAST_BANK_MM = 1.0  # from white matter
-
-_BRAINSTEM_EDGE_MM = 2.0  # smoothing of where the brainstem takes the place of cortex
-
-_NEEDED = ("white", "cortex", "ventricle")
-
-
 @dataclass(frozen=True)
 class Template:
-    """Maps on one grid, RAS, float32.
+    """A brain to bend subjects from.
 
     Args:
         spacing: mm.
         origin: where voxel (0, 0, 0) lies, in mm from the middle of the brain's box; 0 is the midline along x.
-        white, cortex, deep_grey: shares from 0 to 1; what they leave of the brain is the fluid of sulci and cisterns.
-        depth_mm: distance to the brain's outline, negative outside.
-        ventricle_mm: distance to the lateral ventricles, negative inside.
-        cortex_mm: distance to the cortex, 0 inside.
-        white_mm: distance to the white matter, 0 inside.
-        banks: from 0 to 1, where the cortex of two gyri meets: an average brain shows no sulcus there.
-        infratentorial: 1 in cerebellum and brainstem.
-        structure: what a T1-weighted image shows beyond the tissues' means, white matter being 1.
+        maps: on one grid, RAS, float32. ``white``, ``cortex``, ``deep_grey``: shares; what they leave of the brain is
+            the fluid of sulci and cisterns. ``depth_mm``: to the brain's outline, negative outside. ``ventricle_mm``:
+            to the lateral ventricles, negative inside. ``cortex_mm``, ``white_mm``: to the cortex and the white
+            matter, 0 inside. ``banks``: 0 to 1, where the cortex of two gyri meets, as an average brain shows no
+            sulcus there. ``infratentorial``: 1 in cerebellum and brainstem. ``structure``: what a T1-weighted image
+            shows beyond the tissues' means, white matter being 1.
         extent_mm: size of the brain's box.
         horns_mm: y of the lateral ventricles' hindmost and foremost point.
     """
 
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    white: Volume
-    cortex: Volume
-    deep_grey: Volume
-    depth_mm: Volume
-    ventricle_mm: Volume
-    cortex_mm: Volume
-    white_mm: Volume
-    banks: Volume
-    infratentorial: Volume
-    structure: Volume
-    extent_mm: tuple[float, float, float]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    maps: Maps
+    extent_mm: tuple[float, ...]
     horns_mm: tuple[float, float]
 
 
 def load_template(anatomy: AnatomyParameters) -> Template:
-    """The template that ``anatomy`` names, made once in a process.
+    """Return the template that ``anatomy`` names, made once in a process.
 
     Raises:
         InputError: the label map cannot be read, or lacks a tissue.
@@ -231,42 +127,33 @@ def _mni152(margin_mm: int) -> Template:
 
     depth = _signed_distance(brain, (1.0, 1.0, 1.0))
     fluid = np.clip(1 - grey - white, 0, 1) * brain
-    ventricle = _largest((fluid > 0.5) & (depth > 22) & (np.abs(x) < 45) & (y > -70) & (y < 40) & (z > -15))
-    ventricle_mm = -_signed_distance(ventricle, (1.0, 1.0, 1.0))
+    ventricles = (fluid > 0.5) & (depth > 22) & (np.abs(x) < 45) & (y > -70) & (y < 40) & (z > -15)
+    parts = cc3d.connected_components(ventricles, connectivity=6)
+    ventricle_mm = -_signed_distance(parts == 1 + np.bincount(parts.ravel())[1:].argmax(), (1.0, 1.0, 1.0))
     # cerebellum below a roof that falls to the sides and to the back, brainstem before it
     cerebellum = (y < -36) & (z < -4 - 0.5 * np.abs(x) - 0.4 * np.maximum(-55 - y, 0))
     brainstem = (z < -8) & ((x / 19) ** 2 + ((y + 25 - 0.25 * (z + 8)) / 18) ** 2 < 1)
-    nuclei = _nuclei(x, y, z)
-    deep_grey = nuclei * np.clip(1.7 * grey - 0.2, 0, 1)
+    side = np.abs(x)
+    nuclei = np.logical_or.reduce(  # thalamus, caudate and lentiform nucleus
+        [
+            ((side - cx) / ax) ** 2 + ((y - cy) / ay) ** 2 + ((z - cz) / az) ** 2 < 1
+            for (cx, cy, cz), (ax, ay, az) in _NUCLEI_MM
+        ]
+    )
+    deep_grey = nuclei.astype(np.float32) * np.clip(1.7 * grey - 0.2, 0, 1)
     # the average brain's ventricles have a grey rim, and its brainstem is neither grey nor white
-    surely = nuclei.astype(bool) | (ventricle_mm < 4)
+    surely = nuclei | (ventricle_mm < 4)
     no_cortex = np.maximum(surely, ndimage.gaussian_filter(brainstem.astype(np.float32), _BRAINSTEM_EDGE_MM))
     cortex = (1 - no_cortex) * grey
     white = white + no_cortex * (np.clip(grey + white - deep_grey, 0, 1) - white)
-    structure = _structure(t1, white, cortex, deep_grey, brain)
-    below = cerebellum | brainstem
-    return _assemble(brain, (1.0, 1.0, 1.0), white, cortex, deep_grey, depth, ventricle_mm, below, structure)
-
-
-def _nuclei(x: Volume, y: Volume, z: Volume) -> Volume:
-    """Where thalamus, caudate and lentiform nucleus lie in MNI space; mm."""
-    side = np.abs(x)
-    centres_and_axes = (((12, -19, 7), (12, 16, 12)), ((14, 10, 9), (8, 22, 16)), ((25, 1, 0), (10, 21, 12)))
-    inside = [
-        ((side - cx) / ax) ** 2 + ((y - cy) / ay) ** 2 + ((z - cz) / az) ** 2 < 1
-        for (cx, cy, cz), (ax, ay, az) in centres_and_axes
-    ]
-    union: Volume = np.logical_or.reduce(inside).astype(np.float32)
-    return union
-
-
-def _structure(t1: Volume, white: Volume, cortex: Volume, deep_grey: Volume, brain: Mask) -> Volume:
-    """T1 less what a mixture of the tissues' means explains, white matter being 1."""
+    # structure is T1 less what a mixture of the tissues' means explains
     shares = np.stack([map_[brain] for map_ in (white, cortex, deep_grey)] + [np.ones(brain.sum(), np.float32)], axis=1)
     means, *_ = np.linalg.lstsq(shares[::7].astype(float), t1[brain][::7].astype(float), rcond=None)
-    rest = np.zeros_like(t1)
-    rest[brain] = (t1[brain] - shares @ means.astype(np.float32)) / np.float32(means[0] + means[3])
-    return np.clip(rest, -0.15, 0.15)
+    structure = np.zeros_like(t1)
+    structure[brain] = (t1[brain] - shares @ means.astype(np.float32)) / np.float32(means[0] + means[3])
+    own = {"white": white, "cortex": cortex, "deep_grey": deep_grey, "depth_mm": depth, "ventricle_mm": ventricle_mm}
+    own |= {"infratentorial": cerebellum | brainstem, "structure": np.clip(structure, -0.15, 0.15)}
+    return _assemble(brain, (1.0, 1.0, 1.0), own)
 
 
 @lru_cache(maxsize=4)
@@ -282,8 +169,7 @@ def _from_labels(path: Path, tissues: tuple[tuple[str, tuple[int, ...]], ...], m
     if labels.ndim != 3:
         raise InputError(f"anatomy.labels: {path} has {labels.ndim} dimensions; a label map has 3")
     masks = {tissue: np.isin(labels, values) for tissue, values in tissues}
-    lacking = [tissue for tissue in _NEEDED if not masks.get(tissue, np.zeros(1)).any()]
-    if lacking:
+    if lacking := [tissue for tissue in _NEEDED if not masks.get(tissue, np.zeros(1)).any()]:
         found = ", ".join(str(value) for value in np.unique(labels)[:12])
         raise InputError(
             f"anatomy.labels: {path} has no {' and no '.join(lacking)}; its labels are {found}...: say in "
@@ -292,88 +178,52 @@ def _from_labels(path: Path, tissues: tuple[tuple[str, tuple[int, ...]], ...], m
     spacing = tuple(float(step) for step in image.header.get_zooms()[:3])
     brain = ndimage.binary_fill_holes(np.logical_or.reduce(list(masks.values())))
     box = ndimage.find_objects(brain.astype(np.uint8))[0]
-    margin = [(int(np.ceil(margin_mm / step)),) * 2 for step in spacing]
+    margin = [(math.ceil(margin_mm / step),) * 2 for step in spacing]
     masks = {tissue: np.pad(mask[box], margin) for tissue, mask in masks.items()}
     brain = np.pad(brain[box], margin)
     softness = [0.6 / step for step in spacing]  # a label has no share of a voxel: edges of about a millimetre
     none = np.zeros(brain.shape, dtype=bool)
-    white, cortex, deep_grey = (
-        ndimage.gaussian_filter(masks.get(tissue, none).astype(np.float32), softness)
+    own: dict[str, npt.NDArray[Any]] = {
+        tissue: ndimage.gaussian_filter(masks.get(tissue, none).astype(np.float32), softness)
         for tissue in ("white", "cortex", "deep_grey")
-    )
-    ventricle_mm = -_signed_distance(masks["ventricle"], spacing)
-    white += np.clip(ndimage.gaussian_filter(masks["ventricle"].astype(np.float32), softness), 0, 1)
-    depth = _signed_distance(brain, spacing)
-    infratentorial = masks.get("infratentorial", none)
-    return _assemble(
-        brain, spacing, white, cortex, deep_grey, depth, ventricle_mm, infratentorial, np.zeros_like(white)
-    )
+    }
+    own["white"] += np.clip(ndimage.gaussian_filter(masks["ventricle"].astype(np.float32), softness), 0, 1)
+    own |= {
+        "depth_mm": _signed_distance(brain, spacing),
+        "ventricle_mm": -_signed_distance(masks["ventricle"], spacing),
+    }
+    own |= {"infratentorial": masks.get("infratentorial", none), "structure": np.zeros_like(own["white"])}
+    return _assemble(brain, spacing, own)
 
 
-def _assemble(
-    brain: Mask,
-    spacing: tuple[float, ...],
-    white: Volume,
-    cortex: Volume,
-    deep_grey: Volume,
-    depth_mm: Volume,
-    ventricle_mm: Volume,
-    infratentorial: npt.NDArray[np.generic],
-    structure: Volume,
-) -> Template:
+def _assemble(brain: Mask, spacing: tuple[float, ...], own: dict[str, npt.NDArray[Any]]) -> Template:
+    """Add to a template's own maps those that follow from them."""
     box = ndimage.find_objects(brain.astype(np.uint8))[0]
     middle = [(side.start + side.stop - 1) / 2 * step for side, step in zip(box, spacing, strict=True)]
-    ventricle = np.flatnonzero((ventricle_mm < 0).any(axis=(0, 2))) * spacing[1] - middle[1]
-    cortex_mm = edt.edt(cortex <= 0.5, anisotropy=spacing)
-    white_mm = edt.edt(white + deep_grey <= 0.5, anisotropy=spacing)
-    x, y, z = spacing
-    width, length, height = ((side.stop - side.start) * step for side, step in zip(box, spacing, strict=True))
+    ventricle = np.flatnonzero((own["ventricle_mm"] < 0).any(axis=(0, 2))) * spacing[1] - middle[1]
+    white_mm = edt.edt(own["white"] + own["deep_grey"] <= 0.5, anisotropy=spacing)
+    # banks are the ridges of the distance to white matter: elsewhere it grows by a mm each mm
+    smooth = ndimage.gaussian_filter(white_mm, [_RIDGE_MM / step for step in spacing])
+    slope = np.sqrt(sum(side**2 for side in np.gradient(smooth, *spacing)))
+    flat, steep = _RIDGE_SLOPES
+    banks = np.clip((steep - slope) / (steep - flat), 0, 1) * (white_mm > _LEAST_BANK_MM)
+    cortex_mm = edt.edt(own["cortex"] <= 0.5, anisotropy=spacing)
+    maps = own | {"cortex_mm": cortex_mm, "white_mm": white_mm, "banks": banks}
     return Template(
-        spacing=(x, y, z),
-        origin=(-middle[0], -middle[1], -middle[2]),
-        white=_single(white),
-        cortex=_single(cortex),
-        deep_grey=_single(deep_grey),
-        depth_mm=_single(depth_mm),
-        ventricle_mm=_single(ventricle_mm),
-        cortex_mm=_single(cortex_mm),
-        white_mm=_single(white_mm),
-        banks=_single(_banks(white_mm, spacing)),
-        infratentorial=_single(infratentorial),
-        structure=_single(structure),
-        extent_mm=(width, length, height),
+        spacing=spacing,
+        origin=tuple(-start for start in middle),
+        maps={name: np.ascontiguousarray(map_, dtype=np.float32) for name, map_ in maps.items()},
+        extent_mm=tuple((side.stop - side.start) * step for side, step in zip(box, spacing, strict=True)),
         horns_mm=(float(ventricle.min()), float(ventricle.max())),
     )
 
 
-def _banks(white_mm: Volume, spacing: tuple[float, ...]) -> Volume:
-    """The ridges of the distance to white matter: elsewhere it grows by a mm each mm."""
-    smooth = ndimage.gaussian_filter(white_mm, [_RIDGE_MM / step for step in spacing])
-    slope = np.sqrt(sum(side**2 for side in np.gradient(smooth, *spacing)))
-    flat, steep = _RIDGE_SLOPES
-    ridge: Volume = np.clip((steep - slope) / (steep - flat), 0, 1) * (white_mm > _LEAST_BANK_MM)
-    return ridge
-
-
-def _single(map_: npt.NDArray[np.generic]) -> Volume:
-    return np.ascontiguousarray(map_, dtype=np.float32)
-
-
 def _signed_distance(mask: Mask, spacing: tuple[float, ...]) -> Volume:
-    """mm to the mask's surface, positive inside; 0 between the voxels of its edge."""
+    """Return the mm to the mask's surface, positive inside; 0 between the voxels of its edge."""
     half = np.float32(0.5 * np.mean(spacing))
     inside, outside = edt.edt(mask, anisotropy=spacing), edt.edt(~mask, anisotropy=spacing)
     distance: Volume = np.where(mask, inside - half, half - outside)
     return distance
-
-
-def _largest(mask: Mask) -> Mask:
-    labels = cc3d.connected_components(mask, connectivity=6)
-    largest: Mask = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    return largest
-
-
-_SPARE_MM = 6  # around the brain, for what the smooth displacements add
 
 
 @dataclass(frozen=True)
@@ -390,42 +240,30 @@ class AnatomyDraw:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The brain on the grid of the scan.
+    """The brain on the grid of the scan."""
 
-    Args:
-        brain: inside the skull-stripped outline, or with the skull inside the scalp.
-        fluid, cortex, deep_grey, white: shares of a voxel, summing to 1 in the brain proper and 0 outside.
-        bone, scalp: shares, where the skull is kept.
-        depth_mm: distance to the brain's outline, negative outside.
-        ventricle_mm: distance to the lateral ventricles, negative inside.
-        cortex_mm: distance to the cortex.
-        infratentorial: share.
-        structure: T1 signal beyond the tissues', white matter being 1.
-        side_mm: distance to the midline, in the template.
-        length: along the lateral ventricles: 0 at their hind end, 1 at their front end.
-    """
-
-    brain: Mask
-    fluid: Volume
+    brain: Mask  # inside the skull-stripped outline, or with the skull inside the scalp
+    fluid: Volume  # share of a voxel, as the next three; they sum to 1 in the brain and are 0 outside
     cortex: Volume
     deep_grey: Volume
     white: Volume
-    bone: Volume | None
+    bone: Volume | None  # share, where the skull is kept
     scalp: Volume | None
-    depth_mm: Volume
-    ventricle_mm: Volume
+    depth_mm: Volume  # to the brain's outline, negative outside
+    ventricle_mm: Volume  # to the lateral ventricles, negative inside
     cortex_mm: Volume
-    infratentorial: Volume
-    structure: Volume
-    side_mm: Volume
-    length: Volume
+    infratentorial: Volume  # share
+    structure: Volume  # T1 signal beyond the tissues', white matter being 1
+    side_mm: Volume  # to the midline, in the template
+    length: Volume  # along the lateral ventricles: 0 at their hind end, 1 at their front end
 
 
 def draw_anatomy(
     rng: np.random.Generator, grid: Grid, template: Template, parameters: AnatomyParameters
 ) -> AnatomyDraw:
     """Draw one subject's size, tilt, ventricles and so on; a brain too large for the grid is made to fit."""
-    room = np.multiply(grid.shape, grid.spacing) - 2 * (parameters.skull_layers.scalp_mm * parameters.skull + _SPARE_MM)
+    around = parameters.skull_layers.scalp_mm * parameters.skull + _BEYOND_SCALP_MM
+    room = np.multiply(grid.shape, grid.spacing) - 2 * around
     scale = uniform(rng, parameters.scale) * np.exp(parameters.aspect * rng.standard_normal(3))
     scale = np.minimum(scale, room / template.extent_mm)
     return AnatomyDraw(
@@ -441,33 +279,47 @@ def draw_anatomy(
 def make_anatomy(
     rng: np.random.Generator, grid: Grid, template: Template, parameters: AnatomyParameters, drawn: AnatomyDraw
 ) -> Anatomy:
-    """Bend the template to one subject.
-
-    Args:
-        rng: for the smooth fields.
-        grid: of the scan; the brain's middle is the grid's.
-        template: what is bent.
-        parameters: how rough and how strong the fields are.
-        drawn: the subject's own numbers.
-    """
+    """Bend the template to one subject, whose brain's middle is the grid's; ``rng`` draws the smooth fields."""
     points = _template_points(rng, grid, parameters, drawn)
-    depth_mm = _sample(template, template.depth_mm, points)
-    stripped = _skull_stripped(rng, grid, depth_mm, parameters, drawn)
-    here = np.flatnonzero(depth_mm > 0 if parameters.skull else stripped)
-    maps = _sampled_maps(template, [axis.ravel()[here] for axis in points])
-    folding = _folding(rng, grid, parameters)[here]
+    depth_mm = _sample(template, "depth_mm", points)
+    field = smooth_field(rng, grid, parameters.outline_width_mm)  # rough skull-stripping: less, never more than brain
+    brain = depth_mm > np.maximum(drawn.outline_mm + parameters.outline_roughness_mm * field, 0)
+    here = np.flatnonzero(depth_mm > 0 if parameters.skull else brain)
+    inside = [axis.ravel()[here] for axis in points]
+    maps = {name: _sample(template, name, inside) for name in template.maps if name != "depth_mm"}
+    folding = (np.float32(parameters.folding) * smooth_field(rng, grid, parameters.folding_mm).ravel())[here]
     shares = tissue_shares(maps, folding, parameters, ventricle_mm=drawn.ventricle_mm, atrophy=drawn.atrophy)
-    anatomy = _on_grid(grid, here, stripped, depth_mm, maps, shares, drawn)
+    back, front = template.horns_mm
+
+    def dense(values: Volume, elsewhere: float = 0.0) -> Volume:
+        volume = np.full(grid.shape, elsewhere, dtype=np.float32)
+        volume.ravel()[here] = values
+        return volume
+
+    anatomy = Anatomy(
+        brain=brain,
+        **{tissue: dense(share) for tissue, share in shares.items()},
+        bone=None,
+        scalp=None,
+        depth_mm=depth_mm,
+        ventricle_mm=dense(maps["ventricle_mm"] - np.float32(drawn.ventricle_mm), 1e3),
+        cortex_mm=dense(maps["cortex_mm"]),
+        infratentorial=dense(maps["infratentorial"]),
+        structure=dense(maps["structure"]),
+        side_mm=dense(np.abs(inside[0])),
+        length=dense((inside[1] - np.float32(back)) / np.float32(front - back)),
+    )
     return _with_skull(rng, grid, anatomy, parameters.skull_layers) if parameters.skull else anatomy
 
 
 def _template_points(
     rng: np.random.Generator, grid: Grid, parameters: AnatomyParameters, drawn: AnatomyDraw
 ) -> list[Volume]:
-    """Where in the template, in mm from its middle, each voxel of the grid comes from."""
+    """Return where in the template, in mm from its middle, each voxel of the grid comes from."""
     lines = [np.float32((np.arange(n) - (n - 1) / 2) * step) for n, step in zip(grid.shape, grid.spacing, strict=True)]
     head = np.meshgrid(*lines, indexing="ij", sparse=True)
-    matrix = (_rotation(drawn.tilt_deg) / np.array(drawn.scale)[:, None]).astype(np.float32)
+    rotation = Rotation.from_euler("xyz", drawn.tilt_deg, degrees=True).as_matrix()
+    matrix = (rotation / np.array(drawn.scale)[:, None]).astype(np.float32)
     points = []
     for row, mirrored in zip(matrix, (drawn.flipped, False, False), strict=True):
         point: Volume = np.float32(-1 if mirrored else 1) * (row[0] * head[0] + row[1] * head[1] + row[2] * head[2])
@@ -477,93 +329,56 @@ def _template_points(
     return points
 
 
-def _rotation(degrees: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    matrix: npt.NDArray[np.float64] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
-    return matrix
-
-
-def _sample(template: Template, map_: Volume, points: list[Volume]) -> Volume:
-    """The map's values at points in mm, linearly interpolated."""
+def _sample(template: Template, name: str, points: list[Volume]) -> Volume:
+    """Return a map's values at points in mm, linearly interpolated."""
     voxels = [
         (axis - np.float32(low)) / np.float32(step)
         for axis, low, step in zip(points, template.origin, template.spacing, strict=True)
     ]
-    sampled: Volume = ndimage.map_coordinates(map_, voxels, order=1, mode="nearest", output=np.float32)
+    sampled: Volume = ndimage.map_coordinates(template.maps[name], voxels, order=1, mode="nearest", output=np.float32)
     return sampled
 
 
-def _skull_stripped(
-    rng: np.random.Generator, grid: Grid, depth_mm: Volume, parameters: AnatomyParameters, drawn: AnatomyDraw
-) -> Mask:
-    """What a rough skull-stripping leaves of the brain, never anything beyond it."""
-    field = smooth_field(rng, grid, parameters.outline_width_mm)
-    outline = drawn.outline_mm + parameters.outline_roughness_mm * field
-    inside: Mask = depth_mm > np.maximum(outline, 0)
-    return inside
+def tissue_shares(
+    maps: Maps, folding: Volume, parameters: AnatomyParameters, *, ventricle_mm: float, atrophy: float
+) -> Maps:
+    """Return the shares of fluid, cortex, deep grey and white matter in each voxel of one subject; they sum to 1.
 
-
-def _sampled_maps(template: Template, points: list[Volume]) -> BrainMaps:
-    """Every map of the template at points in mm."""
-    names = (
-        "white",
-        "cortex",
-        "deep_grey",
-        "ventricle_mm",
-        "cortex_mm",
-        "white_mm",
-        "banks",
-        "infratentorial",
-        "structure",
-    )
-    back, front = template.horns_mm
-    return BrainMaps(
-        **{name: _sample(template, getattr(template, name), points) for name in names},
-        side_mm=np.abs(points[0]),
-        length=(points[1] - np.float32(back)) / np.float32(front - back),
-    )
-
-
-def _folding(rng: np.random.Generator, grid: Grid, parameters: AnatomyParameters) -> Volume:
-    """The subject's own folds: log odds of grey against white matter, for every voxel of the grid in one row."""
-    return np.float32(parameters.folding) * smooth_field(rng, grid, parameters.folding_mm).ravel()
-
-
-def _on_grid(
-    grid: Grid,
-    here: npt.NDArray[np.intp],
-    brain: Mask,
-    depth_mm: Volume,
-    maps: BrainMaps,
-    shares: TissueShares,
-    drawn: AnatomyDraw,
-) -> Anatomy:
-    """The values of the voxels ``here`` (flat indices) as volumes: far from the ventricles elsewhere, 0 else."""
-
-    def dense(values: Volume, elsewhere: float = 0.0) -> Volume:
-        volume = np.full(grid.shape, elsewhere, dtype=np.float32)
-        volume.ravel()[here] = values
-        return volume
-
-    return Anatomy(
-        brain=brain,
-        fluid=dense(shares.fluid),
-        cortex=dense(shares.cortex),
-        deep_grey=dense(shares.deep_grey),
-        white=dense(shares.white),
-        bone=None,
-        scalp=None,
-        depth_mm=depth_mm,
-        ventricle_mm=dense(maps.ventricle_mm - np.float32(drawn.ventricle_mm), 1e3),
-        cortex_mm=dense(maps.cortex_mm),
-        infratentorial=dense(maps.infratentorial),
-        structure=dense(maps.structure),
-        side_mm=dense(maps.side_mm),
-        length=dense(maps.length),
-    )
+    Args:
+        maps: the template's, sampled at N voxels.
+        folding: log odds of grey against white matter outside of cerebellum and brainstem, shape (N,).
+        parameters: how sharp the shares are, and what makes sulci.
+        ventricle_mm: how far the ventricles' walls lie outwards of the template's.
+        atrophy: log odds that are added to the fluid of the sulci.
+    """
+    ventricle = ramp(ventricle_mm - maps["ventricle_mm"], _WALL_MM)
+    # what is the average brain's ventricle but not this subject's is wall
+    wall = (1 - ventricle) * (maps["ventricle_mm"] < max(_BLURRED_MM, _BLURRED_MM - ventricle_mm))
+    fluid = np.clip(1 - maps["cortex"] - maps["deep_grey"] - maps["white"], 0, 1)
+    white, fluid = maps["white"] + wall * fluid, fluid * (1 - wall)
+    # an average brain's sulci are grey: what lies farther from white matter than the cortex is thick is their fluid
+    white_mm = np.where(maps["infratentorial"] > 0.5, 0, maps["white_mm"])
+    sulcus = ramp(white_mm - parameters.sulcus_mm, _SULCUS_MM) * (maps["cortex"] < 0.97)
+    low, high = parameters.sulci_range_mm
+    opening = np.float32(parameters.sulci) * np.clip(white_mm - np.float32(parameters.cortex_mm), low, high)
+    folding = folding * (1 - maps["infratentorial"])
+    odds: list[Any] = [
+        np.power(np.maximum(share, 0), np.float32(parameters.sharpness)) * factor
+        for share, factor in (
+            (maps["cortex"], np.exp(folding)),
+            (maps["deep_grey"], np.float32(1)),
+            (white, np.exp(-folding)),
+            (np.maximum(fluid, parameters.sulcus_fluid * sulcus), np.exp(np.float32(atrophy) + opening)),
+        )
+    ]
+    odds[-1] = odds[-1] + np.float32(parameters.narrow_sulci) * maps["banks"] ** 2 * (1 - maps["infratentorial"])
+    total = sum(odds) + np.float32(1e-6)
+    cortex, deep_grey, white, _ = (share / total * (1 - ventricle) for share in odds)
+    return {"fluid": 1 - cortex - deep_grey - white, "cortex": cortex, "deep_grey": deep_grey, "white": white}
 
 
 def _with_skull(rng: np.random.Generator, grid: Grid, anatomy: Anatomy, layers: SkullLayers) -> Anatomy:
-    """Bone, scalp and the fluid beneath, by their distance from the brain; they vary in thickness."""
+    """Add bone, scalp and the fluid beneath, by their distance from the brain; they vary in thickness."""
     depth = anatomy.depth_mm
     beyond = -depth * np.exp(np.float32(layers.thickness_log_sd) * smooth_field(rng, grid, layers.width_mm))
     outside = (depth <= 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""One subject: anatomy, lesions and every scan, from a seed and a number."""
+"""A synthetic cohort: each subject made from a seed and a number, and written as a BIDS dataset."""
 
 import gzip
 import json
@@ -36,7 +36,12 @@ from lesionseg.synthetic.lesions import (
 )
 from lesionseg.synthetic.mimics import draw_mimics, flow, mimic_signals
 
+VERSION = "3"  # raise it whenever the same seed gives other bytes
+
 _STREAMS = ("site", "anatomy", "tissues", "lesions", "mimics", "texture", "sessions")
+_NAME = "lesionseg synthetic cohort"
+_FILE = "dataset_description.json"
+_MASKS = Path("derivatives", "lesions")
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Subject:
 
 
 def grid_of(pathology: Pathology) -> Grid:
-    """The voxels of every scan of a cohort."""
+    """Return the voxels of every scan of a cohort."""
     i, j, k = (round(extent / step) for extent, step in zip(pathology.field_of_view_mm, pathology.spacing, strict=True))
     x, y, z = pathology.spacing
     return Grid((i, j, k), (x, y, z))
@@ -71,7 +76,8 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
     Raises:
         InputError: the label map of ``pathology.anatomy`` cannot be used.
     """
-    streams = dict(zip(_STREAMS, _generators(seed, index, pathology.name), strict=True))
+    root = np.random.default_rng([seed, index, zlib.crc32(pathology.name.encode())])
+    streams = dict(zip(_STREAMS, root.spawn(len(_STREAMS)), strict=True))
     grid, template = grid_of(pathology), load_template(pathology.anatomy)
     site = pathology.sites[int(streams["site"].integers(len(pathology.sites)))]
     brain = draw_anatomy(streams["anatomy"], grid, template, pathology.anatomy)
@@ -103,142 +109,48 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
                 added += np.float32(scan.flow) * flow(own, grid, anatomy, shapes.flow)
             signal += np.float32(sd) * added * (anatomy.depth_mm > 0)
             images[contrast] = acquire(own, grid, anatomy.brain, signal, scan, pathology.scan.bias_mm)
-            drawn[contrast] = scan
+            drawn[contrast] = asdict(scan)
         sessions.append(Session(images, _masks(grid, placed, pathology, number)))
         scans.append(drawn)
-    return Subject(
-        tuple(sessions),
-        {
-            "seed": seed,
-            "index": index,
-            "pathology": pathology.model_dump(),
-            "site": site.name,
-            "slice_mm": site.slice_mm,
-            "anatomy": asdict(brain),
-            "tissues": {contrast: asdict(tissues[contrast]) for contrast in pathology.contrasts},
-            "mimics": asdict(mimics),
-            "scans": [{contrast: asdict(scan) for contrast, scan in drawn.items()} for drawn in scans],
-            "lesions": [_described(one) for one in placed],
-        },
-    )
-
-
-def _generators(seed: int, index: int, name: str) -> list[np.random.Generator]:
-    return np.random.default_rng([seed, index, zlib.crc32(name.encode())]).spawn(len(_STREAMS))
+    parameters = {
+        "seed": seed,
+        "index": index,
+        "pathology": pathology.model_dump(),
+        "site": site.name,
+        "slice_mm": site.slice_mm,
+        "anatomy": asdict(brain),
+        "tissues": {contrast: asdict(tissues[contrast]) for contrast in pathology.contrasts},
+        "mimics": asdict(mimics),
+        "scans": scans,
+        "lesions": [one.described() for one in placed],
+    }
+    return Subject(tuple(sessions), parameters)
 
 
 def _texture(rng: np.random.Generator, grid: Grid, widths_mm: list[float]) -> Volume:
-    """A field of mean 0 and SD 1: the sum of one of each smoothness, all with the same share of its variance."""
-    first, *others = widths_mm
-    texture = smooth_field(rng, grid, first)
-    for width in others:
+    """Draw a field of mean 0 and SD 1: the sum of one of each smoothness, all with the same share of its variance."""
+    texture = smooth_field(rng, grid, widths_mm[0])
+    for width in widths_mm[1:]:
         texture = texture + smooth_field(rng, grid, width)
     texture *= np.float32(np.sqrt(1 / len(widths_mm)))
     return texture
 
 
 def _displacement(rng: np.random.Generator, pathology: Pathology) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """What registration to the last session leaves: shift in mm, tilt in degrees."""
+    """Draw what registration to the last session leaves: shift in mm, tilt in degrees."""
     shift, tilt = rng.standard_normal((2, 3)) * [[pathology.scan.shift_mm], [pathology.scan.tilt_deg]]
     return tuple(float(part) for part in shift), tuple(float(part) for part in tilt)
 
 
 def _masks(grid: Grid, placed: list[PlacedLesion], pathology: Pathology, session: int) -> dict[str, Mask]:
-    """The session's masks by label; all of them also where one is empty."""
+    """Return the session's masks by label; all of them also where one is empty."""
     masks = {"lesion": lesion_mask(grid, placed, session)}
     if pathology.lesions.enhancement and ENHANCED in pathology.contrasts:
         masks["enhancing"] = enhancing_mask(grid, placed, session, pathology.lesions.enhancement.depth)
     if session:
-        masks["newlesion"] = lesion_mask(
-            grid, [one for one in placed if not one.lesion.volumes_mm3[session - 1]], session
-        )
+        new = [one for one in placed if not one.lesion.volumes_mm3[session - 1]]
+        masks["newlesion"] = lesion_mask(grid, new, session)
     return masks
-
-
-def _described(placed: PlacedLesion) -> dict[str, Any]:
-    """A lesion for JSON, with the first session that shows it, from 1."""
-    first = 1 + next(number for number, volume in enumerate(placed.lesion.volumes_mm3) if volume)
-    return {"session": first, **asdict(placed.lesion)}
-
-
-VERSION = "3"  # raise it whenever the same seed gives other bytes
-
-_NAME = "lesionseg synthetic cohort"
-
-_FILE = "dataset_description.json"
-
-
-def check_same(root: Path, settings: dict[str, Any]) -> None:
-    """See that a folder is new, empty, or holds a cohort of the same settings.
-
-    Args:
-        root: the folder; nothing is written.
-        settings: what the cohort's bytes depend on beside the generator itself, as JSON gives it back.
-
-    Raises:
-        InputError: it is none of these; told are the keys that differ.
-    """
-    path = root / _FILE
-    way_out = "delete the folder or choose another one"
-    if not path.exists():
-        foreign = sorted(entry.name for entry in root.iterdir() if entry.name[0] != ".") if root.is_dir() else []
-        if foreign:
-            raise InputError(f"{root} holds {foreign[0]!r}, but no {_FILE} of a synthetic cohort; {way_out}")
-        return
-    try:
-        (generator,) = json.loads(path.read_text(encoding="utf-8"))["GeneratedBy"]
-        name, version, found = (generator[key] for key in ("Name", "Version", "Settings"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{root} already holds another dataset: {path} is of no synthetic cohort; {way_out}"
-        ) from error
-    differences = list(_differences({"Name": name, "Version": version}, {"Name": _NAME, "Version": VERSION}))
-    differences = differences or list(_differences(found, settings))
-    if differences:
-        raise InputError(f"{root} already holds another dataset: {'; '.join(differences)}; {way_out}")
-
-
-def describe(root: Path, masks: Path, settings: dict[str, Any]) -> None:
-    """Write the descriptions of both datasets, of the images and of the masks.
-
-    Raises:
-        InputError: as :func:`check_same`; another process may have been faster.
-    """
-    check_same(root, settings)
-    generator = {"Name": _NAME, "Version": VERSION, "Settings": settings}
-    description = {"Name": "Synthetic lesions", "BIDSVersion": "1.9.0", "GeneratedBy": [generator]}
-    write_json(root / _FILE, description | {"DatasetType": "raw"})  # first: it says whose folder this is
-    write_json(masks / _FILE, description | {"DatasetType": "derivative"})
-
-
-class _Nothing:
-    """Stands for a key that is not there."""
-
-
-def _differences(found: Any, asked: Any, key: str = "") -> Iterator[str]:
-    """The keys, dotted, that have not the same value on both sides."""
-    if isinstance(found, dict) and isinstance(asked, dict):
-        for name in dict.fromkeys([*found, *asked]):
-            yield from _differences(found.get(name, _Nothing), asked.get(name, _Nothing), f"{key}.{name}".lstrip("."))
-    elif _are_entries(found) and _are_entries(asked) and len(found) == len(asked):
-        for index, pair in enumerate(zip(found, asked, strict=True)):
-            yield from _differences(*pair, f"{key}.{index}")
-    elif found != asked:
-        yield f"{key}: {_shown(found)} there, {_shown(asked)} asked for"
-
-
-def _are_entries(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
-
-
-def _shown(value: Any) -> str:
-    if value is _Nothing:
-        return "nothing"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:75]} ..."
-
-
-_MASKS = Path("derivatives", "lesions")
 
 
 def make_cohort(
@@ -257,26 +169,26 @@ def make_cohort(
 
     Args:
         root: BIDS folder; made if missing. Masks go to its ``derivatives/lesions``.
-        subjects: how many, labelled as :func:`subject_name` says.
-        seed: 0 or more.
-        pathology: what they are drawn from.
         workers: processes; 1 makes them in this one.
         progress: called with (subjects done, subjects): first with those that are there already, then after each.
 
     Raises:
-        InputError: all that :func:`cohort_faults` tells, with nothing written; or a subject cannot be made from these
-            parameters.
+        InputError: as :func:`check_cohort`; or a subject cannot be made from these parameters.
         RuntimeError: a subject failed otherwise, and which one. The others that were done by then remain.
     """
-    faults = cohort_faults(root, subjects=subjects, seed=seed, pathology=pathology, workers=workers)
-    if faults:
-        raise InputError(faults)
+    check_cohort(root, seed, pathology)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".synthetic.lock"):
-        describe(root, root / _MASKS, _settings(seed, pathology))
+        settings = _settings(seed, pathology)
+        _check_same(root, settings)  # again: another process may have been faster
+        generator = {"Name": _NAME, "Version": VERSION, "Settings": settings}
+        description = {"Name": "Synthetic lesions", "BIDSVersion": "1.9.0", "GeneratedBy": [generator]}
+        write_json(root / _FILE, description | {"DatasetType": "raw"})  # first: it says whose folder this is
+        write_json(root / _MASKS / _FILE, description | {"DatasetType": "derivative"})
         _clear_partial(root)
         names = {index: subject_name(pathology, index) for index in range(1, subjects + 1)}
-        missing = {index: name for index, name in names.items() if not _is_there(root, name)}
+        folders = {index: (root / name, root / _MASKS / name) for index, name in names.items()}
+        missing = {index: name for index, name in names.items() if not all(map(Path.is_dir, folders[index]))}
         tell = progress or (lambda done, total: None)
         tell(subjects - len(missing), subjects)
         calls = [(root, name, seed, index, pathology) for index, name in missing.items()]
@@ -290,40 +202,24 @@ def make_cohort(
 
 
 def subject_name(pathology: Pathology, index: int) -> str:
-    """``sub-001`` for ``ms``; ``sub-infarct001``, ``sub-smallvessel001`` and the like for every other pathology, so
-    that cohorts can be put side by side."""
+    """Return ``sub-001`` for ``ms``, ``sub-infarct001`` and the like for others, so that cohorts can be combined."""
     prefix = "" if pathology.name == "ms" else pathology.name.replace("_", "")
     return f"sub-{prefix}{index:03d}"
 
 
-def cohort_faults(root: Path, *, subjects: int, seed: int, pathology: Pathology, workers: int) -> list[str]:
-    """All that forbids :func:`make_cohort` with these arguments; nothing is written."""
-    faults = []
-    if subjects < 1:
-        faults.append(f"subjects is {subjects}: a synthetic cohort needs at least 1")
-    if seed < 0:
-        faults.append(f"seed is {seed}: it must be 0 or more")
-    if workers < 1:
-        faults.append(f"workers is {workers}: at least 1 process must do it")
-    try:
-        if pathology.anatomy.labels is not None:
-            load_template(pathology.anatomy)
-        check_same(root, _settings(seed, pathology))
-    except InputError as error:
-        faults += error.faults
-    return faults
+def check_cohort(root: Path, seed: int, pathology: Pathology) -> None:
+    """Raise InputError if a label map cannot be used, or if the folder holds something else; nothing is written."""
+    if pathology.anatomy.labels is not None:
+        load_template(pathology.anatomy)
+    _check_same(root, _settings(seed, pathology))
 
 
 def _settings(seed: int, pathology: Pathology) -> dict[str, Any]:
-    """What a cohort's bytes depend on beside the generator itself."""
+    """Return what a cohort's bytes depend on beside the generator itself."""
     settings: dict[str, Any] = {"seed": seed, "pathology": pathology.model_dump()}
     if pathology.anatomy.labels is not None:
         settings["labels"] = content_digest(Path(pathology.anatomy.labels).expanduser())
     return settings
-
-
-def _is_there(root: Path, name: str) -> bool:
-    return (root / name).is_dir() and (root / _MASKS / name).is_dir()
 
 
 def _clear_partial(root: Path) -> None:
@@ -357,7 +253,7 @@ def _all_done(calls: list[tuple[Path, str, int, int, Pathology]], workers: int) 
 
 @contextmanager
 def _closing_silently(finished: Generator[None]) -> Iterator[Generator[None]]:
-    """joblib warns of the tasks that are given up; whoever gives them up knows."""
+    """Close without joblib's warning of tasks that are given up."""
     try:
         yield finished
     finally:
@@ -368,10 +264,7 @@ def _closing_silently(finished: Generator[None]) -> Iterator[Generator[None]]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C goes to every process: those that are started meanwhile never see it, and the one that waits ends them.
-
-    A process that it ends while it starts may take a lock with it, for which the others then wait for ever.
-    """
+    """Hide Ctrl-C from the processes started meanwhile: one that it ends could take a lock with it for ever."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -431,3 +324,52 @@ def _list_participants(root: Path) -> None:
         rows.append("\t".join(str(cell) for cell in row))
     with written_whole(root / "participants.tsv") as partial:
         partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _check_same(root: Path, settings: dict[str, Any]) -> None:
+    """Raise InputError unless a folder is new, empty, or holds a cohort of these settings; name what differs."""
+    path = root / _FILE
+    way_out = "delete the folder or choose another one"
+    if not path.exists():
+        foreign = sorted(entry.name for entry in root.iterdir() if entry.name[0] != ".") if root.is_dir() else []
+        if foreign:
+            raise InputError(f"{root} holds {foreign[0]!r}, but no {_FILE} of a synthetic cohort; {way_out}")
+        return
+    try:
+        (generator,) = json.loads(path.read_text(encoding="utf-8"))["GeneratedBy"]
+        name, version, found = (generator[key] for key in ("Name", "Version", "Settings"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{root} already holds another dataset: {path} is of no synthetic cohort; {way_out}"
+        ) from error
+    differences = list(_differences({"Name": name, "Version": version}, {"Name": _NAME, "Version": VERSION}))
+    differences = differences or list(_differences(found, settings))
+    if differences:
+        raise InputError(f"{root} already holds another dataset: {'; '.join(differences)}; {way_out}")
+
+
+class _Nothing:
+    """Stands for a key that is not there."""
+
+
+def _differences(found: Any, asked: Any, key: str = "") -> Iterator[str]:
+    """The keys, dotted, that have not the same value on both sides."""
+    if isinstance(found, dict) and isinstance(asked, dict):
+        for name in dict.fromkeys([*found, *asked]):
+            yield from _differences(found.get(name, _Nothing), asked.get(name, _Nothing), f"{key}.{name}".lstrip("."))
+    elif _are_entries(found) and _are_entries(asked) and len(found) == len(asked):
+        for index, pair in enumerate(zip(found, asked, strict=True)):
+            yield from _differences(*pair, f"{key}.{index}")
+    elif found != asked:
+        yield f"{key}: {_shown(found)} there, {_shown(asked)} asked for"
+
+
+def _are_entries(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+
+def _shown(value: Any) -> str:
+    if value is _Nothing:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:75]} ..."

@@ -1,4 +1,4 @@
-"""What nnU-Net's ``dataset.json`` says, in version 2 or 1."""
+"""Studies of an nnU-Net raw dataset, version 2 or 1."""
 
 import json
 import re
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lesionseg.data.dataset import Dataset, MaskFile, Study, assemble, without_prefix
-from lesionseg.data.readers.bids import ANYTHING, Pattern, parse_pattern
+from lesionseg.data.dataset import Dataset, MaskFile, Study, assemble
+from lesionseg.data.readers.bids import Pattern, parse_pattern
 from lesionseg.errors import InputError
 
 _ENDINGS = (".nii.gz", ".nii")
@@ -16,19 +16,23 @@ _ENDINGS = (".nii.gz", ".nii")
 
 @dataclass(frozen=True)
 class Description:
-    """The parts of ``dataset.json`` that say where things are.
+    """The parts of ``dataset.json`` that say where things are."""
 
-    Args:
-        channels: channel's name to its number in the file names.
-        labels: label's name to its value in the masks, or to the values of a region.
-        ending: of every image and mask.
-        cases: how many training cases there should be; None where it does not say.
-    """
+    path: Path
+    channels: Mapping[str, int]  # channel's name to its number in the file names
+    labels: Mapping[str, int | tuple[int, ...]]  # label's name to its value in the masks, or to the values of a region
+    ending: str  # of every image and mask
+    cases: int | None  # how many training cases there should be; None where it does not say
 
-    channels: Mapping[str, int]
-    labels: Mapping[str, int | tuple[int, ...]]
-    ending: str
-    cases: int | None
+    def channel_numbers(self, images: Mapping[str, str]) -> dict[str, int]:
+        """Return contrast to the number of its channel, for the channels the dataset has, in capitals or not."""
+        numbers = {channel.casefold(): number for channel, number in self.channels.items()}
+        return {key: numbers[name.casefold()] for key, name in images.items() if name.casefold() in numbers}
+
+    def label_names(self, masks: Mapping[str, str]) -> dict[str, str]:
+        """Return target to its label as ``dataset.json`` spells it, for the labels the dataset has."""
+        spelled = {label.casefold(): label for label in self.labels}
+        return {key: spelled[name.casefold()] for key, name in masks.items() if name.casefold() in spelled}
 
 
 def read_description(path: Path) -> Description:
@@ -50,21 +54,18 @@ def read_description(path: Path) -> Description:
         raise InputError(
             f"{path} holds a {type(content).__name__}; it must hold an object with channel_names and labels"
         )
-    ending = content.get("file_ending", ".nii.gz")  # version 1 knows no other
+    numbered: Any = content.get("channel_names", content.get("modality"))
     faults = [
         f"{path} has no {key}; add it, as nnU-Net's documentation of the dataset format says"
-        for key, there in (
-            ("channel_names", "channel_names" in content or "modality" in content),
-            ("labels", "labels" in content),
-        )
-        if not there
+        for key, found in (("channel_names", numbered), ("labels", content.get("labels")))
+        if found is None
     ]
+    ending = content.get("file_ending", ".nii.gz")  # version 1 knows no other
     if ending not in _ENDINGS:
         faults.append(f"{path}: file_ending is {ending!r}; convert the scans to NIfTI (.nii.gz or .nii)")
     if faults:
         raise InputError(faults)
     try:
-        numbered = content["channel_names" if "channel_names" in content else "modality"]
         channels = {str(channel): int(number) for number, channel in numbered.items()}
         labels = _labels(content["labels"])
         cases = int(content["numTraining"]) if "numTraining" in content else None
@@ -73,11 +74,11 @@ def read_description(path: Path) -> Description:
             f"{path} cannot be understood ({error}); it needs channel_names such as {{'0': 'FLAIR'}}, labels "
             "such as {'background': 0, 'lesion': 1} and numTraining as a number"
         ) from error
-    return Description(channels, labels, ending, cases)
+    return Description(path, channels, labels, ending, cases)
 
 
 def _labels(content: Mapping[str, Any]) -> Mapping[str, int | tuple[int, ...]]:
-    """Name to value, from version 2 (name to value) or version 1 (value to name)."""
+    """Return name to value, from version 2 (name to value) or version 1 (value to name)."""
     if all(key.isdigit() for key in content):
         return {str(label): int(value) for value, label in content.items()}
     return {
@@ -115,69 +116,67 @@ def read_nnunet(
         description = read_description(root / "dataset.json")
     except InputError as error:
         raise InputError(f"{name}: {fault}" for fault in error.faults) from error
-    pattern = _check_names(root, name, description, images, masks, case)
-    image_files, label_files = _image_files(root, description), _label_files(root, description)
+    pattern = _check_names(name, description, images, masks, case)
+    called = re.compile(rf"(?P<case>.+)_(?P<channel>[0-9]{{4}}){re.escape(description.ending)}")
+    image_files: dict[str, dict[int, Path]] = {}
+    for path in _files(root / "imagesTr"):
+        if fit := called.fullmatch(path.name):
+            image_files.setdefault(fit["case"], {})[int(fit["channel"])] = path
+    ending = description.ending
+    labels = [path for path in _files(root / "labelsTr") if path.name.endswith(ending)]
+    label_files = {path.name.removesuffix(ending): path for path in labels}
     faults = list(_case_faults(root, description, image_files, label_files))
-    channels, values = _channels(description, images), _values(description, masks)
+    channels = description.channel_numbers(images)
+    values = {target: description.labels[label] for target, label in description.label_names(masks).items()}
     studies: list[Study] = []
     for identifier in sorted(image_files.keys() | label_files.keys()):
         try:
-            subject, session = _who(pattern, identifier)
+            who = pattern.match(identifier)
+            if who is None:
+                raise ValueError("does not fit")
         except ValueError as error:
             faults.append(f"case {identifier} {error} (pattern {case!r}); correct 'case' of the dataset")
             continue
         files = image_files.get(identifier, {})
-        if files:
-            faults += [
-                f"case {identifier} has no "
-                f"{root / 'imagesTr'}/{identifier}_{number:04d}{description.ending}, its channel "
-                f"{images[contrast]} ({contrast}); add it, or take {contrast} out of 'images'"
-                for contrast, number in channels.items()
-                if number not in files
-            ]
+        faults += [
+            f"case {identifier} has no {root / 'imagesTr'}/{identifier}_{number:04d}{ending}, its channel "
+            f"{images[contrast]} ({contrast}); add it, or take {contrast} out of 'images'"
+            for contrast, number in channels.items()
+            if files and number not in files
+        ]
+        own = {contrast: files[number] for contrast, number in channels.items() if number in files}
         mask = label_files.get(identifier)
-        studies.append(
-            Study(
-                subject,
-                session,
-                images={contrast: files[number] for contrast, number in channels.items() if number in files},
-                masks={target: MaskFile(mask, value) for target, value in values.items()} if mask else {},
-            )
-        )
+        masks_of = {
+            target: MaskFile(mask, value) for target, value in values.items() if isinstance(value, int) and mask
+        }
+        studies.append(Study(who[0].removeprefix("sub-"), who[1].removeprefix("ses-"), own, masks_of))
     return assemble(name, root, studies, faults)
 
 
 def _check_names(
-    root: Path,
-    name: str,
-    description: Description,
-    images: Mapping[str, str],
-    masks: Mapping[str, str],
-    case: str,
+    name: str, description: Description, images: Mapping[str, str], masks: Mapping[str, str], case: str
 ) -> Pattern:
-    """The pattern of the cases, once every name the dataset's file gives makes sense."""
-    where = f"{name}: {root / 'dataset.json'}"
+    """Return the pattern of the cases, once every name the dataset's file gives makes sense."""
     faults = []
-    if not _channels(description, images):
-        faults.append(
-            f"{where} has none of the channels named ({_listed(images) or 'none'}); its channels: "
-            f"{', '.join(description.channels)}. Correct 'images' of the dataset"
-        )
-    if masks and not _label_names(description, masks):
-        faults.append(
-            f"{where} has none of the labels named ({_listed(masks)}); its labels: "
-            f"{', '.join(description.labels)}. Correct 'masks' of the dataset"
-        )
-    for target, label in _label_names(description, masks).items():
+    for key, what, named, found, there in (
+        ("images", "channels", images, description.channel_numbers(images), description.channels),
+        ("masks", "labels", masks, description.label_names(masks) or not masks, description.labels),
+    ):
+        if not found:
+            listed = ", ".join(f"{mine}: {theirs}" for mine, theirs in named.items()) or "none"
+            faults.append(
+                f"{name}: {description.path} has none of the {what} named ({listed}); its {what}: {', '.join(there)}. "
+                f"Correct '{key}' of the dataset"
+            )
+    for target, label in description.label_names(masks).items():
         value = description.labels[label]
         if isinstance(value, tuple):
             faults.append(
-                f"{where}: label {label!r} ({target}) is a region of the values "
-                f"{', '.join(map(str, value))}; give the target a label of a single value, or write masks of "
-                "the region"
+                f"{name}: {description.path}: label {label!r} ({target}) is a region of the values "
+                f"{', '.join(map(str, value))}; give the target a label of a single value, or write masks of the region"
             )
     try:
-        pattern = parse_pattern(case, subject=ANYTHING)
+        pattern = parse_pattern(case, subject=r".+?")
     except ValueError as error:
         faults.append(f"{name}: the pattern {case!r} of 'case' cannot be read: {error}")
     if faults:
@@ -185,45 +184,8 @@ def _check_names(
     return pattern
 
 
-def _channels(description: Description, images: Mapping[str, str]) -> dict[str, int]:
-    """Contrast to the number of its channel, for the channels the dataset has."""
-    numbers = {channel.casefold(): number for channel, number in description.channels.items()}
-    return {
-        contrast: numbers[channel.casefold()] for contrast, channel in images.items() if channel.casefold() in numbers
-    }
-
-
-def _label_names(description: Description, masks: Mapping[str, str]) -> dict[str, str]:
-    """Target to its label as ``dataset.json`` spells it, for the labels the dataset has."""
-    spelled = {label.casefold(): label for label in description.labels}
-    return {target: spelled[label.casefold()] for target, label in masks.items() if label.casefold() in spelled}
-
-
-def _values(description: Description, masks: Mapping[str, str]) -> dict[str, int]:
-    """Target to the value of its label."""
-    values = {target: description.labels[label] for target, label in _label_names(description, masks).items()}
-    return {target: value for target, value in values.items() if isinstance(value, int)}
-
-
-def _image_files(root: Path, description: Description) -> dict[str, dict[int, Path]]:
-    """Case to the files of its channels."""
-    called = re.compile(rf"(?P<case>.+)_(?P<channel>[0-9]{{4}}){re.escape(description.ending)}")
-    cases: dict[str, dict[int, Path]] = {}
-    for path in _files(root / "imagesTr"):
-        fit = called.fullmatch(path.name)
-        if fit:
-            cases.setdefault(fit["case"], {})[int(fit["channel"])] = path
-    return cases
-
-
-def _label_files(root: Path, description: Description) -> dict[str, Path]:
-    """Case to its mask."""
-    ending = description.ending
-    return {path.name.removesuffix(ending): path for path in _files(root / "labelsTr") if path.name.endswith(ending)}
-
-
 def _files(folder: Path) -> list[Path]:
-    """The folder's files, sorted, without those that begin with a dot; none where there is no such folder."""
+    """Return the folder's files, sorted, without those that begin with a dot; none where there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -232,36 +194,20 @@ def _files(folder: Path) -> list[Path]:
 def _case_faults(
     root: Path, description: Description, images: Mapping[str, object], labels: Mapping[str, Path]
 ) -> Iterator[str]:
+    first = f"_0000{description.ending}"
     if not images:
         yield (
-            f"{root / 'imagesTr'} has no file <case>_0000{description.ending}; put the images there, named "
+            f"{root / 'imagesTr'} has no file <case>{first}; put the images there, named "
             "so (a dataset of the Medical Segmentation Decathlon: nnUNetv2_convert_MSD_dataset)"
         )
     else:
         for identifier, path in labels.items():
             if identifier not in images:
                 yield (
-                    f"the label {path} has no image {identifier}_0000{description.ending} in imagesTr; add "
-                    "the image, or remove the label"
+                    f"the label {path} has no image {identifier}{first} in imagesTr; add the image, or remove the label"
                 )
     if description.cases is not None and description.cases != len(labels):
         yield (
-            f"{root / 'dataset.json'} says numTraining {description.cases}, but labelsTr holds {len(labels)} "
+            f"{description.path} says numTraining {description.cases}, but labelsTr holds {len(labels)} "
             "labels; copy what is missing, or correct the number"
         )
-
-
-def _who(pattern: Pattern, identifier: str) -> tuple[str, str]:
-    """Subject and session of a case.
-
-    Raises:
-        ValueError: the pattern does not fit.
-    """
-    labels = pattern.match(identifier)
-    if labels is None:
-        raise ValueError("does not fit")
-    return without_prefix(labels.subject, "sub-"), without_prefix(labels.session, "ses-")
-
-
-def _listed(names: Mapping[str, str]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in names.items())

@@ -8,7 +8,7 @@ import yaml
 
 from lesionseg.data.dataset import Dataset, natural_key
 from lesionseg.data.readers import read_bids
-from lesionseg.data.readers.bids import Labels, parse_pattern
+from lesionseg.data.readers.bids import parse_pattern
 
 CONF = Path(__file__).parents[3] / "conf/dataset/bids.yaml"
 STUDY = "sub-{subject}[/ses-{session}]/anat/sub-{subject}[_ses-{session}]"
@@ -46,22 +46,22 @@ def _found(cohort: Dataset) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     ("path", "labels"),
     [
-        ("sub-01/ses-2/anat/sub-01_ses-2_FLAIR.nii.gz", Labels("01", "2")),
-        ("sub-01/anat/sub-01_FLAIR.nii", Labels("01", "")),
-        ("sub-01/anat/sub-01_ses-2_FLAIR.nii", Labels("01", "2")),
+        ("sub-01/ses-2/anat/sub-01_ses-2_FLAIR.nii.gz", ("01", "2")),
+        ("sub-01/anat/sub-01_FLAIR.nii", ("01", "")),
+        ("sub-01/anat/sub-01_ses-2_FLAIR.nii", ("01", "2")),
         ("sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz", None),
         ("sub-0_1/anat/sub-0_1_FLAIR.nii", None),
         ("sub-01/anat/sub-01_FLAIR.nii.gz.part", None),
         ("other/sub-01/anat/sub-01_FLAIR.nii", None),
     ],
 )
-def test_a_pattern_finds_the_labels(path: str, labels: Labels | None) -> None:
+def test_a_pattern_finds_the_labels(path: str, labels: tuple[str, str] | None) -> None:
     assert parse_pattern(f"{STUDY}_FLAIR.nii*").match(path) == labels
 
 
 def test_a_star_stays_within_one_folder_and_a_dot_is_a_dot() -> None:
     pattern = parse_pattern("derivatives/*/sub-{subject}.nii")
-    assert pattern.match("derivatives/rater1/sub-7.nii") == Labels("7", "")
+    assert pattern.match("derivatives/rater1/sub-7.nii") == ("7", "")
     assert pattern.match("derivatives/rater1/more/sub-7.nii") is None
     assert pattern.match("derivatives/rater1/sub-7xnii") is None
 

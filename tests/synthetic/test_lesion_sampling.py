@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lesionseg.synthetic.config import Enhancement, Evolution, LesionParameters, Quantiles, Volumes
-from lesionseg.synthetic.lesions import Lesion, _correlated_shares, _draw_volumes, draw_lesions
+from lesionseg.synthetic.config import Enhancement, Evolution, LesionParameters
+from lesionseg.synthetic.distributions import Quantiles, Volumes
+from lesionseg.synthetic.lesions import Lesion, _correlated_shares, draw_lesions
 
 Alike = Callable[..., LesionParameters]
 PATIENTS = 200
@@ -35,7 +36,7 @@ class TestDraw:
 
     def test_volumes_are_a_truncated_log_normal(self) -> None:
         volumes = Volumes(median=14.0, log_sd=1.6, low=1.0, high=200.0)
-        drawn = np.array(_draw_volumes(np.random.default_rng(0), volumes, 20_000))
+        drawn = np.array(volumes.draw(np.random.default_rng(0), 20_000))
         ends = [(np.log(limit) - np.log(14.0)) / 1.6 for limit in (1.0, 200.0)]
         expected = stats.truncnorm(*ends, loc=np.log(14.0), scale=1.6)
         assert 1 <= drawn.min() < 1.01
@@ -48,8 +49,8 @@ class TestDraw:
 
     def test_volumes_without_spread_and_none(self) -> None:
         volumes = Volumes(median=14.0, log_sd=0.0, low=1.0, high=200.0)
-        assert _draw_volumes(np.random.default_rng(0), volumes, 3) == pytest.approx([14.0] * 3)
-        assert _draw_volumes(np.random.default_rng(0), volumes, 0) == []
+        assert volumes.draw(np.random.default_rng(0), 3) == pytest.approx([14.0] * 3)
+        assert volumes.draw(np.random.default_rng(0), 0) == []
 
     def test_counts_follow_their_quantiles(self, ms_lesions: LesionParameters, patients: list[list[Lesion]]) -> None:
         counts = np.array([sum(one.volumes_mm3[0] > 0 for one in lesions) for lesions in patients])

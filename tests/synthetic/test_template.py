@@ -54,11 +54,11 @@ def template_of(parameters: Callable[..., AnatomyParameters], tmp_path: Path) ->
 
 
 def maps(template: Template) -> dict[str, npt.NDArray[np.float32]]:
-    return {name: value for name, value in vars(template).items() if isinstance(value, np.ndarray)}
+    return template.maps
 
 
 def inside(template: Template) -> npt.NDArray[np.bool_]:
-    return template.depth_mm > 0
+    return template.maps["depth_mm"] > 0
 
 
 def signed_distance(mask: npt.NDArray[np.bool_], steps: tuple[float, ...]) -> npt.NDArray[np.float64]:
@@ -71,13 +71,13 @@ def signed_distance(mask: npt.NDArray[np.bool_], steps: tuple[float, ...]) -> np
 class TestMni152:
     def test_is_made_once(self, mni: Pathology, mni_template: Template) -> None:
         assert load_template(mni.anatomy) is mni_template
-        assert {value.shape for value in maps(mni_template).values()} == {mni_template.white.shape}
+        assert {value.shape for value in maps(mni_template).values()} == {mni_template.maps["white"].shape}
         assert {value.dtype for value in maps(mni_template).values()} == {np.dtype(np.float32)}
 
     def test_shares_are_shares(self, mni_template: Template) -> None:
         brain = inside(mni_template)
         total = np.zeros(brain.sum())
-        for share in (mni_template.white, mni_template.cortex, mni_template.deep_grey):
+        for share in (mni_template.maps["white"], mni_template.maps["cortex"], mni_template.maps["deep_grey"]):
             assert 0 <= share[brain].min() < share[brain].max() <= 1
             total += share[brain]
         assert total.max() <= 1 + 1e-5
@@ -87,13 +87,13 @@ class TestMni152:
         brain = inside(mni_template)
         millilitres = {name: float(value[brain].sum()) / 1000 for name, value in maps(mni_template).items()}
         assert 1700 <= brain.sum() / 1000 <= 2000
-        assert 10 <= (mni_template.ventricle_mm < 0).sum() / 1000 <= 40
+        assert 10 <= (mni_template.maps["ventricle_mm"] < 0).sum() / 1000 <= 40
         assert 450 <= millilitres["white"] <= 850
         assert 600 <= millilitres["cortex"] <= 1000
         assert 20 <= millilitres["deep_grey"] <= 60
         assert 130 <= millilitres["infratentorial"] <= 260
         assert ndimage.label(brain)[1] == 1
-        assert ndimage.label(mni_template.ventricle_mm < 0)[1] == 1
+        assert ndimage.label(mni_template.maps["ventricle_mm"] < 0)[1] == 1
 
     def test_the_box_is_a_heads(self, mni_template: Template) -> None:
         assert mni_template.spacing == (1, 1, 1)
@@ -110,25 +110,27 @@ class TestMni152:
             side = maps(mni_template)[name]
             assert np.abs(side - side[::-1]).max() < 0.1
         middle = -mni_template.origin[0]
-        assert middle == (len(mni_template.depth_mm) - 1) / 2, "the middle of the array is the midline"
+        assert middle == (len(mni_template.maps["depth_mm"]) - 1) / 2, "the middle of the array is the midline"
 
     def test_front_is_front_and_up_is_up(self, mni_template: Template) -> None:
         brain = inside(mni_template)
         back, front = mni_template.horns_mm
         assert -60 < back < -25, "mm from the brain's middle"
         assert 25 < front < 60
-        where = ndimage.center_of_mass(mni_template.infratentorial * brain)
+        where = ndimage.center_of_mass(mni_template.maps["infratentorial"] * brain)
         offset = np.array(where) + mni_template.origin
         assert offset[0] == pytest.approx(0, abs=0.1)
         assert offset[1] < -15
         assert offset[2] < -30
-        assert (mni_template.cortex * mni_template.infratentorial)[brain].sum() > 50_000, "the cerebellum has one too"
+        assert (mni_template.maps["cortex"] * mni_template.maps["infratentorial"])[brain].sum() > 50_000, (
+            "the cerebellum has one too"
+        )
 
     def test_structure_is_small_and_even(self, mni_template: Template) -> None:
         brain = inside(mni_template)
-        assert not mni_template.structure[~brain].any()
-        assert abs(mni_template.structure[brain].mean()) < 0.01
-        assert 0.01 < mni_template.structure[brain].std() < 0.08
+        assert not mni_template.maps["structure"][~brain].any()
+        assert abs(mni_template.maps["structure"][brain].mean()) < 0.01
+        assert 0.01 < mni_template.maps["structure"][brain].std() < 0.08
 
 
 class TestLabelMap:
@@ -136,11 +138,14 @@ class TestLabelMap:
         template = template_of(drawn_labels())
         assert template.spacing == STEPS
         labels = np.pad(drawn_labels()[4:26, 2:18, 3:21], [(8, 8), (4, 4), (6, 6)])  # 8 mm around its box
-        for found, mask in ((template.depth_mm, labels > 0), (-template.ventricle_mm, labels == 3)):
+        for found, mask in ((template.maps["depth_mm"], labels > 0), (-template.maps["ventricle_mm"], labels == 3)):
             assert found == pytest.approx(signed_distance(mask, STEPS), abs=1e-4)
             assert np.array_equal(found > 0, mask)
-        white = template.white + template.deep_grey
-        for found, far in ((template.cortex_mm, template.cortex <= 0.5), (template.white_mm, white <= 0.5)):
+        white = template.maps["white"] + template.maps["deep_grey"]
+        for found, far in (
+            (template.maps["cortex_mm"], template.maps["cortex"] <= 0.5),
+            (template.maps["white_mm"], white <= 0.5),
+        ):
             assert found == pytest.approx(ndimage.distance_transform_edt(far, sampling=STEPS), abs=1e-4)
 
     def test_banks_meet_halfway_between_two_walls(self, template_of: Callable[..., Template]) -> None:
@@ -149,7 +154,7 @@ class TestLabelMap:
         labels[16:24] = 1
         labels[4:6, 10:20, 10:20] = 3
         template = template_of(labels, (1.0, 1.0, 1.0))
-        across = template.banks[:, 23, 23]
+        across = template.maps["banks"][:, 23, 23]
         first = 8 + 16  # a margin of 8 mm around the box
         assert across[first + 3 : first + 5].min() > 0.8
         assert across[: first + 2].max() == across[first + 6 :].max() == 0
@@ -161,17 +166,17 @@ class TestLabelMap:
         labels[2:10, 2:10, 2:10] = 2
         labels[4:8, 3:7, 4:8] = 3
         template = template_of(labels, (2.0, 2.0, 2.0))
-        assert template.depth_mm.shape == (18, 18, 18)
+        assert template.maps["depth_mm"].shape == (18, 18, 18)
         line = (slice(3, 15), 8, 9)
-        assert template.depth_mm[line].tolist() == [-1, 1, 3, 5, 7, 9, 9, 7, 5, 3, 1, -1]
-        assert template.ventricle_mm[line].tolist() == [7, 5, 3, 1, -1, -3, -3, -1, 1, 3, 5, 7]
+        assert template.maps["depth_mm"][line].tolist() == [-1, 1, 3, 5, 7, 9, 9, 7, 5, 3, 1, -1]
+        assert template.maps["ventricle_mm"][line].tolist() == [7, 5, 3, 1, -1, -3, -3, -1, 1, 3, 5, 7]
         assert template.extent_mm == (20, 20, 20)
         assert template.origin == (-17, -17, -17)
         assert template.horns_mm == (-5, 1), "of the centres of the ventricle's voxels"
-        assert template.white[4, 9, 9] < 0.1 < 0.9 < template.white[6, 9, 9]
-        assert template.white[9, 9, 9] > 0.9, "the ventricles are white matter, till a subject's own are opened"
-        assert not template.infratentorial.any()
-        assert not template.structure.any()
+        assert template.maps["white"][4, 9, 9] < 0.1 < 0.9 < template.maps["white"][6, 9, 9]
+        assert template.maps["white"][9, 9, 9] > 0.9, "the ventricles are white matter, till a subject's own are opened"
+        assert not template.maps["infratentorial"].any()
+        assert not template.maps["structure"].any()
 
     def test_shares_are_the_labels_with_soft_edges(self, template_of: Callable[..., Template]) -> None:
         template = template_of(drawn_labels())
@@ -185,7 +190,7 @@ class TestLabelMap:
             assert 0 <= share.min() < share.max() <= 1 + 1e-5
             assert np.mean((share > 0.5) == mask) > 0.98
             assert share.sum() == pytest.approx(mask.sum(), rel=1e-3), "an edge moves nothing away"
-        assert np.array_equal(template.infratentorial > 0.5, labels == 7)
+        assert np.array_equal(template.maps["infratentorial"] > 0.5, labels == 7)
         assert total[8, 10, 12] < 0.1, "fluid is what the tissues leave"
 
     def test_stored_another_way_round_is_the_same_head(
@@ -209,7 +214,9 @@ class TestLabelMap:
 
     def test_a_skull_needs_more_room(self, template_of: Callable[..., Template]) -> None:
         narrow, wide = template_of(drawn_labels()), template_of(drawn_labels(), skull=True)
-        more = [wide - narrow for wide, narrow in zip(wide.white.shape, narrow.white.shape, strict=True)]
+        more = [
+            wide - narrow for wide, narrow in zip(wide.maps["white"].shape, narrow.maps["white"].shape, strict=True)
+        ]
         assert more == [2 * (20 - 8), 2 * (10 - 4), 2 * (14 - 6)]
         assert (narrow.extent_mm, narrow.horns_mm) == (wide.extent_mm, wide.horns_mm)
 
@@ -222,7 +229,7 @@ class TestLabelMap:
     ) -> None:
         template = template_of(drawn_labels())
         monkeypatch.setenv("HOME", str(tmp_path))
-        assert np.array_equal(load_template(parameters(Path("~/0.nii.gz"))).white, template.white)
+        assert np.array_equal(load_template(parameters(Path("~/0.nii.gz"))).maps["white"], template.maps["white"])
 
 
 class TestFaults:
@@ -289,4 +296,4 @@ class TestFaults:
         )
         only_three = {name: TISSUES[name] for name in ("white", "cortex", "ventricle")}
         template = load_template(parameters(path, tissues=only_three))
-        assert not template.deep_grey.any(), "the others need not be there"
+        assert not template.maps["deep_grey"].any(), "the others need not be there"

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from lesionseg.metrics.components import label_components
 from lesionseg.synthetic.anatomy import Anatomy, Grid
-from lesionseg.synthetic.config import LesionParameters, Quantiles
+from lesionseg.synthetic.config import LesionParameters
+from lesionseg.synthetic.distributions import Quantiles
 from lesionseg.synthetic.lesions import PlacedLesion, draw_lesions, lesion_mask, place_lesions
 
 Alike = Callable[..., LesionParameters]

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from lesionseg.data.channels import Source, parse_channel
-from lesionseg.data.dataset import Dataset, MaskFile, Study, select_studies, task_study
+from lesionseg.data.dataset import Dataset, MaskFile, Study, missing_files, select_studies, select_subjects
+from lesionseg.errors import InputError
 
 
 def study(subject: str, session: str, contrasts: str, mask: bool = True) -> Study:
@@ -69,23 +70,61 @@ def test_without_target_every_study_with_the_contrasts_serves_and_takes_no_mask(
 
 def test_a_study_comes_with_the_files_of_its_channels_in_order_of_first_use() -> None:
     channels = [parse_channel(text) for text in ("t1", "flair - prior.flair", "flair")]
-    found = task_study(COHORT, COHORT.studies[2], channels, "lesion")
-    assert found is not None
+    (found,) = select_studies(COHORT, [parse_channel("t1"), *channels], "lesion", "last")[:1]
+    assert (found.name, found.subject, found.mask) == ("sub-a_ses-3", "a", MaskFile(Path("a-3/mask")))
     assert found.sources == (
         (Source("t1"), Path("a-3/t1")),
         (Source("flair"), Path("a-3/flair")),
         (Source("flair", prior=True), Path("a-2/flair")),
     )
-    assert found.mask == MaskFile(Path("a-3/mask"))
-    assert found.files == (Path("a-3/t1"), Path("a-3/flair"), Path("a-2/flair"), Path("a-3/mask"))
-    assert (found.name, found.subject) == ("sub-a_ses-3", "a")
 
 
-def test_a_study_that_lacks_something_is_none() -> None:
+def test_what_a_study_lacks_is_said() -> None:
     first, second = COHORT.studies[:2]
-    assert task_study(COHORT, first, [parse_channel("t2")], None) is None
-    assert task_study(COHORT, first, [parse_channel("prior.flair")], None) is None
-    assert task_study(COHORT, second, [parse_channel("flair")], "lesion") is None
-    unlabelled = task_study(COHORT, second, [parse_channel("flair")], None)
-    assert unlabelled is not None
-    assert unlabelled.files == (Path("a-2/flair"),)
+    assert missing_files(COHORT, first, [parse_channel("t2")], None) == ("no contrast 't2'",)
+    channels = [parse_channel("flair - prior.flair"), parse_channel("prior.t1")]
+    assert missing_files(COHORT, first, channels, "lesion") == ("no session before it",)
+    assert missing_files(COHORT, second, [parse_channel("flair")], "lesion") == ("no mask for the target 'lesion'",)
+    wanted = [parse_channel("prior.t2")]
+    lacks = ("no contrast 't2' in the session before it (sub-a_ses-1)",)
+    assert missing_files(COHORT, second, wanted, None) == lacks
+    assert missing_files(COHORT, second, [parse_channel("flair")], None) == ()
+
+
+def _cohort(*labels: tuple[str, str]) -> Dataset:
+    return Dataset("toy", Path("toy"), tuple(Study(subject, session, {}) for subject, session in labels))
+
+
+def test_a_study_is_named_after_subject_and_session() -> None:
+    assert Study("01", "2", {}).name == "sub-01_ses-2"
+    assert Study("01", "", {}).name == "sub-01"
+
+
+def test_the_prior_is_the_session_right_before() -> None:
+    cohort = _cohort(("01", "1"), ("01", "2"), ("01", "10"), ("02", "1"))
+    names = [prior.session if (prior := cohort.prior_of(study)) else None for study in cohort.studies]
+    assert names == [None, "1", "2", None]
+    assert cohort.subjects == ("01", "02")
+
+
+def test_some_subjects_are_selected_with_all_their_sessions() -> None:
+    cohort = _cohort(("01", "1"), ("01", "2"), ("02", "1"), ("03", "1"))
+    assert [study.name for study in select_subjects(cohort, ["sub-01", "03"]).studies] == [
+        "sub-01_ses-1",
+        "sub-01_ses-2",
+        "sub-03_ses-1",
+    ]
+    assert select_subjects(cohort, None) is cohort
+
+
+@pytest.mark.parametrize(
+    ("subjects", "fault"),
+    [
+        (["01", "7"], "toy: subject '7' of the list 'subjects' is not in the dataset; its subjects: 01, 02"),
+        ([], "toy: the list 'subjects' is empty; name some of 01, 02, or write null for all"),
+    ],
+)
+def test_subjects_that_cannot_be_selected_are_named(subjects: list[str], fault: str) -> None:
+    with pytest.raises(InputError) as caught:
+        select_subjects(_cohort(("01", ""), ("02", "")), subjects)
+    assert caught.value.faults == (fault,)

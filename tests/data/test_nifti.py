@@ -1,5 +1,7 @@
 """Grids and resampling: by linear fields, which trilinear interpolation reproduces exactly, and by scipy."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from lesionseg.data.nifti import Grid, resample
+from lesionseg.data.dataset import MaskFile
+from lesionseg.data.nifti import Grid, UnreadableScanError, read_mask, read_volume, resample, write_volume
 
 
 def grid_of(shape, spacing, degrees=(0.0, 0.0, 0.0), axes=(0, 1, 2), flips=(1, 1, 1)) -> Grid:
@@ -181,3 +184,120 @@ def test_a_mask_in_the_outermost_slice_keeps_its_thickness() -> None:
     whole = grid.with_spacing((1.0, 1.0, 1.0))
     assert whole.shape == (1, 1, 9)
     assert resample(np.ones((1, 1, 3)), grid, whole).min() >= 0.5
+
+
+AFFINE = np.array([[0, -1, 0, 5], [2, 0, 0, -3], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+
+
+def test_voxels_come_as_stored_with_their_affine(tmp_path: Path, write_scan) -> None:
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    data, grid = read_volume(write_scan(tmp_path / "a.nii.gz", voxels, AFFINE))
+    np.testing.assert_array_equal(data, voxels)
+    np.testing.assert_array_equal(grid.affine, AFFINE)
+    assert (data.dtype, grid.shape, grid.affine.dtype) == (np.int16, (2, 3, 4), np.float64)
+
+
+def test_the_headers_scaling_is_applied(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4))
+    image.header.set_slope_inter(0.5, 10)
+    nib.save(image, tmp_path / "a.nii")
+    stored = nib.load(tmp_path / "a.nii")
+    np.testing.assert_array_equal(stored.dataobj.get_unscaled().ravel(), np.arange(8))
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii")[0].ravel(), 10 + np.arange(8) / 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 1), (2, 3, 4, 1, 1)])
+def test_further_axes_of_length_1_are_dropped(tmp_path: Path, write_scan, shape) -> None:
+    voxels = np.arange(24, dtype=np.int16).reshape(shape)
+    data, grid = read_volume(write_scan(tmp_path / "a.nii", voxels))
+    assert grid.shape == (2, 3, 4)
+    np.testing.assert_array_equal(data, voxels.reshape(2, 3, 4))
+
+
+def damaged(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda p, w: p / "gone.nii", "there is no such file"),
+        (lambda p, w: w(p / "a.nii", np.zeros((2, 3, 4, 2))), "it is 4D, of shape (2, 3, 4, 2), not 3D"),
+        (lambda p, w: w(p / "a.nii", np.zeros((2, 3))), "it is 2D, of shape (2, 3), not 3D"),
+        (lambda p, w: w(p / "a.nii", np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])), "its voxels are"),
+        (lambda p, w: damaged(p / "a.nii", b"no scan"), "it cannot be read to its end ("),
+        (lambda p, w: damaged(p / "a.nii.gz", b"no scan"), "it cannot be read to its end ("),
+        (lambda p, w: damaged(p / "a.nii", b""), "it cannot be read to its end ("),
+        (lambda p, w: damaged(p / "b.nii", w(p / "a.nii").read_bytes()[:-9]), "it cannot be read to its end ("),
+        (lambda p, w: damaged(p / "b.nii.gz", w(p / "a.nii.gz").read_bytes()[:900]), "it cannot be read to its end ("),
+    ],
+)
+def test_what_is_no_scan_is_refused(tmp_path: Path, write_scan, make, fault: str) -> None:
+    with pytest.raises(UnreadableScanError) as caught:
+        read_volume(make(tmp_path, write_scan))
+    assert str(caught.value).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "affine", [np.diag([1, 0.001, 1, 1]), np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])]
+)
+def test_an_affine_without_size_is_refused(affine, tmp_path: Path, write_scan) -> None:
+    image = nib.load(write_scan(tmp_path / "a.nii"), mmap=False)
+    image.header.set_sform(affine, code=1)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), tmp_path / "a.nii")
+    with pytest.raises(UnreadableScanError, match="gives the voxels no size in mm"):
+        read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda content: content[:-4], "ended before the end-of-stream marker"),
+        (lambda content: content[:-8] + bytes(4) + content[-4:], "CRC check failed"),
+    ],
+)
+def test_strict_reads_to_the_checksum(tmp_path: Path, write_scan, damage, found: str) -> None:
+    path = damaged(tmp_path / "b.nii.gz", damage(write_scan(tmp_path / "a.nii.gz").read_bytes()))
+    read_volume(path)  # every voxel is there
+    with pytest.raises(UnreadableScanError, match=found):
+        read_volume(path, strict=True)
+
+
+def test_a_rotation_is_measured_where_it_moves_most() -> None:
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(0.001), -np.sin(0.001)], [np.sin(0.001), np.cos(0.001)]]
+    one, other = Grid((101, 201, 5), np.eye(4)), Grid((101, 201, 5), turned)
+    assert one.displacement(one) == 0
+    assert one.displacement(other) == pytest.approx(2 * np.sin(0.0005) * np.hypot(100, 200))
+
+
+@pytest.mark.parametrize(("shift", "overlaps"), [(6.9, True), (7.1, False), (-6.9, True), (-7.1, False)])
+def test_fields_of_view_overlap_up_to_the_faces_of_their_outermost_voxels(shift: float, overlaps: bool) -> None:
+    moved = np.diag([-1.0, 1, 1, 1])  # from 6.5 down to -0.5
+    moved[0, 3] = 6 + shift
+    assert Grid((7, 8, 9), np.eye(4)).overlaps(Grid((7, 8, 9), moved)) is overlaps
+
+
+def test_a_mask_is_every_voxel_other_than_zero_or_one_label_alone(tmp_path: Path, write_scan) -> None:
+    path = write_scan(tmp_path / "a.nii", np.array([[[0, 1, 2, 5, 2]]], dtype=np.uint8), AFFINE)
+    for label, expected in ((None, [0, 1, 1, 1, 1]), (2, [0, 0, 1, 0, 1]), (7, [0, 0, 0, 0, 0])):
+        mask, grid = read_mask(MaskFile(path, label))
+        np.testing.assert_array_equal(mask.ravel(), expected)
+        assert mask.dtype == np.uint8
+        np.testing.assert_array_equal(grid.affine, AFFINE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("name", ["deep/a.nii.gz", "a.nii"])
+def test_a_written_volume_reads_back_in_its_own_type_and_place(tmp_path: Path, dtype, name: str) -> None:
+    volume = np.random.default_rng(0).integers(0, 2, (4, 3, 2)).astype(dtype) * dtype(1)
+    path = tmp_path / name
+    write_volume(path, volume, Grid((4, 3, 2), AFFINE))
+    data, grid = read_volume(path)
+    np.testing.assert_array_equal(data, volume)
+    np.testing.assert_allclose(grid.affine, AFFINE)
+    header = nib.load(path).header
+    assert header.get_data_dtype() == dtype
+    assert header.get_xyzt_units()[0] == "mm"
+    assert os.listdir(path.parent) == [path.name]

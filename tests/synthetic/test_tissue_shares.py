@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lesionseg.synthetic.anatomy import BrainMaps, TissueShares, tissue_shares
+from lesionseg.synthetic.anatomy import tissue_shares
 from lesionseg.synthetic.config import AnatomyParameters, Pathology
 
 Shares = Callable[..., npt.NDArray[np.floating]]
+NAMES = ("white", "cortex", "deep_grey", "ventricle_mm", "cortex_mm", "white_mm", "banks", "infratentorial")
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +24,11 @@ def shares(parameters: AnatomyParameters) -> Shares:
     """Fluid, cortex, deep grey and white matter of one voxel of these maps; ``width`` is the ventricles' own."""
 
     def make(folding: float = 0.0, width: float = 0.0, atrophy: float = 0.0, **maps: float) -> npt.NDArray[Any]:
-        none = dict.fromkeys(BrainMaps.__dataclass_fields__, 0.0) | {"ventricle_mm": 30.0}
+        none = dict.fromkeys(NAMES, 0.0) | {"ventricle_mm": 30.0}
         arrays = {name: np.array([value], np.float32) for name, value in (none | maps).items()}
         field = np.array([folding], np.float32)
-        found = tissue_shares(BrainMaps(**arrays), field, parameters, ventricle_mm=width, atrophy=atrophy)
-        assert isinstance(found, TissueShares)
-        return np.concatenate([found.fluid, found.cortex, found.deep_grey, found.white])
+        found = tissue_shares(arrays, field, parameters, ventricle_mm=width, atrophy=atrophy)
+        return np.concatenate([found[name] for name in ("fluid", "cortex", "deep_grey", "white")])
 
     return make
 

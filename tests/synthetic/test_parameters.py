@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from lesionseg.config import conf_dir
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.errors import InputError
-from lesionseg.synthetic.config import Pathology, Quantiles
+from lesionseg.synthetic.config import Pathology
+from lesionseg.synthetic.distributions import Quantiles
 
 NAMES = sorted(path.stem for path in (conf_dir() / "pathology").glob("[!_]*.yaml"))
 

@@ -305,16 +305,9 @@ def test_a_folder_of_something_else_is_left_alone(make: Callable[..., None], tmp
         )
 
 
-def test_every_fault_of_the_arguments_is_told_at_once(
+def test_a_label_map_that_is_not_there_is_told_before_anything_is_written(
     make: Callable[..., None], pathology: Callable[..., Pathology], tmp_path: Path
 ) -> None:
-    drawn = pathology("ms", "anatomy.labels=/nowhere/labels.nii.gz")
-    with pytest.raises(InputError) as caught:
-        make(tmp_path / "new", 0, seed=-1, workers=0, pathology=drawn)
-    assert caught.value.faults[:3] == (
-        "subjects is 0: a synthetic cohort needs at least 1",
-        "seed is -1: it must be 0 or more",
-        "workers is 0: at least 1 process must do it",
-    )
-    assert caught.value.faults[3].startswith("anatomy.labels: /nowhere/labels.nii.gz cannot be read (")
+    found = fault(tmp_path / "new", make, pathology=pathology("ms", "anatomy.labels=/nowhere/labels.nii.gz"))
+    assert found.startswith("anatomy.labels: /nowhere/labels.nii.gz cannot be read (")
     assert not list(tmp_path.iterdir())

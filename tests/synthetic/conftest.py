@@ -10,7 +10,8 @@ import pytest
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.synthetic.anatomy import Anatomy, Grid, Template, draw_anatomy, load_template, make_anatomy
 from lesionseg.synthetic.cohort import grid_of
-from lesionseg.synthetic.config import LesionParameters, Pathology, Quantiles, Volumes
+from lesionseg.synthetic.config import LesionParameters, Pathology
+from lesionseg.synthetic.distributions import Quantiles, Volumes
 
 
 @pytest.fixture(scope="session")

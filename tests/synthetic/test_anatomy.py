@@ -30,7 +30,7 @@ def template(parameters: AnatomyParameters) -> Template:
 @pytest.fixture(scope="module")
 def make(template: Template, parameters: AnatomyParameters) -> Callable[..., Anatomy]:
     """A brain on the template's own voxels, as it is in the template unless told otherwise."""
-    shape = template.white.shape
+    shape = template.maps["white"].shape
 
     def call(drawn: AnatomyDraw = UPRIGHT, grid: Grid | None = None, seed: int = 0, **others: Any) -> Anatomy:
         own = others.pop("template", None)
@@ -133,14 +133,14 @@ class TestMake:
 
     def test_nothing_drawn_gives_the_template(self, make: Callable[..., Anatomy], template: Template) -> None:
         found = make(**RIGID, narrow_sulci=0.0)
-        inside = template.depth_mm > 0
+        inside = template.maps["depth_mm"] > 0
         assert np.array_equal(found.brain, inside)
-        assert alike(found.depth_mm, template.depth_mm)
+        assert alike(found.depth_mm, template.maps["depth_mm"])
         for name in ("ventricle_mm", "cortex_mm", "infratentorial"):
-            assert alike(volumes(found)[name][inside], vars(template)[name][inside])
-        assert found.cortex[inside][template.cortex[inside] > 0.95].min() > 0.9
-        assert found.white[inside & (template.ventricle_mm > 3) & (template.white > 0.95)].min() > 0.9
-        assert found.fluid[inside & (template.ventricle_mm < -1)].min() > 0.9
+            assert alike(volumes(found)[name][inside], template.maps[name][inside])
+        assert found.cortex[inside][template.maps["cortex"][inside] > 0.95].min() > 0.9
+        assert found.white[inside & (template.maps["ventricle_mm"] > 3) & (template.maps["white"] > 0.95)].min() > 0.9
+        assert found.fluid[inside & (template.maps["ventricle_mm"] < -1)].min() > 0.9
         x, y = (np.arange(inside.shape[axis]) * template.spacing[axis] + template.origin[axis] for axis in (0, 1))
         assert alike(found.side_mm, inside * np.abs(x)[:, None, None])
         back, front = template.horns_mm
@@ -174,9 +174,9 @@ class TestMake:
         self, make: Callable[..., Anatomy], template: Template, axis: int, plane: tuple[int, int]
     ) -> None:
         grid = Grid((44, 44, 44), (4.0, 4.0, 4.0))
-        i, j, k = (np.linspace(-0.05, 0.05, size) for size in template.structure.shape)
+        i, j, k = (np.linspace(-0.05, 0.05, size) for size in template.maps["structure"].shape)
         lopsided = (i[:, None, None] + 2 * j[:, None] + 3 * k).astype(np.float32)
-        own: dict[str, Any] = {"template": replace(template, structure=lopsided)} | RIGID
+        own: dict[str, Any] = {"template": replace(template, maps=template.maps | {"structure": lopsided})} | RIGID
         upright = make(UPRIGHT, grid, **own)
         tilt = tuple(90.0 * (axis == other) for other in range(3))
         turned = make(replace(UPRIGHT, tilt_deg=tilt), grid, **own)
@@ -187,9 +187,10 @@ class TestMake:
 
     def test_a_flip_mirrors(self, make: Callable[..., Anatomy], template: Template) -> None:
         lopsided = (
-            template.structure + np.linspace(-0.1, 0.15, template.structure.shape[0], dtype=np.float32)[:, None, None]
+            template.maps["structure"]
+            + np.linspace(-0.1, 0.15, template.maps["structure"].shape[0], dtype=np.float32)[:, None, None]
         )
-        own = replace(template, structure=lopsided)
+        own = replace(template, maps=template.maps | {"structure": lopsided})
         straight, flipped = (make(replace(UPRIGHT, flipped=way), template=own, **RIGID) for way in (False, True))
         for name, volume in volumes(straight).items():
             assert alike(volumes(flipped)[name], volume[::-1])
@@ -198,13 +199,13 @@ class TestMake:
     def test_wider_ventricles_hold_more_fluid(self, make: Callable[..., Anatomy], template: Template) -> None:
         widths = (-1.5, 0.0, 2.0, 4.0)
         made = [make(replace(UPRIGHT, ventricle_mm=width), **RIGID) for width in widths]
-        near = template.ventricle_mm < 8
+        near = template.maps["ventricle_mm"] < 8
         wall = near & made[0].brain & (made[0].infratentorial < 0.01) & (made[0].cortex < 0.01)
         fluids = [anatomy.fluid[near].sum() for anatomy in made]
         assert sorted(fluids) == fluids
         assert fluids[3] > 2 * fluids[0] > 0
         for width, anatomy in zip(widths, made, strict=True):
-            fluid, far = anatomy.fluid[wall], template.ventricle_mm[wall]
+            fluid, far = anatomy.fluid[wall], template.maps["ventricle_mm"][wall]
             assert fluid[far < width - 0.7].min() > 0.99
             assert fluid[far > width + 0.7].max() < 0.1, "the wall moves, nothing beyond it opens"
         assert same(make(replace(UPRIGHT, ventricle_mm=0.0), **RIGID), made[1])
