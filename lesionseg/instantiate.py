@@ -7,11 +7,7 @@ from typing import Any
 
 
 def locate(target: str) -> Callable[..., Any]:
-    """The class or function of that dotted name.
-
-    Raises:
-        ValueError: there is none; the message says which part of the name exists.
-    """
+    """The class or function of that dotted name."""
     module_name, _, attribute = target.rpartition(".")
     try:
         found = getattr(import_module(module_name), attribute) if module_name else None
@@ -55,16 +51,7 @@ def target_faults(spec: Mapping[str, Any]) -> list[str]:
 
 
 def build(spec: Mapping[str, Any], kind: type[Any] = object) -> Any:
-    """Make the object that a description names.
-
-    Args:
-        spec: ``_target_`` and the arguments.
-        kind: the class that the target must be or inherit from, looked at before anything is called: a
-            description may come from somebody else's file.
-
-    Raises:
-        ValueError: no such target, wrong arguments, or another kind of object.
-    """
+    """Make the object that a description names."""
     faults = target_faults(spec)
     if faults:
         raise ValueError("; ".join(faults))

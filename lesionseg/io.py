@@ -73,11 +73,7 @@ def _umask() -> int:
 
 
 def check_writable(key: str, folder: Path) -> None:
-    """See that a folder, which a configuration key names, can be made and written to.
-
-    Raises:
-        InputError: it cannot.
-    """
+    """See that a folder, which a configuration key names, can be made and written to."""
     place = folder
     while not place.exists():
         place = place.parent

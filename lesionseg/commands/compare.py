@@ -76,11 +76,7 @@ class _Gathered:
 
 
 def compare(config: CompareConfig) -> int:
-    """Read the sweeps' finished runs from MLflow, write and log the report, and print the answer and the table.
-
-    Raises:
-        InputError: as `make_report` does.
-    """
+    """Read the sweeps' finished runs from MLflow, write and log the report, and print the answer and the table."""
     comparisons, output = make_report(config)
     print("\n\n".join(terminal(comparison, named=len(comparisons) > 1) for comparison in comparisons))
     others = f" (lesionseg ui sweep={config.sweep[0]})" if len(comparisons) == 1 else "s"
@@ -89,15 +85,7 @@ def compare(config: CompareConfig) -> int:
 
 
 def make_report(config: CompareConfig) -> tuple[list[Comparison], Path]:
-    """Compare the sweeps' finished runs, write the report, and log it to each sweep's parent run.
-
-    Returns:
-        A comparison for each sweep, and the folder of the report.
-
-    Raises:
-        InputError: no such sweep, or none of its runs is finished; no such arm; or a rule that the stored predictions
-            cannot be scored by.
-    """
+    """Compare the sweeps' finished runs, write the report, and log it to each sweep's parent run."""
     folder = outputs(config.paths) / "comparisons" / "+".join(config.sweep)
     output = folder if config.output is None else Path(config.output).expanduser().resolve()
     check_writable("output", output)
@@ -256,11 +244,7 @@ def _read_group(group: Sequence[RunFiles], reference: str, rescored: Rescored | 
 
 
 def criterion_of(files: RunFiles, criterion: str | Mapping[str, Any] | None) -> Criterion:
-    """Return the criterion that is asked for: described, or named among those of a run, or the run's own.
-
-    Raises:
-        InputError: the run has none of that name.
-    """
+    """Return the criterion that is asked for: described, or named among those of a run, or the run's own."""
     config = read_record(files).config
     known = {OWN: config["task"]["matching"], **config["metrics"]["criteria"]}
     name = OWN if criterion is None else criterion
@@ -277,11 +261,7 @@ def criterion_of(files: RunFiles, criterion: str | Mapping[str, Any] | None) -> 
 
 
 def rescore(store: Store, runs: Sequence[Any], rule: Criterion, config: CompareConfig) -> tuple[Rescored, list[str]]:
-    """Score the runs' stored predictions by another rule; voxelwise scores, which no rule changes, stay as they were.
-
-    Returns:
-        The tables, and what is to be said of them, a sentence each.
-    """
+    """Score the runs' stored predictions by another rule; voxelwise scores stay as they were."""
     _, task = sections_of(RunFiles.of(store, runs[0]))
     smallest = task.min_lesion_volume if config.min_volume is None else config.min_volume
     cases: dict[str, list[dict[str, Any]]] = {}

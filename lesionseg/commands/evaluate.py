@@ -31,11 +31,7 @@ _WIDTH = 110  # letters in a line of text
 
 
 def evaluate(config: EvaluateConfig) -> int:
-    """Score a model on every study that has its channels and its target's mask, or a sweep's stored predictions.
-
-    Raises:
-        InputError: no such checkpoint or sweep, or no study that can be scored.
-    """
+    """Score a model on every study that has its channels and its target's mask, or a sweep's stored predictions."""
     if config.sweep is not None:
         return _evaluate_sweep(config, config.sweep)
     source = load_checkpoint(config)
@@ -113,11 +109,7 @@ def _evaluate_sweep(config: EvaluateConfig, sweep: str) -> int:
 
 
 def load_checkpoint(config: EvaluateConfig | PredictConfig) -> SourceModel:
-    """Return the model that ``checkpoint`` names.
-
-    Raises:
-        InputError: there is none, or outputs cannot be written.
-    """
+    """Return the model that ``checkpoint`` names."""
     assert config.checkpoint is not None, "the schema asks for it"
     check_writable("paths.outputs", outputs(config.paths))
     check_writable("output", Path(config.output).expanduser().resolve())
@@ -137,16 +129,7 @@ def load_checkpoint(config: EvaluateConfig | PredictConfig) -> SourceModel:
 def prepare_studies(
     config: EvaluateConfig | PredictConfig, card: ModelCard, *, labelled: bool
 ) -> Sequence[CachedStudy]:
-    """Prepare the studies that have what the model needs, after a look for faults.
-
-    Args:
-        config: names the dataset.
-        card: names channels and target.
-        labelled: whether a study must have a mask of the target.
-
-    Raises:
-        InputError: faulty scans, or no study at all.
-    """
+    """Prepare the studies that have what the model needs, after a look for faults."""
     assert config.dataset is not None, "the schema asks for it"
     dataset = load_dataset(config.dataset, config.subjects)
     channels = [parse_channel(name) for name in card.inputs]

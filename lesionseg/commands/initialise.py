@@ -57,11 +57,7 @@ def model_card(config: TrainConfig, train_subjects: Sequence[str]) -> ModelCard:
 
 
 def check_network(config: TrainConfig) -> None:
-    """See that the network can be made and maps a patch of the task to one lesion map of the same size.
-
-    Raises:
-        InputError: it cannot, or does not.
-    """
+    """See that the network can be made and maps a patch of the task to one lesion map of the same size."""
     inputs, size = config.task.inputs, config.task.patch_size
     network = _build_network(config.model.network)
     patch = torch.zeros(2, len(inputs), *size)
@@ -83,27 +79,14 @@ def check_network(config: TrainConfig) -> None:
 
 
 def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> Source | None:
-    """Return the model that the weights come from; None from scratch, whatever ``init.checkpoint`` says then.
-
-    Raises:
-        InputError: there is no such checkpoint, or it is none.
-    """
+    """Return the model that the weights come from; None from scratch, whatever ``init.checkpoint`` says then."""
     if config.init.from_scratch or config.init.checkpoint is None:
         return None
     return load_weights(checkpoint_path(config.init.checkpoint, store, downloads), trust=config.init.trust)
 
 
 def checkpoint_path(checkpoint: str, store: Store | None, downloads: Path) -> Path:
-    """Return a checkpoint as a file on this machine.
-
-    Args:
-        checkpoint: a path, ``runs:/<run id>``, ``models:/<name>/<version>`` or ``models:/<name>@<alias>``.
-        store: where runs are looked up; None where none can be named yet.
-        downloads: where what is downloaded is put.
-
-    Raises:
-        InputError: there is no such run or model, or no one file of weights in it.
-    """
+    """Return a checkpoint as a file on this machine."""
     if not is_address(checkpoint):
         return Path(checkpoint).expanduser().resolve()
     if store is None:
@@ -116,9 +99,6 @@ def initialise(
 ) -> tuple[nn.Module, TransferReport]:
     """Return the network, its fresh weights drawn from the seed and its other ones from the source, with adapters if it
     is trained by these, and the report of what became of its weights.
-
-    Raises:
-        InputError: the network cannot be made or lacks a part, or too little of it comes from the source.
     """
     seed_everything(seed, verbose=False)
     init, network = config.init, _build_network(card.network)
@@ -157,11 +137,7 @@ def parameter_plans(config: TrainConfig, network: nn.Module, report: TransferRep
 
 
 def check_parts(config: TrainConfig, network: nn.Module) -> None:
-    """See that the network has the parts that ``init`` speaks of, and that each parameter is in one where it must be.
-
-    Raises:
-        InputError: it has not; the message tells what its parameters are called.
-    """
+    """See that the network has the parts that ``init`` speaks of, and each parameter is in one where it must be."""
     parts, needed, target = _parts(config), config.init.parts_needed, config.model.network["_target_"]
     names = [name for name, _ in network.named_parameters()]
     modules = dict.fromkeys(name.partition(".")[0] for name in names)

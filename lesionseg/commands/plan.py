@@ -30,19 +30,12 @@ _COUNTED_METRICS = ("monitor", "threshold", "save_predictions")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run before anything of it is done.
+    """A run before anything of it is done."""
 
-    Attributes:
-        config: of the run.
-        root: where its dataset was read from.
-        split: whole subjects, by part.
-        studies: prepared, by part: train, validation, test.
-    """
-
-    config: TrainConfig
-    root: str
-    split: Split
-    studies: Mapping[str, tuple[CachedStudy, ...]]
+    config: TrainConfig  # of the run
+    root: str  # where its dataset was read from
+    split: Split  # whole subjects, by part
+    studies: Mapping[str, tuple[CachedStudy, ...]]  # prepared, by part: train, validation, test
 
     @property
     def name(self) -> str:
@@ -112,15 +105,7 @@ class RunSpec:
 
 
 def load_dataset(section: DatasetSection, subjects: Sequence[str] | None = None) -> Dataset:
-    """Find all studies of a dataset; no scan is read. A synthetic one is made on first use.
-
-    Args:
-        section: where they are.
-        subjects: only these; None leaves it to ``dataset.subjects``.
-
-    Raises:
-        InputError: everything that is wrong with folder or table.
-    """
+    """Find all studies of a dataset; no scan is read. A synthetic one is made on first use."""
     root = Path(section.root).expanduser().resolve()
     if section.synthetic is not None:
         from lesionseg.commands.synthesize import write_cohort
@@ -138,11 +123,7 @@ def load_dataset(section: DatasetSection, subjects: Sequence[str] | None = None)
 
 
 def choose_studies(config: TrainConfig, dataset: Dataset) -> tuple[Split, dict[str, list[TaskStudy]]]:
-    """Choose the studies of a task and divide the subjects.
-
-    Raises:
-        InputError: no study serves the task, or there are too few subjects.
-    """
+    """Choose the studies of a task and divide the subjects."""
     task = config.task
     studies = select_studies(dataset, task.channels, task.target, task.sessions)
     if not studies:
@@ -187,9 +168,6 @@ def counted_settings(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Left out is where things lie, what a finished model is scored by beside the task's own criterion (``lesionseg
     evaluate sweep=...`` scores it again), and the learning rates that are not used.
-
-    Args:
-        content: as in ``config.yaml``; of an older version, too.
     """
     kept = {key: value for key, value in content.items() if key not in (*_SECTIONS_NOT_COUNTED, "claim")}
     for section, keys in _KEYS_NOT_COUNTED.items():
@@ -245,11 +223,7 @@ def cache_of(paths: PathsSection) -> Cache:
 
 
 def store_of(tracking: TrackingSection, paths: PathsSection, *, create: bool = True) -> Store:
-    """Return the MLflow store, created if need be unless ``create`` is False.
-
-    Raises:
-        InputError: it cannot be reached or opened.
-    """
+    """Return the MLflow store, created if need be unless ``create`` is False."""
     lock = outputs(paths) / ".mlflow.lock"
     return open_store(tracking.uri, tracking.experiment, tracking.artifacts, lock, create=create)
 

@@ -13,11 +13,7 @@ from lesionseg.metrics import lesion_table
 
 
 def predict(config: PredictConfig) -> int:
-    """Write per study a mask, a probability map and a table of lesions, on the grid of its first image.
-
-    Raises:
-        InputError: no such checkpoint, faulty scans, or no study with the model's channels.
-    """
+    """Write per study a mask, a probability map and a table of lesions, on the grid of its first image."""
     source = load_checkpoint(config)
     card = source.card
     studies = prepare_studies(config, card, labelled=False)

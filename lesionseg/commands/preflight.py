@@ -37,12 +37,6 @@ from lesionseg.training import Machine, check_machine
 def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
     """Try all that the runs need, short of training: folders, store, scans, split, weights, network. Then prepare every
     study that is not in the cache.
-
-    Returns:
-        What each of the jobs works on, in their order.
-
-    Raises:
-        InputError: all faults of all jobs, each once.
     """
     faults: list[str] = []
     first = jobs[0]

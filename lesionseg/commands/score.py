@@ -13,14 +13,7 @@ from lesionseg.report.scores import ScoredCases
 
 
 def score(config: ScoreConfig) -> int:
-    """Pair the files, score every case, print the tables and write the JSON file.
-
-    Returns:
-        0.
-
-    Raises:
-        InputError: all that is wrong with names and files; nothing is written then.
-    """
+    """Pair the files, score every case, print the tables and write the JSON file."""
     output = Path(config.output).expanduser().resolve() if config.output else None
     if output is not None:
         if output.is_dir():

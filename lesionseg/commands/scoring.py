@@ -39,17 +39,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A study as a model sees it, on the grid of its reference or, without one, of its first image.
+    """A study as a model sees it, on the grid of its reference or, without one, of its first image."""
 
-    Attributes:
-        study: the study.
-        probability: (X, Y, Z) float32, 0 to 1.
-        mask: (X, Y, Z) uint8; components smaller than the task's smallest lesion left out.
-    """
-
-    study: CachedStudy
-    probability: Array
-    mask: Array
+    study: CachedStudy  # the study
+    probability: Array  # (X, Y, Z) float32, 0 to 1
+    mask: Array  # (X, Y, Z) uint8; components smaller than the task's smallest lesion left out
 
 
 def segment(
@@ -60,15 +54,7 @@ def segment(
     *,
     threshold: float,
 ) -> Iterator[Segmentation]:
-    """Segment studies one after the other.
-
-    Args:
-        network: with its trained weights.
-        card: what the model is.
-        studies: prepared with the card's channels and spacing.
-        trainer: overlap of the sliding window, accelerator and precision.
-        threshold: probability from which a voxel is lesion.
-    """
+    """Segment studies one after the other."""
     device = torch.device("cuda" if torch.cuda.is_available() and trainer.accelerator != "cpu" else "cpu")
     bf16 = choose_precision(trainer.precision, trainer.accelerator) == "bf16-mixed"
     channels = [parse_channel(name) for name in card.inputs]
@@ -97,23 +83,14 @@ def criteria_of(scoring: ScoringSection) -> dict[str, Criterion]:
 
 @dataclass(frozen=True)
 class ScoreTables:
-    """The scores of one study after the other, as ``cases.csv``, ``lesions.csv``, ``criteria.csv`` and ``froc.csv``.
+    """The scores of one study after the other, as ``cases.csv``, ``lesions.csv``, ``criteria.csv`` and ``froc.csv``."""
 
-    Attributes:
-        scoring: criteria, bins and tolerances.
-        cases: a row per study, under the model's own criterion.
-        lesions: a row per lesion, likewise.
-        criteria: a row per study and configured criterion.
-        froc: a row per study and threshold at which a count changes.
-        curves: of each study.
-    """
-
-    scoring: ScoringSection
-    cases: Rows = field(default_factory=list)
-    lesions: Rows = field(default_factory=list)
-    criteria: Rows = field(default_factory=list)
-    froc: Rows = field(default_factory=list)
-    curves: list[LesionCurve] = field(default_factory=list)
+    scoring: ScoringSection  # criteria, bins and tolerances
+    cases: Rows = field(default_factory=list)  # a row per study, under the model's own criterion
+    lesions: Rows = field(default_factory=list)  # a row per lesion, likewise
+    criteria: Rows = field(default_factory=list)  # a row per study and configured criterion
+    froc: Rows = field(default_factory=list)  # a row per study and threshold at which a count changes
+    curves: list[LesionCurve] = field(default_factory=list)  # of each study
 
     def add(self, segmentation: Segmentation, card: ModelCard) -> None:
         """Score a segmentation against the study's reference mask as it was drawn."""

@@ -30,17 +30,12 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A learning rate, and what a short training with it came to.
+    """A learning rate, and what a short training with it came to."""
 
-    Attributes:
-        learning_rate: at the end of the warm-up.
-        score: the monitored one on the validation studies, 0 … 1; NaN: undefined, or the training broke off.
-        loss: of the segmentation, mean over the last quarter of the steps; NaN: it became NaN or infinite, and the
-            training broke off.
-    """
-
-    learning_rate: float
-    score: float
+    learning_rate: float  # at the end of the warm-up
+    score: float  # the monitored one on the validation studies, 0 … 1; NaN: undefined, or the training broke off
+    # of the segmentation, mean over the last quarter of the steps; NaN: it became NaN or infinite, and the training
+    # broke off
     loss: float
 
 
@@ -51,13 +46,6 @@ def build_modules(
 
     Every random number from here on, of the loss's weights, the patches and the network's dropout, is drawn from the
     run's seed, whatever was drawn before.
-
-    Args:
-        spec: studies and seed.
-        config: of the training, budget and learning rate among it.
-        network: with its first weights; training changes it.
-        card: what the model is.
-        report: where its weights come from, which decides how each is trained.
     """
     trainer, optim = config.trainer, config.optim
     seed_everything(spec.seed, verbose=False)
@@ -95,20 +83,6 @@ def choose_learning_rate(
     Each is trained for ``optim.search_steps`` from the same first weights, on the patches that the run itself begins
     with, in a schedule of its own: the warm-up no longer than that, the decay over the steps that are left, and starts
     that ``init.train_from`` gives as shares of all steps at these shares of it. It is validated once, at its end.
-
-    Args:
-        spec: of the run, with candidates.
-        network: with its first weights; each candidate trains a copy of it, and it stays as it is.
-        card: what the model is.
-        report: where its weights come from.
-        record: JSON file that tells what was chosen from what. Where it tells of these very candidates, the search was
-            made before and is not repeated.
-
-    Returns:
-        The chosen one, and all of them in the configuration's order.
-
-    Raises:
-        NotFiniteError: the loss of every candidate became NaN or infinite.
     """
     config = spec.config
     terms = {"steps": config.optim.search_steps, "monitor": config.metrics.monitor}
@@ -124,9 +98,6 @@ def choose_learning_rate(
 def best_candidate(candidates: Sequence[Candidate]) -> Candidate:
     """Return the candidate with the highest score; where several have it, the lowest loss of theirs decides, then the
     rate, the smallest first. An undefined score counts as 0, and what broke off is not chosen.
-
-    Raises:
-        NotFiniteError: all of them broke off.
     """
     whole = [one for one in candidates if not math.isnan(one.loss)]
     if not whole:
@@ -175,13 +146,7 @@ def _recorded(rates: Sequence[float], terms: Mapping[str, Any], record: Path) ->
 
 
 def set_threshold(spec: RunSpec, checkpoint: Path, record: Path) -> ThresholdChoice:
-    """Choose the threshold with the highest mean F1 on the validation studies and store it in the checkpoint.
-
-    Args:
-        spec: names the criterion and the thresholds to try.
-        checkpoint: the trained model; rewritten with the threshold.
-        record: JSON file that tells what was chosen from what.
-    """
+    """Choose the threshold with the highest mean F1 on the validation studies and store it in the checkpoint."""
     metrics, studies = spec.config.metrics, spec.studies["validation"]
     rule = metrics.threshold_rule(spec.config.task.matching)
     maps = _probability_maps(spec, checkpoint, build(rule, Criterion))

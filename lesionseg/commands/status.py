@@ -17,11 +17,7 @@ _WIDTH = 100  # letters of an error
 
 
 def status(config: StatusConfig) -> int:
-    """Print how far each configuration of a sweep is, and the whole of it; changes nothing.
-
-    Raises:
-        InputError: there is no such sweep.
-    """
+    """Print how far each configuration of a sweep is, and the whole of it; changes nothing."""
     outputs = Path(config.paths.outputs).expanduser().resolve()
     folder = outputs / "runs" / config.sweep
     states = local_states(folder)

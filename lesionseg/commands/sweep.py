@@ -22,13 +22,7 @@ _REPORT_EVERY = 60.0  # seconds
 
 
 class Sweep:
-    """A sweep that is being run, while the ``with`` block lasts; its parent run in MLflow tells how far it is.
-
-    Args:
-        specs: the runs that this command asks for, all of one sweep.
-        also: of each what it differs in from the others beside init, train_size and repeat, as text.
-        command: that asks for them.
-    """
+    """A sweep that is being run, while the ``with`` block lasts; its parent run in MLflow tells how far it is."""
 
     def __init__(self, specs: Sequence[RunSpec], also: Sequence[str], command: str) -> None:
         self._config: TrainConfig = specs[0].config

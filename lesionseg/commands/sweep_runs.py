@@ -45,34 +45,22 @@ CASES = [
 
 @dataclass(frozen=True)
 class SweepRuns:
-    """A sweep's runs.
+    """A sweep's runs."""
 
-    Attributes:
-        finished: one for each arm, size and repeat, as MLflow's entities.
-        unfinished: what is said of the others, a sentence each, or all in one where they are many.
-        arms: every value of init that was asked for, in that order, whether or not it has a run.
-        grid: init, train_size and repeat of every run that was asked for, likewise; None where nobody wrote it down.
-    """
-
-    finished: tuple[Any, ...]
-    unfinished: tuple[str, ...]
-    arms: tuple[str, ...]
+    finished: tuple[Any, ...]  # one for each arm, size and repeat, as MLflow's entities
+    unfinished: tuple[str, ...]  # what is said of the others, a sentence each, or all in one where they are many
+    arms: tuple[str, ...]  # every value of init that was asked for, in that order, whether or not it has a run
+    # init, train_size and repeat of every run that was asked for, likewise; None where nobody wrote it down
     grid: tuple[RunKey, ...] | None
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A finished run's files, and its place in the grid.
+    """A finished run's files, and its place in the grid."""
 
-    Attributes:
-        title: how the run is called in messages.
-        key: init, train_size and repeat.
-        artifacts: the files.
-    """
-
-    title: str
-    key: RunKey
-    artifacts: Artifacts
+    title: str  # how the run is called in messages
+    key: RunKey  # init, train_size and repeat
+    artifacts: Artifacts  # the files
 
     @classmethod
     def of(cls, store: Store, run: Any) -> "RunFiles":
@@ -86,11 +74,7 @@ class RunFiles:
             return None if file is None else how(file)
 
     def need(self, name: str, how: Callable[[Path], Any]) -> Any:
-        """Return what a file holds that every run has.
-
-        Raises:
-            InputError: this one has not.
-        """
+        """Return what a file holds that every run has."""
         found = self.read(name, how)
         if found is None:
             raise InputError(f"{self.title} is finished but has no {name}")
@@ -104,12 +88,7 @@ def run_key(run: Any) -> RunKey:
 
 
 def finished_runs(store: Store, paths: PathsSection, sweep: str) -> SweepRuns:
-    """Return the finished runs of a sweep, and what is known of the others.
-
-    Raises:
-        InputError: no such sweep, none of its runs is finished, several tasks, or several configurations that share
-            arm, size and repeat.
-    """
+    """Return the finished runs of a sweep, and what is known of the others."""
     children = sweep_children(store, sweep)
     if not children:
         raise InputError(f"sweep={sweep}: there is no run of that name in {store.uri}; see lesionseg ui")
@@ -131,11 +110,7 @@ def finished_runs(store: Store, paths: PathsSection, sweep: str) -> SweepRuns:
 
 
 def read_record(files: RunFiles, best_validation: float | None = None) -> RunRecord:
-    """Return what a finished run left besides its tables.
-
-    Raises:
-        InputError: it has no ``config.yaml``, ``split.json`` or ``transfer_report.json``.
-    """
+    """Return what a finished run left besides its tables."""
     config = files.need("config.yaml", lambda file: yaml.load(file.read_bytes(), Loader=_YAML))
     split, report = files.need("split.json", _json), dict(files.need("transfer_report.json", _json))
     search, chosen = files.read("learning_rate.json", _json), files.read("threshold.json", _json)
@@ -163,11 +138,7 @@ def best_validation(store: Store, run: Any, record: RunRecord) -> float | None:
 
 
 def read_cases(files: RunFiles, columns: Sequence[str] | None = tuple(CASES)) -> pd.DataFrame:
-    """Return a finished run's ``cases.csv`` with the run's place in the grid: init, train_size and repeat.
-
-    Raises:
-        InputError: it has none.
-    """
+    """Return a finished run's ``cases.csv`` with the run's place in the grid: init, train_size and repeat."""
 
     def read(file: Path) -> pd.DataFrame:
         wanted = None if columns is None else lambda key: key in columns
@@ -190,11 +161,7 @@ def read_rows(files: RunFiles, name: str, columns: Sequence[str]) -> pd.DataFram
 
 
 def sections_of(files: RunFiles) -> tuple[DatasetSection, TaskSection]:
-    """Return what a run was made on, and for which task.
-
-    Raises:
-        InputError: its ``config.yaml`` is missing or of another version.
-    """
+    """Return what a run was made on, and for which task."""
     try:
         content = files.read("config.yaml", lambda file: yaml.load(file.read_bytes(), Loader=_YAML)) or {}
         return DatasetSection.model_validate(content["dataset"]), TaskSection.model_validate(content["task"])
@@ -207,39 +174,20 @@ def sections_of(files: RunFiles) -> tuple[DatasetSection, TaskSection]:
 
 @dataclass(frozen=True)
 class StoredPrediction:
-    """A test study of a finished run: its reference mask as it is now, and the stored prediction.
+    """A test study of a finished run: its reference mask as it is now, and the stored prediction."""
 
-    Attributes:
-        run_id: in MLflow.
-        key: init, train_size and repeat of the run.
-        case: the study's row of the run's ``cases.csv``.
-        reference: (X, Y, Z), 0 and 1.
-        prediction: likewise.
-        spacing: of both, mm.
-    """
-
-    run_id: str
-    key: RunKey
-    case: Mapping[str, Any]
-    reference: Array
-    prediction: Array
-    spacing: tuple[float, float, float]
+    run_id: str  # in MLflow
+    key: RunKey  # init, train_size and repeat of the run
+    case: Mapping[str, Any]  # the study's row of the run's ``cases.csv``
+    reference: Array  # (X, Y, Z), 0 and 1
+    prediction: Array  # likewise
+    spacing: tuple[float, float, float]  # of both, mm
 
 
 def stored_predictions(
     store: Store, runs: Sequence[Any], moved: DatasetSection | None, changed: list[str]
 ) -> Iterator[StoredPrediction]:
-    """Give every stored test prediction of some runs, study by study, so that each reference mask is read once.
-
-    Args:
-        store: where the runs are.
-        runs: as MLflow's entities.
-        moved: where the scans are now; None: where they were.
-        changed: gets the studies whose reference mask is not the one that the runs were scored against.
-
-    Raises:
-        InputError: runs that kept no predictions, reference masks that are not there or lie on another grid.
-    """
+    """Give every stored test prediction of some runs, study by study, so that each reference mask is read once."""
     files = {run.info.run_id: RunFiles.of(store, run) for run in runs}
     cases = {run_id: read_cases(one, None).set_index("study", drop=False) for run_id, one in files.items()}
     masks, faults = {}, []

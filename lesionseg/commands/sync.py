@@ -9,12 +9,6 @@ from lesionseg.tracking.run_dir import STATUS
 def sync(config: SyncConfig) -> int:
     """Mirror every run directory below the outputs that was not mirrored, but those that are being trained: these do so
     themselves. A run that was interrupted is KILLED in MLflow, where it goes on when it is started again.
-
-    Returns:
-        0 once nothing waits any more; 1 where MLflow did not take everything.
-
-    Raises:
-        InputError: MLflow cannot be reached.
     """
     store = store_of(config.tracking, config.paths)
     run_dirs = [RunDir(file.parent) for file in sorted((outputs(config.paths) / "runs").glob(f"*/*/{STATUS}"))]

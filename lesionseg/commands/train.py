@@ -39,31 +39,17 @@ _PACKAGES = ("lesionseg", "torch", "pytorch-lightning", "mlflow", "numpy", "scip
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """How a run ended."""
 
-    Attributes:
-        status: ``skipped``: the same configuration was finished before; ``elsewhere``: another process works on it.
-        run_id: in MLflow; None: it was not to be reached.
-        checkpoint: the best one; None if the run failed, or is another process's.
-    """
-
+    # ``skipped``: the same configuration was finished before; ``elsewhere``: another process works on it
     status: Literal["finished", "skipped", "failed", "elsewhere"]
-    run_id: str | None
-    checkpoint: Path | None
+    run_id: str | None  # in MLflow; None: it was not to be reached
+    checkpoint: Path | None  # the best one; None if the run failed, or is another process's
 
 
 def train(spec: RunSpec, *, position: str = "", wait: bool = False) -> TrainResult:
     """Train, test and log one run; skip it if it is finished, go on with it if it was interrupted, leave it to another
     process that works on it.
-
-    Args:
-        spec: the run.
-        position: such as ``[3/12]``, for the lines on the terminal.
-        wait: for another process that works on it to end, rather than leave it to that one.
-
-    Raises:
-        InputError: configuration or data are wrong; nothing was started.
-        SystemExit: stopped by a signal; the run is KILLED and goes on when started again.
     """
     config = spec.config
     if config.trainer.threads:
@@ -110,9 +96,6 @@ def resolve_run_state(
 
     What MLflow knows counts; while it is away, what the run directory knows. A directory that belongs to another run of
     MLflow, such as one that was deleted there, is cleared.
-
-    Returns:
-        Whether the run is new, was interrupted, or is finished; and its id in MLflow, if it is known.
     """
     status, own = run_dir.read(), run_dir.sent()["run_id"]
     if store is not None and status.get("status") == "FINISHED" and not is_mirrored(run_dir):

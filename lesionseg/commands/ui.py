@@ -25,12 +25,6 @@ _GRACE = 10.0  # seconds for the server to end when it is told to
 def ui(config: UiConfig) -> int:
     """Start MLflow's server on the loopback with one worker, print the links once it answers, and wait until it is
     stopped. Where the store is a server, only print the links.
-
-    Returns:
-        0 once it was stopped, 1 if it ended by itself or gave no answer.
-
-    Raises:
-        InputError: the store cannot be opened, it has no such sweep, or the port is taken.
     """
     store = store_of(config.tracking, config.paths, create=False)
     address = pages_root(store, config.port)

@@ -40,21 +40,13 @@ _LEAST: Mapping[str, Mapping[str, int]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for.
+    """What the user asked for."""
 
-    Attributes:
-        command: ``train``, ``check``, ... : the schema that the result is validated by.
-        overrides: Hydra overrides, sweeps among them.
-        config_dir: a folder with further configuration files, from ``--config-dir``.
-        config_name: the primary file if it is not the command's own, from ``--config-name``.
-        multirun: whether ``--multirun`` was given.
-    """
-
-    command: str
-    overrides: tuple[str, ...] = ()
-    config_dir: Path | None = None
-    config_name: str | None = None
-    multirun: bool = False
+    command: str  # ``train``, ``check``, ... : the schema that the result is validated by
+    overrides: tuple[str, ...] = ()  # Hydra overrides, sweeps among them
+    config_dir: Path | None = None  # a folder with further configuration files, from ``--config-dir``
+    config_name: str | None = None  # the primary file if it is not the command's own, from ``--config-name``
+    multirun: bool = False  # whether ``--multirun`` was given
 
 
 @dataclass(frozen=True)
@@ -66,11 +58,7 @@ class Job:
 
 
 def compose_jobs(request: Request) -> tuple[list[Job], bool]:
-    """Return every job that the request asks for, and whether they are a sweep.
-
-    Raises:
-        InputError: all that is wrong with the overrides and with the composed configurations.
-    """
+    """Return every job that the request asks for, and whether they are a sweep."""
     faults = _syntax_faults(request.overrides)
     if faults:
         raise InputError(faults)

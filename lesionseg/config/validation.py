@@ -15,11 +15,7 @@ from lesionseg.instantiate import target_faults
 
 
 def validate(command: str, config: DictConfig) -> Any:
-    """Return the configuration as plain, frozen values.
-
-    Raises:
-        InputError: every fault, each with its key.
-    """
+    """Return the configuration as plain, frozen values."""
     register_resolvers()
     schema = SCHEMAS[command]
     raw: Any = OmegaConf.to_container(config)

@@ -135,11 +135,7 @@ def case_names(file: Path) -> list[str]:
 
 
 def _pair_by_name(references: Sequence[Path], predictions: Sequence[Path]) -> list[FilePair]:
-    """Pair each reference with the prediction that shares the longest name with it.
-
-    Raises:
-        UnpairedError: every file without a partner, every one with several, and every one that is its own.
-    """
+    """Pair each reference with the prediction that shares the longest name with it."""
     called: dict[str, list[Path]] = {}
     for file in predictions:
         for name in case_names(file):

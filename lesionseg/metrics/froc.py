@@ -373,15 +373,7 @@ def _ascending(values: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _events(basins: Basins, levels: Ranks, ranks: Ranks, labels: Labels, n_reference: int) -> _Events:
-    """What happens to the map once every voxel is cut down to its basin's level.
-
-    Args:
-        basins: of the map.
-        levels: of each basin, shape (B,).
-        ranks: of each active voxel, shape (N,).
-        labels: the reference lesion of each active voxel, 0 for none, shape (N,).
-        n_reference: reference lesions.
-    """
+    """What happens to the map once every voxel is cut down to its basin's level."""
     join = np.minimum(basins.saddles, levels[basins.joins].min(axis=1, initial=np.iinfo(np.int32).max))
     labelled = labels > 0
     of, rank = basins.of[ranks[labelled]], ranks[labelled]

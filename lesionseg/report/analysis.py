@@ -62,49 +62,30 @@ _SAVINGS = [
 
 @dataclass(frozen=True)
 class Basis:
-    """What a comparison rests on.
+    """What a comparison rests on."""
 
-    Attributes:
-        arms: with a finished run, in the order asked for.
-        sizes: training studies, ascending.
-        repeats: that any run has, ascending.
-        n_patients: test patients.
-        n_patients_with_lesions: those of them with a reference lesion in at least one session.
-        n_studies: test studies.
-        n_inconsistent: test studies whose number of reference lesions is not the same in every run.
-        n_tests: how many tests Holm's p is adjusted for.
-    """
-
-    arms: tuple[str, ...]
-    sizes: tuple[int, ...]
-    repeats: tuple[int, ...]
-    n_patients: int
-    n_patients_with_lesions: int
-    n_studies: int
-    n_inconsistent: int
-    n_tests: int
+    arms: tuple[str, ...]  # with a finished run, in the order asked for
+    sizes: tuple[int, ...]  # training studies, ascending
+    repeats: tuple[int, ...]  # that any run has, ascending
+    n_patients: int  # test patients
+    n_patients_with_lesions: int  # those of them with a reference lesion in at least one session
+    n_studies: int  # test studies
+    n_inconsistent: int  # test studies whose number of reference lesions is not the same in every run
+    n_tests: int  # how many tests Holm's p is adjusted for
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """The numbers of a comparison.
+    """The numbers of a comparison."""
 
-    Attributes:
-        basis: what they rest on.
-        estimates: a row per size, score and quantity: an arm's mean, or a difference, with a reference.
-        patients: a row per size, score, arm and patient: the mean over sessions, then repeats.
-        curves: a row per score, arm and size: mean, interval, fits, and each repeat's mean as ``repeat_0`` and so on.
-        savings: a row per score, arm and size: studies that the reference arm needs for the same score.
-        without_lesions: a row per size and arm: false positives in the studies without reference lesion.
-        missing: a row per run or study that a full grid would hold: arm, train_size, repeat, lacking (studies).
-    """
-
-    basis: Basis
-    estimates: pd.DataFrame
-    patients: pd.DataFrame
+    basis: Basis  # what they rest on
+    estimates: pd.DataFrame  # a row per size, score and quantity: an arm's mean, or a difference, with a reference
+    patients: pd.DataFrame  # a row per size, score, arm and patient: the mean over sessions, then repeats
+    # a row per score, arm and size: mean, interval, fits, and each repeat's mean as ``repeat_0`` and so on
     curves: pd.DataFrame
-    savings: pd.DataFrame
-    without_lesions: pd.DataFrame
+    savings: pd.DataFrame  # a row per score, arm and size: studies that the reference arm needs for the same score
+    without_lesions: pd.DataFrame  # a row per size and arm: false positives in the studies without reference lesion
+    # a row per run or study that a full grid would hold: arm, train_size, repeat, lacking (studies)
     missing: pd.DataFrame
 
     @property
@@ -120,16 +101,6 @@ def analyse(cases: pd.DataFrame, arms: Sequence[str], grid: Sequence[RunKey] | N
     Differences are an arm minus the first one, paired by patient and repeat, tested for new patients and new
     trainings at once (`lesionseg.stats.crossed_difference`), and adjusted for each other by Holm's method. Studies
     without reference lesion are reported apart.
-
-    Args:
-        cases: a row per run and test study: init, train_size, repeat, subject, session (empty where there is one
-            only) and the columns of `lesionseg.metrics.CaseScores`.
-        arms: values of init, the reference first.
-        grid: init, train_size and repeat of every run that was asked for; None: every size and repeat of any arm.
-
-    Raises:
-        ValueError: a column is missing, no arm has a row, train_size or repeat is no whole number, or a study is
-            there twice in one run.
     """
     if not arms or len(set(arms)) != len(arms):
         raise ValueError(f"arms must be one or several different ones (got {', '.join(arms) or 'none'})")

@@ -19,11 +19,6 @@ def differing_settings(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.Dat
 
     Runs of the same size and repeat are compared with each other; where the arms have none in common, all of the one
     with all of the other. A section's ``name`` alone is no difference.
-
-    Returns:
-        A row per setting and arm: setting, scope (``init``: as the arms are meant to differ; ``beyond init``;
-        ``within``
-        an arm), arm, value as text over sizes and repeats.
     """
     searched = {run.search is not None for run in runs if run.is_trained}
     values: dict[str, dict[str, dict[tuple[int, int], str]]] = {}
@@ -50,12 +45,7 @@ def differing_settings(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.Dat
 
 
 def learning_rates(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.DataFrame:
-    """Return which learning rates the runs trained with, and what these were chosen from.
-
-    Returns:
-        A row per arm and way of choosing: arm, candidates (empty without a search), steps of each, rates as text,
-        n_runs. Runs that train nothing do not count.
-    """
+    """Return which learning rates the runs trained with, and what these were chosen from."""
     rows = []
     for arm in arms:
         own = [run for run in runs if run.arm == arm and run.is_trained]
@@ -69,12 +59,7 @@ def learning_rates(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.DataFra
 
 
 def validation_means(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.DataFrame:
-    """Return each arm's mean of its runs' best validation values, over the repeats that all arms have at that size.
-
-    Returns:
-        A row per size and arm: train_size, score (the one that was monitored), arm, mean, n_repeats. Empty with one
-        arm, and where the runs do not monitor the same score.
-    """
+    """Return each arm's mean of its runs' best validation values, over the repeats that all arms have at that size."""
     columns = ["train_size", "score", "arm", "mean", "n_repeats"]
     best = _best(runs)
     if len(arms) < 2 or len({run.monitor for run in runs}) != 1:
@@ -93,10 +78,6 @@ def behind_on_validation(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.D
 
     Of an arm that starts from a source's weights and another that does not, the first is judged, even if it is the
     reference: if it is behind, that is negative transfer.
-
-    Returns:
-        A row per judged arm and size: arm, other, train_size, mean, other_mean, n_repeats, n_behind, transfer. NaN
-        means: no repeat has a value in both, or the runs do not monitor the same score.
     """
     columns = ["arm", "other", "train_size", "mean", "other_mean", "n_repeats", "n_behind", "transfer"]
     best = _best(runs if len({run.monitor for run in runs}) == 1 else [])

@@ -30,59 +30,35 @@ _NOTE = "validation: each run's highest value, mean of the repeats that all arms
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a sweep's runs left beside their table of cases; each part may be empty.
+    """What a sweep's runs left beside their table of cases; each part may be empty."""
 
-    Attributes:
-        runs: what each run tells of itself.
-        froc: frames of `run_froc`.
-        matched: frames of `match_repeat`.
-        volumes: frames of `count_by_volume`.
-        volume_edges_mm3: between the ranges of volumes.
-    """
-
-    runs: Sequence[RunRecord] = ()
-    froc: pd.DataFrame = field(default_factory=pd.DataFrame)
-    matched: pd.DataFrame = field(default_factory=pd.DataFrame)
-    volumes: pd.DataFrame = field(default_factory=pd.DataFrame)
-    volume_edges_mm3: Sequence[float] = ()
+    runs: Sequence[RunRecord] = ()  # what each run tells of itself
+    froc: pd.DataFrame = field(default_factory=pd.DataFrame)  # frames of `run_froc`
+    matched: pd.DataFrame = field(default_factory=pd.DataFrame)  # frames of `match_repeat`
+    volumes: pd.DataFrame = field(default_factory=pd.DataFrame)  # frames of `count_by_volume`
+    volume_edges_mm3: Sequence[float] = ()  # between the ranges of volumes
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Everything that a report says of one sweep.
+    """Everything that a report says of one sweep."""
 
-    Attributes:
-        sweep: its name; empty where only cases are known.
-        task: its name, likewise.
-        analysis: means, differences, curves, savings.
-        froc: per size, arm and false positives; empty where the runs' tables of thresholds are not known.
-        matched: PPV at matched sensitivity per size and arm but the first; likewise.
-        by_lesion_size: per size, arm, range and score; empty where the runs' tables of lesions are not known.
-        settings: what differs between the arms; empty where nothing is known of the runs.
-        rates: learning rates of each arm, likewise.
-        answer: at most three sentences.
-        validation: whether an arm is behind on validation, in sentences.
-        compared: what the arms differ in, in sentences.
-        caveats: what the numbers can and cannot carry, in sentences.
-        unfinished: runs that are not in the numbers, in sentences.
-        provenance: what was run; None where nothing is known of the runs.
-        pictures: slices of test studies with their arm and rank; empty where the runs left none.
-    """
-
-    sweep: str
-    task: str
-    analysis: Analysis
-    froc: pd.DataFrame
-    matched: pd.DataFrame
+    sweep: str  # its name; empty where only cases are known
+    task: str  # its name, likewise
+    analysis: Analysis  # means, differences, curves, savings
+    froc: pd.DataFrame  # per size, arm and false positives; empty where the runs' tables of thresholds are not known
+    matched: pd.DataFrame  # PPV at matched sensitivity per size and arm but the first; likewise
+    # per size, arm, range and score; empty where the runs' tables of lesions are not known
     by_lesion_size: pd.DataFrame
-    settings: pd.DataFrame
-    rates: pd.DataFrame
-    answer: Sequence[str]
-    validation: Sequence[str]
-    compared: Sequence[str]
-    caveats: Sequence[str]
-    unfinished: Sequence[str] = ()
-    provenance: Provenance | None = None
+    settings: pd.DataFrame  # what differs between the arms; empty where nothing is known of the runs
+    rates: pd.DataFrame  # learning rates of each arm, likewise
+    answer: Sequence[str]  # at most three sentences
+    validation: Sequence[str]  # whether an arm is behind on validation, in sentences
+    compared: Sequence[str]  # what the arms differ in, in sentences
+    caveats: Sequence[str]  # what the numbers can and cannot carry, in sentences
+    unfinished: Sequence[str] = ()  # runs that are not in the numbers, in sentences
+    provenance: Provenance | None = None  # what was run; None where nothing is known of the runs
+    # slices of test studies with their arm and rank; empty where the runs left none
     pictures: Sequence[tuple[str, str, StudySlice]] = ()
 
     @property
@@ -127,21 +103,7 @@ def compare(
     notes: Sequence[str] = (),
     unfinished: Sequence[str] = (),
 ) -> Comparison:
-    """Compare arms over training-set sizes, patient by patient, each with the first.
-
-    Args:
-        cases: as in `analyse`.
-        arms: values of init, the reference first. With one arm there are its means, and no differences.
-        evidence: what else is known of the runs.
-        grid: as in `analyse`.
-        sweep: its name.
-        task: its name.
-        notes: further caveats.
-        unfinished: runs that are not in the cases, in sentences.
-
-    Raises:
-        ValueError: as `analyse` does.
-    """
+    """Compare arms over training-set sizes, patient by patient, each with the first."""
     known = evidence or Evidence()
     analysis = analyse(cases, arms, grid)
     runs = [run for run in known.runs if run.arm in analysis.arms]

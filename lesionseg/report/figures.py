@@ -38,19 +38,12 @@ _FALSE_POSITIVE_TICKS = (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure of a comparison.
+    """One figure of a comparison."""
 
-    Attributes:
-        name: of its file, without a suffix.
-        title: what it shows.
-        reading: how it is to be read, in sentences.
-        figure: None where there is nothing to draw.
-    """
-
-    name: str
-    title: str
-    reading: str
-    figure: Figure | None
+    name: str  # of its file, without a suffix
+    title: str  # what it shows
+    reading: str  # how it is to be read, in sentences
+    figure: Figure | None  # None where there is nothing to draw
 
 
 def draw_comparison(comparison: Comparison) -> list[Drawing]:

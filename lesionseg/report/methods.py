@@ -15,13 +15,7 @@ _MOST_NAMED = 6  # runs or settings that are named one by one
 
 
 def comparability_sentences(settings: pd.DataFrame, rates: pd.DataFrame, n_arms: int) -> list[str]:
-    """Say what the arms differ in, and whether their learning rates were chosen alike.
-
-    Args:
-        settings: as from `differing_settings`.
-        rates: as from `learning_rates`.
-        n_arms: how many arms are compared.
-    """
+    """Say what the arms differ in, and whether their learning rates were chosen alike."""
     said = []
     beyond, init = (_differences(settings[settings["scope"] == scope]) for scope in ("beyond init", "init"))
     if n_arms > 1:

@@ -29,28 +29,17 @@ _MATCHED = [
 
 @dataclass(frozen=True, eq=False)
 class RunCurves:
-    """The thresholds of one run's test studies, all in one table.
+    """The thresholds of one run's test studies, all in one table."""
 
-    Attributes:
-        arm: value of init.
-        train_size: training studies.
-        repeat: which repeat.
-        threshold: that the run's masks were made with.
-        subjects: of each study, shape (S,).
-        n_reference: reference lesions of each study, shape (S,).
-        study: of each row, its place among the studies; rows of a study lie together; shape (R,).
-        thresholds: where a count of the study changes, descending within a study; shape (R,).
-        counts: detected reference lesions, predicted lesions and false positives from there on; shape (R, 3).
-    """
-
-    arm: str
-    train_size: int
-    repeat: int
-    threshold: float
-    subjects: NDArray[np.object_]
-    n_reference: NDArray[np.int64]
-    study: NDArray[np.int64]
-    thresholds: NDArray[np.float64]
+    arm: str  # value of init
+    train_size: int  # training studies
+    repeat: int  # which repeat
+    threshold: float  # that the run's masks were made with
+    subjects: NDArray[np.object_]  # of each study, shape (S,)
+    n_reference: NDArray[np.int64]  # reference lesions of each study, shape (S,)
+    study: NDArray[np.int64]  # of each row, its place among the studies; rows of a study lie together; shape (R,)
+    thresholds: NDArray[np.float64]  # where a count of the study changes, descending within a study; shape (R,)
+    # detected reference lesions, predicted lesions and false positives from there on; shape (R, 3)
     counts: NDArray[np.int64]
 
     def froc(self) -> Froc:
@@ -125,14 +114,7 @@ class RunCurves:
 
 
 def run_curves(table: pd.DataFrame, cases: pd.DataFrame, threshold: float) -> RunCurves:
-    """Return the curves of one run.
-
-    Args:
-        table: ``froc.csv``: study, n_reference, threshold, detected_reference, n_prediction, false_positives.
-        cases: the run's rows of the table of cases, with init, train_size, repeat, study, subject and n_reference; a
-            study without a row in `table` has no threshold at which anything is predicted.
-        threshold: that the run's masks were made with; maps are of single precision, so it is rounded to that.
-    """
+    """Return the curves of one run."""
     study = _place_of(table["study"], {study: place for place, study in enumerate(cases["study"])})
     table, study = table[study >= 0], study[study >= 0]
     thresholds = table["threshold"].to_numpy(np.float64)
@@ -179,12 +161,7 @@ def run_froc(curves: RunCurves, area_limit: float) -> pd.DataFrame:
 
 
 def froc_bands(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Return mean, lowest and highest of the repeats, per size, arm and number of false positives.
-
-    Args:
-        runs: frames of `run_froc`, one below the other.
-        arms: in the order that is wanted.
-    """
+    """Return mean, lowest and highest of the repeats, per size, arm and number of false positives."""
     if runs.empty:
         return pd.DataFrame()
     keys = ["train_size", "arm", "false_positives"]
@@ -208,10 +185,6 @@ def match_repeat(reference: RunCurves, other: RunCurves) -> pd.DataFrame:
 
     The target is the lower of the two models' mean sensitivities over patients, each at its own threshold; each is then
     cut at the highest threshold that reaches it.
-
-    Returns:
-        A row per patient: train_size, arm, reference, repeat, sensitivity (the target), subject, ppv, reference_ppv;
-        one row without patient where the target is 0.
     """
     target = min(run.sensitivity_at(run.threshold) for run in (reference, other))
     place = {"train_size": other.train_size, "arm": other.arm, "reference": reference.arm, "repeat": other.repeat}
@@ -223,12 +196,7 @@ def match_repeat(reference: RunCurves, other: RunCurves) -> pd.DataFrame:
 
 
 def matched_ppv(repeats: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Return PPV at matched sensitivity, per size and arm, with the crossed test of the difference.
-
-    Args:
-        repeats: frames of `match_repeat`, one below the other.
-        arms: in the order that is wanted.
-    """
+    """Return PPV at matched sensitivity, per size and arm, with the crossed test of the difference."""
     rows = []
     arranged = repeats.assign(arm=pd.Categorical(repeats.get("arm", []), list(arms))) if len(repeats) else repeats
     for key, own in arranged.groupby(["train_size", "arm"], observed=True) if len(repeats) else ():
@@ -253,15 +221,6 @@ def count_by_volume(lesions: pd.DataFrame, cases: pd.DataFrame, edges_mm3: Seque
     """Count the lesions of one run by patient, side and range of volumes, in the studies with a reference lesion.
 
     A predicted lesion counts by its own volume, not by that of the lesion it meets.
-
-    Args:
-        lesions: a row per lesion, with the columns study, side, verdict and volume_mm3 of ``lesions.csv``.
-        cases: the run's rows of the table of cases, with init, train_size, repeat, study, subject and n_reference.
-        edges_mm3: where one range ends and the next begins, in mm³, ascending; the first begins at 0 and the last has
-            no end, as in `lesionseg.metrics.stratify`.
-
-    Returns:
-        A row per patient, range and score (sensitivity, ppv): hits and lesions.
     """
     with_lesions = cases[cases["n_reference"] > 0]
     subjects = sorted({*with_lesions["subject"]})
@@ -287,17 +246,7 @@ def count_by_volume(lesions: pd.DataFrame, cases: pd.DataFrame, edges_mm3: Seque
 
 
 def scores_by_volume(counts: pd.DataFrame, arms: Sequence[str], edges_mm3: Sequence[float]) -> pd.DataFrame:
-    """Return sensitivity and PPV by lesion volume: each patient's share first, then the mean over patients.
-
-    Args:
-        counts: frames of `count_by_volume`, one below the other.
-        arms: in the order that is wanted.
-        edges_mm3: between the ranges.
-
-    Returns:
-        A row per size, arm, range and score: low_mm3 (belongs to the range), high_mm3 (does not), mean,
-        standard_error, n_patients with such a lesion, n_lesions of all patients in one repeat.
-    """
+    """Return sensitivity and PPV by lesion volume: each patient's share first, then the mean over patients."""
     if counts.empty:
         return pd.DataFrame()
     arranged = counts.assign(

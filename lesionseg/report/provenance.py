@@ -14,32 +14,20 @@ from lesionseg.report.text import shown, spread
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """What a finished run left besides its tables.
+    """What a finished run left besides its tables."""
 
-    Attributes:
-        arm: value of init.
-        train_size: training studies.
-        repeat: which repeat.
-        config: ``config.yaml``, resolved.
-        settings: dotted key to value of all that can change the result, but for ``init`` and the axes of a grid.
-        split: ``split.json``.
-        transfer: ``transfer_report.json`` without its list of tensors.
-        n_values: of the network, weights and buffers; 0 if nobody counted.
-        search: ``learning_rate.json``; None without a search.
-        threshold: the probability from which a voxel is lesion in its masks.
-        best_validation: the highest value of the score that chose its checkpoint; None if it never had any.
-    """
-
-    arm: str
-    train_size: int
-    repeat: int
-    config: Mapping[str, Any]
+    arm: str  # value of init
+    train_size: int  # training studies
+    repeat: int  # which repeat
+    config: Mapping[str, Any]  # ``config.yaml``, resolved
+    # dotted key to value of all that can change the result, but for ``init`` and the axes of a grid
     settings: Mapping[str, Any]
-    split: Mapping[str, Any]
-    transfer: Mapping[str, Any]
-    n_values: int = 0
-    search: Mapping[str, Any] | None = None
-    threshold: float = 0.5
+    split: Mapping[str, Any]  # ``split.json``
+    transfer: Mapping[str, Any]  # ``transfer_report.json`` without its list of tensors
+    n_values: int = 0  # of the network, weights and buffers; 0 if nobody counted
+    search: Mapping[str, Any] | None = None  # ``learning_rate.json``; None without a search
+    threshold: float = 0.5  # the probability from which a voxel is lesion in its masks
+    # the highest value of the score that chose its checkpoint; None if it never had any
     best_validation: float | None = None
 
     @property
@@ -60,48 +48,28 @@ class RunRecord:
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """What was run, as the runs' own files have it; of what differs between runs, every value in the order of sizes.
+    """What was run, as the runs' own files have it; of what differs between runs, every value in the order of sizes."""
 
-    Attributes:
-        config: of the first run, resolved.
-        n_subjects: that serve the task.
-        n_validation: validation subjects.
-        n_test: test subjects.
-        sizes: training studies, ascending.
-        repeats: ascending.
-        n_values: of the network; 0 if nobody counted.
-        steps: optimiser steps, as text: ``2000``, or ``500 at 2, 2000 at 10``.
-        batch_size: patches per step, likewise.
-        patch_size: voxels, likewise.
-        criterion: the rule that decides which lesions are found and true.
-        min_volume: smallest lesion that counts, in mm³.
-        rescored: whether criterion or smallest lesion are other ones than the runs'.
-        transfers: a row per arm, of its first run: source, source_task, source_digest, loaded_share, adapted, fresh,
-            skipped, trained_share, strategy, differences.
-        splits: a row per size and repeat: the hash of its subjects, as ``split.json`` has it.
-        versions: name to version of the programs that made the runs.
-        command: that makes the report again.
-        train_command: that makes the runs again; empty where nobody wrote it down.
-    """
-
-    config: Mapping[str, Any]
-    n_subjects: int
-    n_validation: int
-    n_test: int
-    sizes: tuple[int, ...]
-    repeats: tuple[int, ...]
-    n_values: int
-    steps: str
-    batch_size: str
-    patch_size: str
-    criterion: Criterion
-    min_volume: float
-    rescored: bool
+    config: Mapping[str, Any]  # of the first run, resolved
+    n_subjects: int  # that serve the task
+    n_validation: int  # validation subjects
+    n_test: int  # test subjects
+    sizes: tuple[int, ...]  # training studies, ascending
+    repeats: tuple[int, ...]  # ascending
+    n_values: int  # of the network; 0 if nobody counted
+    steps: str  # optimiser steps, as text: ``2000``, or ``500 at 2, 2000 at 10``
+    batch_size: str  # patches per step, likewise
+    patch_size: str  # voxels, likewise
+    criterion: Criterion  # the rule that decides which lesions are found and true
+    min_volume: float  # smallest lesion that counts, in mm³
+    rescored: bool  # whether criterion or smallest lesion are other ones than the runs'
+    # a row per arm, of its first run: source, source_task, source_digest, loaded_share, adapted, fresh, skipped,
+    # trained_share, strategy, differences
     transfers: pd.DataFrame
-    splits: pd.DataFrame
-    versions: Mapping[str, str]
-    command: str
-    train_command: str = ""
+    splits: pd.DataFrame  # a row per size and repeat: the hash of its subjects, as ``split.json`` has it
+    versions: Mapping[str, str]  # name to version of the programs that made the runs
+    command: str  # that makes the report again
+    train_command: str = ""  # that makes the runs again; empty where nobody wrote it down
 
 
 def provenance_of(

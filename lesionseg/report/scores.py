@@ -34,27 +34,16 @@ _WIDTH = 110  # letters in a line of text
 
 @dataclass(frozen=True)
 class ScoredCases:
-    """Scores of cases under several criteria.
+    """Scores of cases under several criteria."""
 
-    Attributes:
-        criteria: rules by name; the first one is that of lesion tables, strata and FROC.
-        spacings: mm, by case.
-        studies: scores by case.
-        froc: over all cases; None where the predictions are masks.
-        volume_edges_mm3: edges between the strata.
-        false_positives: per case, at which the FROC is read; its area ends at the last.
-        tolerance_mm: of the normalised surface Dice.
-        options: what else the scores depend on, for the record.
-    """
-
-    criteria: Mapping[str, Criterion]
-    spacings: Mapping[str, tuple[float, float, float]]
-    studies: Mapping[str, StudyScores]
-    froc: Froc | None
-    volume_edges_mm3: Sequence[float]
-    false_positives: Sequence[float]
-    tolerance_mm: float
-    options: Mapping[str, Any] = field(default_factory=dict)
+    criteria: Mapping[str, Criterion]  # rules by name; the first one is that of lesion tables, strata and FROC
+    spacings: Mapping[str, tuple[float, float, float]]  # mm, by case
+    studies: Mapping[str, StudyScores]  # scores by case
+    froc: Froc | None  # over all cases; None where the predictions are masks
+    volume_edges_mm3: Sequence[float]  # edges between the strata
+    false_positives: Sequence[float]  # per case, at which the FROC is read; its area ends at the last
+    tolerance_mm: float  # of the normalised surface Dice
+    options: Mapping[str, Any] = field(default_factory=dict)  # what else the scores depend on, for the record
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values; NaN is for the writer to turn into null."""
@@ -231,15 +220,7 @@ class ScoredCases:
 
 
 def arm_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average each arm under each criterion: the mean over patients with reference lesions, each over its repeats.
-
-    Args:
-        scores: a row per run, test study and criterion, with the columns init, train_size, repeat, subject,
-            criterion, n_reference, sensitivity, ppv and f1.
-
-    Returns:
-        A row per size, criterion and arm, in the order in which `scores` has them: sensitivity, ppv, f1, n_patients.
-    """
+    """Average each arm under each criterion: the mean over patients with reference lesions, each over its repeats."""
     ordered = scores.assign(
         criterion=pd.Categorical(scores["criterion"], list(dict.fromkeys(scores["criterion"]))),
         init=pd.Categorical(scores["init"], list(dict.fromkeys(scores["init"]))),

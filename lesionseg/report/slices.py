@@ -48,23 +48,14 @@ _LETTERS = {MISSED: "m", FALSE: "f"}  # beside each lesion, for whom colours do 
 
 @dataclass(frozen=True, eq=False)
 class StudySlice:
-    """The axial slice of a study that holds the most lesion on either side.
+    """The axial slice of a study that holds the most lesion on either side."""
 
-    Attributes:
-        study: its name.
-        facts: what stands above the picture, such as ``F1 0.62: 5 of 8 found, 2 false``.
-        image: 0 black … 255 white, shape (X, Y), axes towards right and anterior, cut to the head.
-        verdict: likewise, of `NOTHING`, `FOUND`, `MISSED`, `TRUE` and `FALSE`.
-        spacing: edge lengths of a pixel, mm.
-        z: number of the slice from 0, towards superior.
-    """
-
-    study: str
-    facts: str
-    image: Bytes
-    verdict: Bytes
-    spacing: tuple[float, float]
-    z: int
+    study: str  # its name
+    facts: str  # what stands above the picture, such as ``F1 0.62: 5 of 8 found, 2 false``
+    image: Bytes  # 0 black … 255 white, shape (X, Y), axes towards right and anterior, cut to the head
+    verdict: Bytes  # likewise, of `NOTHING`, `FOUND`, `MISSED`, `TRUE` and `FALSE`
+    spacing: tuple[float, float]  # edge lengths of a pixel, mm
+    z: int  # number of the slice from 0, towards superior
 
 
 def verdict_map(
@@ -78,13 +69,6 @@ def verdict_map(
 
     A lesion that is too small to count is no lesion on either side, as in the scores. Where reference and prediction
     share a voxel it is the reference's.
-
-    Args:
-        reference: non-zero inside, shape (X, Y, Z).
-        prediction: likewise.
-        spacing: of the voxels, mm.
-        criterion: what decides.
-        min_volume_mm3: smallest lesion that counts, where the criterion does not say so itself.
     """
     verdict = np.full(reference.shape, NOTHING, np.uint8)
     pair = MaskPair.of(reference, prediction, spacing)
@@ -113,14 +97,6 @@ def cut_slice(
 
     Grey goes from the 1st to the 99.7th percentile of what is brighter than the background. Scans with more than 224
     pixels along an edge are made coarser by a whole factor; a missed or false lesion of one pixel stays in sight.
-
-    Args:
-        study: its name.
-        facts: what stands above the picture.
-        image: any values, shape (X, Y), axes towards right and anterior.
-        verdict: of the whole volume, shape (X, Y, Z), as from `verdict_map`.
-        spacing: of the volume's voxels, mm.
-        z: which slice.
     """
     grey, verdicts = _windowed(image), verdict[:, :, z]
     shown = (grey > _DARK) | (verdicts != NOTHING)
@@ -151,12 +127,7 @@ def save_slices(slices: Sequence[StudySlice], path: Path) -> None:
 
 
 def load_slices(path: Path, studies: Collection[str] | None = None) -> tuple[StudySlice, ...]:
-    """Read what `save_slices` wrote, in its order; of some studies alone, if these are named.
-
-    Raises:
-        OSError: there is no such file.
-        ValueError: it is not such a file.
-    """
+    """Read what `save_slices` wrote, in its order; of some studies alone, if these are named."""
     with np.load(path, allow_pickle=False) as stored:
         names: list[str] = stored["study"].tolist()
         facts, spacing, z = (stored[key].tolist() for key in ("facts", "spacing", "z"))
@@ -184,18 +155,7 @@ def picture_study(
     min_volume_mm3: float,
     case: Mapping[str, Any],
 ) -> StudySlice:
-    """Return the slice of a study with the most lesion, each lesion judged as in the scores.
-
-    Args:
-        name: of the study.
-        image: the scan that is shown.
-        reference: as it was drawn, on `grid`.
-        prediction: likewise.
-        grid: of both.
-        criterion: what decides.
-        min_volume_mm3: smallest lesion that counts.
-        case: the study's row of ``cases.csv``.
-    """
+    """Return the slice of a study with the most lesion, each lesion judged as in the scores."""
     upright = grid.canonical()
     judged = verdict_map(reference, prediction, grid.spacing, criterion, min_volume_mm3)
     verdict = resample(judged, grid, upright).astype(judged.dtype)  # flips and swaps alone

@@ -200,15 +200,7 @@ def _ahead_and_behind(rows: pd.DataFrame) -> str:
 
 
 def saving_clause(savings: pd.DataFrame) -> str | None:
-    """Say how many studies an arm saves by one score, at the smallest size that has a number rather than a bound.
-
-    Args:
-        savings: the rows of one arm and score.
-
-    Returns:
-        ``with 5 training studies pretrained reaches the F1 that scratch reaches with 14 (95 % interval 9 to more than
-        20): 2.8 times as many``; None where nothing can be told.
-    """
+    """Say how many studies an arm saves by one score, at the smallest size that has a number rather than a bound."""
     ranks = ("exact", "more than", "at most")
     told = [row for row in _records(savings) if not isnan(row["needed"])]
     if not told:
@@ -238,12 +230,7 @@ def savings_sentences(savings: pd.DataFrame) -> list[str]:
 
 
 def validation_sentences(behind: pd.DataFrame, monitors: Sequence[str]) -> list[str]:
-    """Say where an arm is behind on validation, else that it is not, and what could not be judged.
-
-    Args:
-        behind: as from `behind_on_validation`.
-        monitors: the scores that the runs monitor.
-    """
+    """Say where an arm is behind on validation, else that it is not, and what could not be judged."""
     said: list[str] = []
     nowhere: dict[tuple[str, str], list[str]] = {}
     unknown: list[str] = []

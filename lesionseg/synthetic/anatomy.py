@@ -75,34 +75,24 @@ def ramp(distance: Volume, width: float) -> Volume:
 
 @dataclass(frozen=True)
 class Template:
-    """A brain to bend subjects from.
+    """A brain to bend subjects from."""
 
-    Args:
-        spacing: mm.
-        origin: where voxel (0, 0, 0) lies, in mm from the middle of the brain's box; 0 is the midline along x.
-        maps: on one grid, RAS, float32. ``white``, ``cortex``, ``deep_grey``: shares; what they leave of the brain is
-            the fluid of sulci and cisterns. ``depth_mm``: to the brain's outline, negative outside. ``ventricle_mm``:
-            to the lateral ventricles, negative inside. ``cortex_mm``, ``white_mm``: to the cortex and the white
-            matter, 0 inside. ``banks``: 0 to 1, where the cortex of two gyri meets, as an average brain shows no
-            sulcus there. ``infratentorial``: 1 in cerebellum and brainstem. ``structure``: what a T1-weighted image
-            shows beyond the tissues' means, white matter being 1.
-        extent_mm: size of the brain's box.
-        horns_mm: y of the lateral ventricles' hindmost and foremost point.
-    """
-
-    spacing: tuple[float, ...]
+    spacing: tuple[float, ...]  # mm
+    # where voxel (0, 0, 0) lies, in mm from the middle of the brain's box; 0 is the midline along x
     origin: tuple[float, ...]
+    # on one grid, RAS, float32. ``white``, ``cortex``, ``deep_grey``: shares; what they leave of the brain is the fluid
+    # of sulci and cisterns. ``depth_mm``: to the brain's outline, negative outside. ``ventricle_mm``: to the lateral
+    # ventricles, negative inside. ``cortex_mm``, ``white_mm``: to the cortex and the white matter, 0 inside. ``banks``:
+    # 0 to 1, where the cortex of two gyri meets, as an average brain shows no sulcus there. ``infratentorial``: 1 in
+    # cerebellum and brainstem. ``structure``: what a T1-weighted image shows beyond the tissues' means, white matter
+    # being 1
     maps: Maps
-    extent_mm: tuple[float, ...]
-    horns_mm: tuple[float, float]
+    extent_mm: tuple[float, ...]  # size of the brain's box
+    horns_mm: tuple[float, float]  # y of the lateral ventricles' hindmost and foremost point
 
 
 def load_template(anatomy: AnatomyParameters) -> Template:
-    """Return the template that ``anatomy`` names, made once in a process.
-
-    Raises:
-        InputError: the label map cannot be read, or lacks a tissue.
-    """
+    """Return the template that ``anatomy`` names, made once in a process."""
     margin = math.ceil(anatomy.skull_layers.scalp_mm) + _BEYOND_SCALP_MM if anatomy.skull else _MARGIN_MM
     if anatomy.labels is None:
         return _mni152(margin)
@@ -342,15 +332,7 @@ def _sample(template: Template, name: str, points: list[Volume]) -> Volume:
 def tissue_shares(
     maps: Maps, folding: Volume, parameters: AnatomyParameters, *, ventricle_mm: float, atrophy: float
 ) -> Maps:
-    """Return the shares of fluid, cortex, deep grey and white matter in each voxel of one subject; they sum to 1.
-
-    Args:
-        maps: the template's, sampled at N voxels.
-        folding: log odds of grey against white matter outside of cerebellum and brainstem, shape (N,).
-        parameters: how sharp the shares are, and what makes sulci.
-        ventricle_mm: how far the ventricles' walls lie outwards of the template's.
-        atrophy: log odds that are added to the fluid of the sulci.
-    """
+    """Return the shares of fluid, cortex, deep grey and white matter in each voxel of one subject; they sum to 1."""
     ventricle = ramp(ventricle_mm - maps["ventricle_mm"], _WALL_MM)
     # what is the average brain's ventricle but not this subject's is wall
     wall = (1 - ventricle) * (maps["ventricle_mm"] < max(_BLURRED_MM, _BLURRED_MM - ventricle_mm))

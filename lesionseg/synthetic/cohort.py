@@ -72,9 +72,6 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
 
     What is drawn comes from separate streams, so that another choice of contrasts leaves a subject's brain and lesions
     as they are, and another number of sessions the brain.
-
-    Raises:
-        InputError: the label map of ``pathology.anatomy`` cannot be used.
     """
     root = np.random.default_rng([seed, index, zlib.crc32(pathology.name.encode())])
     streams = dict(zip(_STREAMS, root.spawn(len(_STREAMS)), strict=True))
@@ -166,15 +163,6 @@ def make_cohort(
 
     Subject ``i`` depends on ``seed``, ``i`` and ``pathology`` alone: a larger cohort contains the smaller one, and the
     bytes depend neither on what was there before nor on the number of workers.
-
-    Args:
-        root: BIDS folder; made if missing. Masks go to its ``derivatives/lesions``.
-        workers: processes; 1 makes them in this one.
-        progress: called with (subjects done, subjects): first with those that are there already, then after each.
-
-    Raises:
-        InputError: as :func:`check_cohort`; or a subject cannot be made from these parameters.
-        RuntimeError: a subject failed otherwise, and which one. The others that were done by then remain.
     """
     check_cohort(root, seed, pathology)
     root.mkdir(parents=True, exist_ok=True)

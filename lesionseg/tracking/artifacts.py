@@ -23,17 +23,11 @@ _UPLOADING = ".artifact.uploading."  # MLflow's own names for what it then renam
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The artifacts of one run.
+    """The artifacts of one run."""
 
-    Attributes:
-        run_id: in MLflow.
-        folder: where they lie on this machine; None if they do not.
-        store: to download them from; None where they need not be, so that other processes can be given this.
-    """
-
-    run_id: str
-    folder: Path | None
-    store: Store | None
+    run_id: str  # in MLflow
+    folder: Path | None  # where they lie on this machine; None if they do not
+    store: Store | None  # to download them from; None where they need not be, so that other processes can be given this
 
     @contextmanager
     def open(self, name: str) -> Iterator[Path | None]:
@@ -60,12 +54,7 @@ def artifacts_of(store: Store, run: Any) -> Artifacts:
 
 
 def remove_broken_uploads(run: Any, older_than: float = 0.0) -> None:
-    """Remove what a process that was killed left of an artifact which MLflow was writing on this machine.
-
-    Args:
-        run: as MLflow's entity.
-        older_than: seconds since it was written to; more than 0 where another process may be writing right now.
-    """
+    """Remove what a process that was killed left of an artifact which MLflow was writing on this machine."""
     folder = _local_folder(run)
     for left in folder.rglob(f"{_UPLOADING}*") if folder is not None else ():
         with suppress(FileNotFoundError):  # another process finished it, or removed it
@@ -84,15 +73,6 @@ def fetch_weights(store: Store, text: str, folder: Path) -> Path:
     Of a run of lesionseg it is the best checkpoint; of another run, or a registered model, its one file of weights. A
     model's other files come with it, since some say what the weights are. What was downloaded once is not downloaded
     again; an alias is looked up every time, and the versions that it stood for are kept apart.
-
-    Args:
-        store: where runs and models are looked up.
-        text: ``runs:/<run id>``, ``models:/<name>/<version>`` or ``models:/<name>@<alias>``, each with or without
-            ``/<file>``.
-        folder: where it is put, whole or not at all.
-
-    Raises:
-        InputError: there is no such run, model or file, or none or several files that may hold weights.
     """
     from mlflow.exceptions import MlflowException
 

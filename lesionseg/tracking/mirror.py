@@ -101,13 +101,7 @@ def _find_or_start(store: Store, status: dict[str, Any]) -> str:
 
 
 class Uploader:
-    """A thread that mirrors a run directory while the run is trained; training never waits for it.
-
-    Args:
-        run_dir: of the run.
-        connect: opens the store; an `InputError` means that it cannot be reached.
-        say: takes a line for the terminal.
-    """
+    """A thread that mirrors a run directory while the run is trained; training never waits for it."""
 
     def __init__(self, run_dir: RunDir, connect: Callable[[], Store], say: Callable[[str], None]) -> None:
         self._run_dir = run_dir

@@ -51,19 +51,12 @@ _MOST_METRICS = 1000  # that MLflow takes in one request
 
 @dataclass(frozen=True)
 class Store:
-    """An open store and the experiment that runs go to.
+    """An open store and the experiment that runs go to."""
 
-    Attributes:
-        uri: MLflow's tracking URI.
-        experiment_id: of the experiment.
-        client: an ``mlflow.MlflowClient`` for that URI.
-        lock: a file that processes on this machine lock to create things once.
-    """
-
-    uri: str
-    experiment_id: str
-    client: Any
-    lock: Path
+    uri: str  # MLflow's tracking URI
+    experiment_id: str  # of the experiment
+    client: Any  # an ``mlflow.MlflowClient`` for that URI
+    lock: Path  # a file that processes on this machine lock to create things once
 
     def search(self, query: str) -> list[Any]:
         """Return all runs that a filter finds, oldest first, as MLflow's entities."""
@@ -152,17 +145,6 @@ def metric_maximum(store: Store, run_id: str, name: str) -> float | None:
 def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, create: bool = True) -> Store:
     """Open a store, creating database and experiment under a lock: MLflow itself does not survive several processes
     that do so at once.
-
-    Args:
-        uri: ``sqlite:///<file>`` or ``http(s)://<server>``; a relative file is taken from the current folder.
-        experiment: the experiment's name.
-        artifacts: folder of the artifacts of a new experiment; None: the server's own.
-        lock: file to lock while creating.
-        create: False where something that exists is to be read.
-
-    Raises:
-        InputError: the server does not answer, the database cannot be opened, or it is not there and is not to be
-            created.
     """
     file = Path(uri.removeprefix("sqlite:///")).expanduser().resolve() if uri.startswith("sqlite:///") else None
     uri = uri if file is None else f"sqlite:///{file}"
@@ -213,11 +195,7 @@ def _make_database(file: Path) -> None:
 
 
 def check_reachable(uri: str) -> None:
-    """See in a few seconds that a server listens, or that a database file can be written.
-
-    Raises:
-        InputError: it does not, or cannot.
-    """
+    """See in a few seconds that a server listens, or that a database file can be written."""
     parts = urlparse(uri)
     if parts.scheme in ("http", "https"):
         fault = _server_fault(uri)

@@ -35,11 +35,7 @@ MetricRow = tuple[int, int, str, float]
 
 
 class RunDir:
-    """The record of one run on disk; written by the process that holds its lock.
-
-    Args:
-        path: the directory; made by `begin`.
-    """
+    """The record of one run on disk; written by the process that holds its lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,11 +49,7 @@ class RunDir:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Hold the run's lock; gives whether it was free.
-
-        Raises:
-            InputError: the file system has no locks.
-        """
+        """Hold the run's lock; gives whether it was free."""
         self.path.mkdir(parents=True, exist_ok=True)
         with try_lock(self.path / LOCK) as free:
             yield free
@@ -82,11 +74,7 @@ class RunDir:
         return {}
 
     def begin(self, **facts: Any) -> None:
-        """Note what the run is called and made of, and that it is being trained; the same each time it goes on.
-
-        Args:
-            facts: ``name``, ``sweep``, ``params``, ``tags``, ``dataset``.
-        """
+        """Note what the run is called and made of, and that it is being trained; the same each time it goes on."""
         for partial in self.path.rglob(".partial-*"):  # of a process that was killed while it wrote
             partial.unlink(missing_ok=True)
         worker = f"process {os.getpid()} on {socket.gethostname()}"
@@ -184,11 +172,7 @@ def _append(path: Path, lines: bytes) -> None:
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Hold a lock if it is free; gives whether it was.
-
-    Raises:
-        InputError: the file system has no locks.
-    """
+    """Hold a lock if it is free; gives whether it was."""
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)

@@ -33,23 +33,14 @@ _STATE_OF: Mapping[str, State] = {"FINISHED": "finished", "FAILED": "failed"}
 
 @dataclass(frozen=True)
 class RunState:
-    """How far one configuration of a sweep is.
+    """How far one configuration of a sweep is."""
 
-    Attributes:
-        entry: of the grid.
-        state: ``interrupted``: it goes on when the sweep is started again.
-        worker: the process that works on it, or did.
-        progress: phase, step and seconds left, as far as they are known.
-        seconds: that it took, where it was finished without interruption.
-        error: the first line of what made it fail.
-    """
-
-    entry: GridEntry
-    state: State
-    worker: str = ""
-    progress: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float | None = None
-    error: str = ""
+    entry: GridEntry  # of the grid
+    state: State  # ``interrupted``: it goes on when the sweep is started again
+    worker: str = ""  # the process that works on it, or did
+    progress: Mapping[str, Any] = field(default_factory=dict)  # phase, step and seconds left, as far as they are known
+    seconds: float | None = None  # that it took, where it was finished without interruption
+    error: str = ""  # the first line of what made it fail
 
 
 def sweep_parent(store: Store, sweep: str) -> str:
@@ -78,14 +69,7 @@ def sweep_children(store: Store, sweep: str) -> list[Any]:
 
 
 def add_to_grid(store: Store | None, folder: Path, entries: Sequence[GridEntry], command: str) -> None:
-    """Note which configurations were asked for, beside those of before, and by which command.
-
-    Args:
-        store: gets the grid as an artifact of the parent run, which is RUNNING from here on; None: it is away.
-        folder: of the sweep's run directories; its name is the sweep's.
-        entries: of this command.
-        command: as it was typed.
-    """
+    """Note which configurations were asked for, beside those of before, and by which command."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".grid.lock"):
         known = {entry["key"]: entry for entry in read_grid(folder)}

@@ -68,9 +68,6 @@ class VariableEpochs(pl.Callback):
 
     Lightning compares the batches that a checkpoint counts in its epoch with the length of the next one, and takes the
     epoch for unfinished where that is longer.
-
-    Args:
-        epoch_end: gives the step that ends the epoch which begins after so many steps.
     """
 
     def __init__(self, epoch_end: Callable[[int], int]) -> None:
@@ -104,12 +101,7 @@ class LastAsBest(pl.Callback):
 
 
 class MetricLog(pl.Callback):
-    """Pass on the training loss every few steps and the scores of each validation, by optimiser step.
-
-    Args:
-        log: takes names with values, and the step.
-        every: steps between two entries of the loss.
-    """
+    """Pass on the training loss every few steps and the scores of each validation, by optimiser step."""
 
     def __init__(self, log: LogMetrics, every: int) -> None:
         self._log = log
@@ -133,13 +125,7 @@ class MetricLog(pl.Callback):
 
 
 class ProgressReport(pl.Callback):
-    """Note every step, and print a line after each validation; lines, so that the log of a night can be read.
-
-    Args:
-        steps: the run's whole budget.
-        say: prints a line.
-        progress: notes phase, step and time left.
-    """
+    """Note every step, and print a line after each validation; lines, so that the log of a night can be read."""
 
     def __init__(self, steps: int, say: Say, progress: Progress | None) -> None:
         self._steps = steps

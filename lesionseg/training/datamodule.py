@@ -18,20 +18,6 @@ class PatchDataModule(pl.LightningDataModule):
 
     Patches are numbered through the whole run, so a resumed run draws what the uninterrupted one would have, and where
     the checkpoints are changes nothing.
-
-    Args:
-        train: studies to cut patches from.
-        validation: studies to segment whole.
-        channels: the task's inputs.
-        patch_size: voxels.
-        batch_size: patches.
-        steps: the whole budget in optimiser steps.
-        validate_every: steps between two validations.
-        lesion_share: of patches near a lesion.
-        seed: of the patches.
-        augment: of the patches.
-        num_workers: processes that cut them.
-        checkpoint_every: steps between two checkpoints; None: one at each validation.
     """
 
     def __init__(

@@ -20,21 +20,13 @@ from lesionseg.transfer import METADATA_KEY, L2SPPenalty, ModelCard, ParamPlan, 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW (doi 10.48550/arXiv.1711.05101) with a linear warm-up, then a cosine or a constant rate.
+    """AdamW (doi 10.48550/arXiv.1711.05101) with a linear warm-up, then a cosine or a constant rate."""
 
-    Args:
-        learning_rate: at the end of the warm-up.
-        weight_decay: decoupled.
-        warmup_steps: optimiser steps.
-        schedule: after the warm-up.
-        steps: the whole budget in optimiser steps.
-    """
-
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    schedule: Literal["cosine", "constant"]
-    steps: int
+    learning_rate: float  # at the end of the warm-up
+    weight_decay: float  # decoupled
+    warmup_steps: int  # optimiser steps
+    schedule: Literal["cosine", "constant"]  # after the warm-up
+    steps: int  # the whole budget in optimiser steps
 
     def factor(self, step: int) -> float:
         """The learning rate at a step as a share of its highest, from 0 to 1."""
@@ -51,18 +43,7 @@ class NotFiniteError(RuntimeError):
 
 
 class SegmentationModule(pl.LightningModule):
-    """Train a network on patches, validate it lesion by lesion on whole volumes.
-
-    Args:
-        network: maps (batch, channels, x, y, z) to logits (batch, 1, x, y, z).
-        loss: of logits and a 0/1 mask, both (batch, 1, x, y, z).
-        card: what the model is; goes into every checkpoint.
-        optimiser: rate and schedule.
-        window_overlap: of the sliding window in validation.
-        study_names: of the training studies in their order, to name them when something goes wrong.
-        plans: how each of the network's parameters is trained, by name; those without one as the optimiser says.
-            The network must hold its first weights: the L2-SP penalty is taken from these.
-    """
+    """Train a network on patches, validate it lesion by lesion on whole volumes."""
 
     def __init__(
         self,
@@ -101,15 +82,7 @@ class SegmentationModule(pl.LightningModule):
             set_trained(self.network, self.plans, self.global_step)
 
     def training_step(self, batch: Patch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss of a batch of patches.
-
-        Returns:
-            ``loss``: what is minimised, with the L2-SP penalty if there is one; ``train/loss``: of the segmentation
-            alone.
-
-        Raises:
-            NotFiniteError: it is no number; the message names the step and the studies.
-        """
+        """Return the loss of a batch of patches."""
         loss: Tensor = self.loss(self.network(batch["image"]), batch["mask"])
         if not torch.isfinite(loss):
             names = sorted({self.study_names[int(number)] for number in batch["study"]})

@@ -57,24 +57,7 @@ def fit(
     say: Callable[[str], None],
     progress: Progress | None = None,
 ) -> Path:
-    """Train to the end of the budget, going on from ``folder/last.ckpt`` if there is one.
-
-    Args:
-        module: with the first weights.
-        data: patches and validation studies; decides where checkpoints are made.
-        folder: of the checkpoints.
-        machine: to train on.
-        monitor: the validation score that chooses the best checkpoint.
-        gradient_clip: norm; 0: none.
-        log_every: steps between two entries of the loss.
-        log: takes metrics and their step.
-        say: takes a line after each validation.
-        progress: takes phase and step at every step.
-
-    Returns:
-        ``folder/best.ckpt``, weights and model card, with the highest ``monitor`` on validation; where that was never
-        above zero, the last one.
-    """
+    """Train to the end of the budget, going on from ``folder/last.ckpt`` if there is one."""
     best = ModelCheckpoint(
         dirpath=folder,
         filename=BEST,
@@ -108,15 +91,7 @@ def fit(
 def rehearse(
     module: SegmentationModule, data: PatchDataModule, *, machine: Machine, monitor: str, gradient_clip: float
 ) -> tuple[float, float]:
-    """Train as :func:`fit` does and keep nothing of it.
-
-    Returns:
-        The monitored score on validation after the last step, NaN where it is undefined; and the mean of
-        ``train/loss`` over the last quarter of the steps.
-
-    Raises:
-        NotFiniteError: the loss became NaN or infinite.
-    """
+    """Train as :func:`fit` does and keep nothing of it."""
     losses: list[float] = []
 
     def note(metrics: Mapping[str, float], step: int) -> None:
@@ -157,11 +132,7 @@ def keep(
 
 
 def check_machine(machine: Machine) -> None:
-    """See that Lightning can train there.
-
-    Raises:
-        InputError: this computer has no such accelerator or devices, or cannot combine them so.
-    """
+    """See that Lightning can train there."""
     with _quiet():
         try:
             pl.Trainer(**_place(machine), logger=False, enable_checkpointing=False, enable_progress_bar=False)

@@ -21,45 +21,25 @@ _PREFIX = "network."
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What must be known to use a model's weights, or to judge what they are worth elsewhere.
+    """What must be known to use a model's weights, or to judge what they are worth elsewhere."""
 
-    Args:
-        network: description of the network, ``_target_`` and arguments.
-        task: the task's name.
-        inputs: channel names, in order.
-        target: name of the mask it learned.
-        spacing: working voxel size in mm.
-        patch_size: voxels.
-        normalisation: of the images.
-        threshold: on the probability.
-        matching: description of the criterion that it was judged by, ``_target_`` and arguments.
-        min_lesion_volume: mm³; smaller components count as background.
-        dataset: the name of the dataset it learned from.
-        train_subjects: whom it learned from, and validated on.
-        init: its own initialisation.
-    """
-
-    network: dict[str, Any]
-    task: str
-    inputs: list[str]
-    target: str
-    spacing: list[float]
-    patch_size: list[int]
-    normalisation: str
-    threshold: float
-    matching: dict[str, Any]
-    min_lesion_volume: float
-    dataset: str
-    train_subjects: list[str]
-    init: str
+    network: dict[str, Any]  # description of the network, ``_target_`` and arguments
+    task: str  # the task's name
+    inputs: list[str]  # channel names, in order
+    target: str  # name of the mask it learned
+    spacing: list[float]  # working voxel size in mm
+    patch_size: list[int]  # voxels
+    normalisation: str  # of the images
+    threshold: float  # on the probability
+    matching: dict[str, Any]  # description of the criterion that it was judged by, ``_target_`` and arguments
+    min_lesion_volume: float  # mm³; smaller components count as background
+    dataset: str  # the name of the dataset it learned from
+    train_subjects: list[str]  # whom it learned from, and validated on
+    init: str  # its own initialisation
 
     @property
     def criterion(self) -> Criterion:
-        """When a lesion counts as found.
-
-        Raises:
-            ValueError: its class is not installed here, or is no criterion.
-        """
+        """When a lesion counts as found."""
         criterion: Criterion = build(self.matching, Criterion)
         return criterion
 
@@ -70,26 +50,15 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class SourceModel:
-    """A model read from a checkpoint.
+    """A model read from a checkpoint."""
 
-    Args:
-        card: what it is.
-        weights: parameter name to values, as in the network's state dict.
-        digest: SHA-256 over names and values, hexadecimal: the same weights have the same digest.
-        origin: where it was read from.
-    """
-
-    card: ModelCard
-    weights: Mapping[str, Tensor]
-    digest: str
-    origin: str
+    card: ModelCard  # what it is
+    weights: Mapping[str, Tensor]  # parameter name to values, as in the network's state dict
+    digest: str  # SHA-256 over names and values, hexadecimal: the same weights have the same digest
+    origin: str  # where it was read from
 
     def network(self) -> nn.Module:
-        """The network with these weights, in evaluation mode.
-
-        Raises:
-            InputError: its class is not installed here, or the weights are not its own.
-        """
+        """The network with these weights, in evaluation mode."""
         try:
             network: nn.Module = build(self.card.network, nn.Module)
             network.load_state_dict(dict(self.weights))
@@ -102,11 +71,7 @@ class SourceModel:
 
 
 def load_model(path: Path) -> SourceModel:
-    """Read a checkpoint that lesionseg wrote. Nothing in the file is executed (``weights_only``).
-
-    Raises:
-        InputError: no such file, no checkpoint, or one of another program.
-    """
+    """Read a checkpoint that lesionseg wrote. Nothing in the file is executed (``weights_only``)."""
     if not path.is_file():
         raise InputError(f"checkpoint {path}: there is no such file; give a path, or runs:/<run id>")
     try:
@@ -120,15 +85,7 @@ def load_model(path: Path) -> SourceModel:
 
 
 def own_model(content: Any, path: Path) -> SourceModel:
-    """The model in a checkpoint's content.
-
-    Args:
-        content: of the file.
-        path: for messages.
-
-    Raises:
-        InputError: it is no checkpoint of lesionseg.
-    """
+    """The model in a checkpoint's content."""
     if not isinstance(content, dict) or METADATA_KEY not in content or "state_dict" not in content:
         raise InputError(
             f"checkpoint {path}: was not written by lesionseg (it has no key {METADATA_KEY!r}); "
@@ -152,12 +109,7 @@ def own_model(content: Any, path: Path) -> SourceModel:
 
 
 def store_threshold(path: Path, threshold: float) -> None:
-    """Write the threshold that was chosen for a model into its checkpoint's card; the file is replaced as a whole.
-
-    Args:
-        path: a checkpoint that lesionseg wrote.
-        threshold: on the probability, 0 … 1.
-    """
+    """Write the threshold that was chosen for a model into its checkpoint's card; the file is replaced as a whole."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     content[METADATA_KEY]["threshold"] = threshold
     partial = path.with_suffix(".partial")
@@ -184,34 +136,22 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class ForeignCard:
-    """What its file says; None where it does not. Axes are in our order: x, y, z.
+    """What its file says; None where it does not. Axes are in our order: x, y, z."""
 
-    Args:
-        program: that wrote it, as ``nnU-Net`` or ``PyTorch``.
-        network: description of the network, ``_target_`` and arguments, to make the same one from.
-        channels: how many input channels the network has.
-        inputs: their names, in order.
-        classes: names of the output maps, in order; the background is one of nnU-Net's.
-        activation: what makes probabilities of the maps: ``softmax`` over classes that exclude each other, the
-            background first, or ``sigmoid`` of each alone.
-        spacing: working voxel size in mm.
-        patch_size: voxels.
-        normalisation: of the images, in that program's words.
-        dataset: the name of the dataset it learned from.
-        notes: what else is to be known, in sentences: what was left out, renamed or turned.
-    """
-
-    program: str
+    program: str  # that wrote it, as ``nnU-Net`` or ``PyTorch``
+    # description of the network, ``_target_`` and arguments, to make the same one from
     network: dict[str, Any] | None = None
-    channels: int | None = None
-    inputs: list[str] | None = None
-    classes: list[str] | None = None
+    channels: int | None = None  # how many input channels the network has
+    inputs: list[str] | None = None  # their names, in order
+    classes: list[str] | None = None  # names of the output maps, in order; the background is one of nnU-Net's
+    # what makes probabilities of the maps: ``softmax`` over classes that exclude each other, the background first, or
+    # ``sigmoid`` of each alone
     activation: Literal["softmax", "sigmoid"] | None = None
-    spacing: list[float] | None = None
-    patch_size: list[int] | None = None
-    normalisation: str | None = None
-    dataset: str | None = None
-    notes: tuple[str, ...] = ()
+    spacing: list[float] | None = None  # working voxel size in mm
+    patch_size: list[int] | None = None  # voxels
+    normalisation: str | None = None  # of the images, in that program's words
+    dataset: str | None = None  # the name of the dataset it learned from
+    notes: tuple[str, ...] = ()  # what else is to be known, in sentences: what was left out, renamed or turned
 
 
 CONTRASTS: Mapping[str, str] = {

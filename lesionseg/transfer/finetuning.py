@@ -22,12 +22,7 @@ _BESIDE = ".parametrizations.weight."
 
 
 class LowRank(nn.Module):
-    """What is added to a kernel: ``up @ down``, in the kernel's shape.
-
-    Args:
-        kernel: any shape; its first axis is the matrix's rows.
-        rank: of the product; no more than the matrix can have.
-    """
+    """What is added to a kernel: ``up @ down``, in the kernel's shape."""
 
     def __init__(self, kernel: Tensor, rank: int) -> None:
         super().__init__()
@@ -44,13 +39,7 @@ class LowRank(nn.Module):
 
 
 def add_adapters(network: nn.Module, rank: int, kernels: Collection[str]) -> None:
-    """Put an adapter beside each of some kernels of convolutions and linear layers, in place.
-
-    Args:
-        network: changed; answers as before.
-        rank: of the adapters, from 1.
-        kernels: names such as ``encoder.levels.0.body.0.weight``; others get none.
-    """
+    """Put an adapter beside each of some kernels of convolutions and linear layers, in place."""
     modules = [(name, module) for name, module in network.named_modules() if isinstance(module, _ADAPTED)]
     for name, module in modules:
         if f"{name}.weight" in kernels:
@@ -79,17 +68,11 @@ def merged(network: nn.Module) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class ParamPlan:
-    """How one parameter is trained.
+    """How one parameter is trained."""
 
-    Args:
-        first_step: the step, counted from 0, from which on it is trained; None: never.
-        rate: its learning rate as a share of the optimiser's, above 0 to 1.
-        l2_sp: strength of the L2-SP penalty, which takes the place of weight decay; 0: none.
-    """
-
-    first_step: int | None = 0
-    rate: float = 1.0
-    l2_sp: float = 0.0
+    first_step: int | None = 0  # the step, counted from 0, from which on it is trained; None: never
+    rate: float = 1.0  # its learning rate as a share of the optimiser's, above 0 to 1
+    l2_sp: float = 0.0  # strength of the L2-SP penalty, which takes the place of weight decay; 0: none
 
     def trained_at(self, step: int) -> bool:
         """Return whether a step, counted from 0, changes it."""
@@ -106,20 +89,7 @@ def plan_parameters(
     l2_sp: float = 0.0,
     adapters_only: bool = False,
 ) -> dict[str, ParamPlan]:
-    """Return how each parameter is trained; by default all alike.
-
-    Args:
-        names: of the parameters, adapters among them.
-        from_source: the names, without adapters, of those whose first values are the source's, at least in part.
-        parts: of the network; needed for ``train_from`` and ``layer_decay``.
-        train_from: step from which on a part is trained, None: never; parts that are not named: from 0.
-        layer_decay: the learning rate of a layer as a share of the next one's towards the logits.
-        l2_sp: strength of the penalty on what comes from the source for leaving its first value.
-        adapters_only: what comes from the source is trained by its adapters alone.
-
-    Raises:
-        ValueError: layers have different rates and a parameter belongs to no part.
-    """
+    """Return how each parameter is trained; by default all alike."""
     names, parts, steps = list(names), parts or Parts(), train_from or {}
     layers = parts.layers(names) if layer_decay != 1 else dict.fromkeys(names, 0)
     top = max(layers.values(), default=0)
@@ -137,11 +107,6 @@ def set_trained(network: nn.Module, plans: Mapping[str, ParamPlan], step: int) -
     """Let gradients reach what a step trains and nothing else, in place.
 
     A normalisation whose parameters are not trained keeps its running averages, too.
-
-    Args:
-        network: changed.
-        plans: of its parameters; those without one are trained.
-        step: counted from 0.
     """
     trained = set()
     for name, parameter in network.named_parameters():
@@ -164,10 +129,6 @@ class L2SPPenalty(nn.Module):
 
     The first values are taken when this is made, and go into no checkpoint: a run that goes on makes its network from
     the source's weights first, then this, and then loads the checkpoint into the network.
-
-    Args:
-        network: with its first weights.
-        plans: of its parameters; those with ``l2_sp`` are penalised.
     """
 
     def __init__(self, network: nn.Module, plans: Mapping[str, ParamPlan]) -> None:

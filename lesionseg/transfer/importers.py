@@ -28,15 +28,10 @@ from lesionseg.transfer.checkpoint import (
 
 @dataclass(frozen=True)
 class Prefix:
-    """What is taken from the beginning of every name, and what is put there instead.
+    """What is taken from the beginning of every name, and what is put there instead."""
 
-    Args:
-        taken: as ``model.``; names that do not begin with it are left out.
-        given: as ``encoder.``, where a part of the network was stored alone.
-    """
-
-    taken: str = ""
-    given: str = ""
+    taken: str = ""  # as ``model.``; names that do not begin with it are left out
+    given: str = ""  # as ``encoder.``, where a part of the network was stored alone
 
     def renamed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights under their new names, without those that do not begin so."""
@@ -49,13 +44,6 @@ def find_prefix(weights: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> P
 
     Of several as good ones: the one that puts the least before the names, then the longest that is taken away. A part
     of the network that was stored alone is looked for down to the second level of the network's names.
-
-    Args:
-        weights: the source's.
-        names: the network's state dict.
-
-    Returns:
-        None if no name fits.
     """
     fits: Counter[Prefix] = Counter()
     exact: Counter[Prefix] = Counter()
@@ -75,15 +63,7 @@ def find_prefix(weights: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> P
 def drop_second_names(
     weights: Mapping[str, Tensor], names: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors that a network registers under several names, under those that are wanted, or else the first.
-
-    Args:
-        weights: tensors that are the same share their memory.
-        names: the wanted ones.
-
-    Returns:
-        The weights, and the names that were left out.
-    """
+    """Tensors that a network registers under several names, under those that are wanted, or else the first."""
     found: dict[tuple[object, ...], list[str]] = {}
     for name, value in weights.items():
         place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride())
@@ -105,15 +85,7 @@ KEYS = ("state_dict", "model_state_dict", "network_weights", "model", "network",
 
 
 def find_weights(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors of a file, and where they were, in sentences.
-
-    Args:
-        content: as read.
-        path: for messages.
-
-    Raises:
-        InputError: it holds no state dict.
-    """
+    """The tensors of a file, and where they were, in sentences."""
     if isinstance(content, nn.Module):
         return dict(content.state_dict()), (
             f"the file holds a whole {type(content).__name__}, not its state dict alone",
@@ -166,14 +138,6 @@ def fit_heads(
     With logits b and l the softmax gives the lesion exp(l) / (exp(b) + exp(l)) = sigmoid(l − b), so that the kernel of
     the lesion minus that of the background, and the biases likewise, give the same probability. Of more classes, or of
     regions, no map is the lesion's; these heads stay as they are, and fit nothing.
-
-    Args:
-        weights: under the network's names.
-        names: the network's state dict.
-        card: of the source.
-
-    Returns:
-        The weights, and for each tensor of a head that was to fit a network of one map how it was made to, or why not.
     """
     heads = [
         name
@@ -208,13 +172,6 @@ def read(path: Path, *, trust: bool = False) -> Any:
 
     NumPy's numbers and arrays are let through beside what PyTorch itself holds to be safe: nnU-Net's checkpoints hold
     such scores. They are made of bytes, and no code runs.
-
-    Args:
-        path: the file.
-        trust: unpickle whatever it holds; that may run any code in it.
-
-    Raises:
-        InputError: no such file, none of these formats, or one that holds more than values while it is not trusted.
     """
     if not path.is_file():
         raise InputError(
@@ -293,31 +250,18 @@ def _wanted(path: Path, error: Exception) -> list[str]:
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """Weights of another program, with what is known of them.
+    """Weights of another program, with what is known of them."""
 
-    Args:
-        card: what is known.
-        weights: name to values, as in the file or, once fitted, as in the network's state dict.
-        digest: SHA-256 over names and values of the file's state dict, hexadecimal; fitting does not change it.
-        origin: where it was read from.
-        remarks: once fitted, of tensors that were made to fit the network how, and of those that could not be why.
-    """
-
-    card: ForeignCard
-    weights: Mapping[str, Tensor]
-    digest: str
-    origin: str
+    card: ForeignCard  # what is known
+    weights: Mapping[str, Tensor]  # name to values, as in the file or, once fitted, as in the network's state dict
+    digest: str  # SHA-256 over names and values of the file's state dict, hexadecimal; fitting does not change it
+    origin: str  # where it was read from
+    # once fitted, of tensors that were made to fit the network how, and of those that could not be why
     remarks: Mapping[str, str] = field(default_factory=dict)
 
     def fitted(self, names: Mapping[str, Tensor]) -> "ForeignModel":
         """The same weights under a network's names, without what stands elsewhere in the file; told in the notes. Of
         nnU-Net's head for background and lesion one lesion map is made, if that is what the network has.
-
-        Args:
-            names: the network's state dict.
-
-        Raises:
-            InputError: not one name fits, whatever prefix is taken away.
         """
         prefix = find_prefix(self.weights, names)
         if prefix is None:
@@ -361,19 +305,6 @@ def load_weights(
 ) -> SourceModel | ForeignModel:
     """Read weights from a checkpoint of ours, of nnU-Net v2, of nnssl or of Lightning, or from a state dict, alone or
     nested, in a file of PyTorch or safetensors.
-
-    Args:
-        path: the file.
-        names: the state dict of the network that they are for, by which a prefix is found; None: the names stay as they
-            are, to be fitted later.
-        trust: read files that hold more than values; that may run any code in them.
-
-    Returns:
-        Ours with its whole card; another program's with what is known of it.
-
-    Raises:
-        InputError: no such file, one that cannot be read or holds more than values, no weights in it, or none of a name
-            that fits.
     """
     content = read(path, trust=trust)
     if isinstance(content, Mapping) and METADATA_KEY in content:

@@ -17,10 +17,6 @@ def shuffled(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
 
     After the control of Raghu et al. 2019 (arXiv 1902.07208, section 5: "Mean Var"), which draws new values of the same
     mean and variance. What a network started from these gains over fresh weights, it gains from their scale.
-
-    Args:
-        weights: name to values.
-        seed: with the tensor's name it fixes the permutation.
     """
     return {name: _permuted(value, f"{seed}/{name}") for name, value in weights.items()}
 
@@ -48,14 +44,6 @@ def changed_response(
 
     A residual block whose input has as many channels as the block is wide adds the input as it is; any other one has a
     convolution there. So the first block's shortcut comes and goes with the number of input channels.
-
-    Args:
-        readers: the target's kernels that read the image and were to be taken.
-        skipped: the source's tensors that found no place.
-        state: the target's state dict.
-        weights: the source's.
-        n_inputs: input channels of the target.
-        n_source_inputs: those of the source.
     """
     if all(one.status == "fresh" for one in readers):
         return []
@@ -86,13 +74,10 @@ class ChannelRule:
     A channel that the source knows by name takes the source's. For another one: ``zeros``; ``mean``, the mean over the
     source's channels; ``fresh``, as it was initialised. Whichever it is, the network's response to the source's own
     channels is the source's as long as the new ones are zero, and with zeros whatever they hold.
-
-    Args:
-        new: for the channels that the source does not know.
-        channels: for single channels: the name of the source's channel that they take, or one of the above.
     """
 
-    new: Fill = "zeros"
+    new: Fill = "zeros"  # for the channels that the source does not know
+    # for single channels: the name of the source's channel that they take, or one of the above
     channels: Mapping[str, str] = field(default_factory=dict)
 
     def origins(self, inputs: Sequence[str], source_inputs: Sequence[str]) -> list[str]:
@@ -112,17 +97,7 @@ class ChannelRule:
 
 
 def fill_stem(kernel: Tensor, found: Tensor, origins: Sequence[str], source_inputs: Sequence[str]) -> int:
-    """Write the source's kernel into one whose channels come from ``origins``, in place.
-
-    Args:
-        kernel: (out, channels, x, y, z), as initialised; changed.
-        found: (out, source channels, x, y, z).
-        origins: one for each channel: a source channel's name, or a fill.
-        source_inputs: the names of the source's channels.
-
-    Returns:
-        How many channels come from the source.
-    """
+    """Write the source's kernel into one whose channels come from ``origins``, in place."""
     taken = 0
     with torch.no_grad():
         for index, origin in enumerate(origins):
@@ -201,21 +176,6 @@ def transfer(
     cannot, since only one of the two has a shortcut past its first block, the report warns. If no channel has anything
     of the source's, they stay fresh. A network without such a kernel is matched by position, with a warning in the
     report.
-
-    Args:
-        network: the target; changed.
-        weights: the source's state dict.
-        inputs: the target's channel names in order.
-        patch_size: voxels of a patch that the network takes; one of zeros shows which layers read the image.
-        source_inputs: the source's channel names in order.
-        source: where the weights come from, for the report.
-        source_digest: their digest, for the report.
-        source_task: their task, for the report.
-        differences: what source and target do not share, for the report.
-        take: names of the target's parameters and buffers that are to come from the source; None: all.
-        rule: where each input channel's kernels come from.
-        parts: of the network, to report on each; those of our U-Net if not given.
-        remarks: by name, how a tensor of the source's was made to fit, or why it could not be.
     """
     state = network.state_dict()
     like = next(network.parameters())

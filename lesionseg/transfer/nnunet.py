@@ -83,17 +83,7 @@ def described(channels: int, maps: int, **arguments: Any) -> dict[str, Any]:
 def network_spec(
     configuration: Mapping[str, Any], *, channels: int, maps: int, order: Sequence[int]
 ) -> tuple[dict[str, Any] | None, str]:
-    """A configuration's network, with its axes in another order.
-
-    Args:
-        configuration: of the plans; those of before nnU-Net 2.4 have no ``architecture``.
-        channels: of the input.
-        maps: of the output.
-        order: which of its axes are x, y and z.
-
-    Returns:
-        The description, or None and why there is none.
-    """
+    """A configuration's network, with its axes in another order."""
     architecture = configuration.get("architecture") or _of_old(configuration)
     name = architecture["network_class_name"].rpartition(".")[2]
     arguments = architecture["arch_kwargs"]
@@ -164,14 +154,6 @@ def describe_nnssl(
     """What the adaptation plan says, and the encoder's weights under the names of the network of that family.
 
     Their axes are in our order.
-
-    Args:
-        content: of the file.
-        weights: its ``network_weights``.
-        path: for messages.
-
-    Raises:
-        InputError: the plan cannot be understood, or the encoder is not where it says.
     """
     plan = content[PLAN]
     try:
@@ -242,16 +224,7 @@ def wrote_nnunet(content: Any) -> bool:
 def describe_nnunet(
     content: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
 ) -> tuple[ForeignCard, dict[str, Tensor]]:
-    """What the plans say, and the weights with their axes in our order.
-
-    Args:
-        content: of the file.
-        weights: its ``network_weights``.
-        path: of the file; plans.json and dataset.json are looked for in its folder and in the one above.
-
-    Raises:
-        InputError: the plans or the dataset's description cannot be understood.
-    """
+    """What the plans say, and the weights with their axes in our order."""
     arguments = content.get("init_args") or {}
     plans = arguments.get("plans") or _beside(path, "plans.json")
     dataset = arguments.get("dataset_json") or _beside(path, "dataset.json") or {}

@@ -11,13 +11,9 @@ DEFAULT_PARTS: Mapping[str, Sequence[str]] = {"encoder": ["encoder"], "decoder":
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a network on the way from the image to the logits.
+    """The parts of a network on the way from the image to the logits."""
 
-    Args:
-        prefixes: part to the names that its parameters begin with, as ``decoder.seg_layers``; where several fit, the
-            longest counts.
-    """
-
+    # part to the names that its parameters begin with, as ``decoder.seg_layers``; where several fit, the longest counts
     prefixes: Mapping[str, Sequence[str]] = field(default_factory=lambda: DEFAULT_PARTS)
 
     def of(self, name: str) -> str | None:
@@ -31,9 +27,6 @@ class Parts:
         A layer is what has, within one part, the same first number in its name: ``decoder.upsamplings.1`` and
         ``decoder.levels.1`` are one, ``encoder.levels.1`` another. Parts follow each other as they are listed, layers
         of a part by their number.
-
-        Raises:
-            ValueError: a parameter belongs to no part.
         """
         places = {name: self._place(name) for name in names}
         order = {place: index for index, place in enumerate(sorted(set(places.values())))}

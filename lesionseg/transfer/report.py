@@ -15,21 +15,13 @@ Status = Literal["loaded", "adapted", "fresh"]
 
 @dataclass(frozen=True)
 class ParameterStatus:
-    """What became of one parameter or buffer of the target network.
+    """What became of one parameter or buffer of the target network."""
 
-    Args:
-        name: in the target's state dict.
-        status: taken as it was, taken for some input channels or otherwise made to fit, or left as initialised.
-        count: its number of values.
-        loaded: how many of them come from the source.
-        reason: how it was adapted, or why it is fresh.
-    """
-
-    name: str
-    status: Status
-    count: int
-    loaded: int
-    reason: str = ""
+    name: str  # in the target's state dict
+    status: Status  # taken as it was, taken for some input channels or otherwise made to fit, or left as initialised
+    count: int  # its number of values
+    loaded: int  # how many of them come from the source
+    reason: str = ""  # how it was adapted, or why it is fresh
 
 
 def loaded_share(statuses: Sequence[ParameterStatus]) -> float:
@@ -48,14 +40,7 @@ def differences(
     *,
     threshold_to_be_chosen: bool = False,
 ) -> list[str]:
-    """One sentence for each difference that is known to matter; a warning where it is known to hurt.
-
-    Args:
-        source: the model that the weights come from; of another program's, what it tells.
-        target: the model that is trained from them.
-        test_subjects: whom the target is scored on: a source that has seen them makes the scores worthless.
-        threshold_to_be_chosen: the target's is only what it starts with, so that it is no difference.
-    """
+    """One sentence for each difference that is known to matter; a warning where it is known to hurt."""
     found = []
     if source.spacing is not None:
         ratios = [max(a / b, b / a) for a, b in zip(source.spacing, target.spacing, strict=True)]
@@ -95,21 +80,13 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class PartShares:
-    """What became of one part of the network.
+    """What became of one part of the network."""
 
-    Args:
-        values: how many the target has there.
-        loaded: share of them in tensors that were taken as they were, 0 to 1.
-        adapted: in tensors that were taken for some input channels, or otherwise made to fit.
-        fresh: in tensors left as initialised.
-        skipped: share of the source's values of that part that found no place.
-    """
-
-    values: int
-    loaded: float
-    adapted: float
-    fresh: float
-    skipped: float
+    values: int  # how many the target has there
+    loaded: float  # share of them in tensors that were taken as they were, 0 to 1
+    adapted: float  # in tensors that were taken for some input channels, or otherwise made to fit
+    fresh: float  # in tensors left as initialised
+    skipped: float  # share of the source's values of that part that found no place
 
     def __str__(self) -> str:
         """Without what there is none of."""
@@ -122,14 +99,7 @@ class PartShares:
 def part_shares(
     statuses: Sequence[ParameterStatus], weights: Mapping[str, Tensor], skipped: Collection[str], parts: Parts
 ) -> dict[str, PartShares]:
-    """The shares of each part that the target has, ``other`` for what belongs to none.
-
-    Args:
-        statuses: of every tensor of the target.
-        weights: the source's.
-        skipped: names of those that found no place.
-        parts: of the target; the source's names are told by the same ones.
-    """
+    """The shares of each part that the target has, ``other`` for what belongs to none."""
     names = dict.fromkeys(parts.of(one.name) or OTHER for one in statuses)
     return {
         name: _shares(
@@ -153,35 +123,21 @@ def _shares(statuses: Sequence[ParameterStatus], source: Mapping[str, int], skip
 
 @dataclass(frozen=True)
 class TransferReport:
-    """Every parameter's one, and what of the source found no place.
+    """Every parameter's one, and what of the source found no place."""
 
-    Args:
-        source: where the weights come from; empty from scratch.
-        source_digest: SHA-256 of the source's weights; empty from scratch.
-        source_task: the source's task.
-        source_inputs: the source's channels in order.
-        inputs: the target's channels in order.
-        parameters: one entry per parameter or buffer of the target.
-        skipped: names of the source's parameters that the target has no place for.
-        differences: what source and target do not have in common, in words.
-        taken_share: share of the values that were to come from the source and do, 0 to 1.
-        parts: the network's parts and what became of each.
-        strategy: what the initialisation sets beside the weights, as in ``init``.
-        trained: values that are trained at the first step; None if nobody counted.
-    """
-
-    source: str
-    source_digest: str
-    source_task: str
-    source_inputs: tuple[str, ...]
-    inputs: tuple[str, ...]
-    parameters: tuple[ParameterStatus, ...]
-    skipped: tuple[str, ...]
-    differences: tuple[str, ...] = ()
-    taken_share: float = 0.0
-    parts: Mapping[str, PartShares] = field(default_factory=dict)
+    source: str  # where the weights come from; empty from scratch
+    source_digest: str  # SHA-256 of the source's weights; empty from scratch
+    source_task: str  # the source's task
+    source_inputs: tuple[str, ...]  # the source's channels in order
+    inputs: tuple[str, ...]  # the target's channels in order
+    parameters: tuple[ParameterStatus, ...]  # one entry per parameter or buffer of the target
+    skipped: tuple[str, ...]  # names of the source's parameters that the target has no place for
+    differences: tuple[str, ...] = ()  # what source and target do not have in common, in words
+    taken_share: float = 0.0  # share of the values that were to come from the source and do, 0 to 1
+    parts: Mapping[str, PartShares] = field(default_factory=dict)  # the network's parts and what became of each
+    # what the initialisation sets beside the weights, as in ``init``
     strategy: Mapping[str, Any] = field(default_factory=dict)
-    trained: int | None = None
+    trained: int | None = None  # values that are trained at the first step; None if nobody counted
 
     @property
     def loaded_share(self) -> float:
