@@ -138,7 +138,7 @@ def _sources(request: "Request", jobs: "Sequence[Job]") -> "list[TrainConfig]":
     from dataclasses import replace
 
     from lesionseg.config.compose import compose_one, expand, without_hydra
-    from lesionseg.config.schema import FROM_SCRATCH
+    from lesionseg.config.init_section import FROM_SCRATCH
     from lesionseg.config.validation import validate
     from lesionseg.errors import InputError
 

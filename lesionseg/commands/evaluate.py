@@ -12,7 +12,7 @@ from tabulate import tabulate
 from lesionseg.commands.compare import OWN, changed_note
 from lesionseg.commands.initialise import checkpoint_path
 from lesionseg.commands.plan import cache_of, load_dataset, outputs, store_of, triple
-from lesionseg.commands.scoring import ScoreTables, criteria_of, segment
+from lesionseg.commands.scoring import ScoreTables, criteria_of, scores_text, segment
 from lesionseg.commands.sweep_runs import RunFiles, finished_runs, sections_of, stored_predictions
 from lesionseg.config.schema import EvaluateConfig, PredictConfig
 from lesionseg.data.cache import CachedStudy
@@ -60,8 +60,7 @@ def evaluate(config: EvaluateConfig) -> int:
     print(
         f"\nA lesion counts from {card.min_lesion_volume} mm³ ({card.criterion.connectivity}-connected) and is "
         f"{card.criterion.describe()}; threshold {threshold:g}. Means over "
-        f"{averages.lesion_sensitivity.n} studies with lesions: sensitivity {averages.lesion_sensitivity.mean:.2f}, "
-        f"PPV {averages.lesion_ppv.mean:.2f}, F1 {averages.lesion_f1.mean:.2f}, Dice {averages.dice.mean:.2f}."
+        f"{averages['lesion_sensitivity'].n} studies with lesions: {scores_text(averages)}."
     )
     print(f"\n{fill(UNDEFINED_POLICY, _WIDTH)}\n\nWritten to {output}")
     return 0

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from lesionseg.config.schema import DatasetSection, PathsSection, TrackingSection, TrainConfig
+from lesionseg.config.schema import TrainConfig
+from lesionseg.config.sections import DatasetSection, PathsSection, TrackingSection
 from lesionseg.data.cache import Cache, CachedStudy
 from lesionseg.data.channels import parse_channel
 from lesionseg.data.dataset import Dataset, MaskFile, Study, TaskStudy, select_studies, select_subjects

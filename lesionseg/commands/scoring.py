@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lesionseg.config.schema import ScoringSection, TrainerSection
+from lesionseg.config.sections import ScoringSection, TrainerSection
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.channels import parse_channel
 from lesionseg.data.nifti import Array, Grid, read_mask
@@ -18,11 +18,11 @@ from lesionseg.inference import sliding_window
 from lesionseg.instantiate import build
 from lesionseg.io import write_csv
 from lesionseg.metrics import (
-    Averages,
+    Average,
     Criterion,
     LesionCurve,
     average,
-    average_criterion,
+    false_alarms,
     froc_area,
     lesion_curve,
     pool_curves,
@@ -127,8 +127,8 @@ class ScoreTables:
         self.curves.append(curve)
 
     @property
-    def averages(self) -> Averages:
-        """Over the studies with reference lesions, under the model's own criterion."""
+    def averages(self) -> dict[str, Average]:
+        """Each score averaged over the studies with reference lesions, under the model's own criterion."""
         return average(self.cases)
 
     def metrics(self) -> dict[str, float]:
@@ -137,16 +137,15 @@ class ScoreTables:
         ``test/...`` is under the task's own criterion, ``verdict/<name>/...`` under the further ones: MLflow shows
         sections by name, and these are to come after ``test`` and ``val``.
         """
-        averages, without = self.averages, self.averages.without_lesions
-        names = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
-        metrics = {f"test/{name}": float(getattr(averages, name).mean) for name in names}
-        metrics |= {"test/n_studies": averages.lesion_sensitivity.n, "test/n_without_lesions": without.n_studies}
+        averages, without = self.averages, false_alarms(self.cases)
+        metrics: dict[str, float] = {f"test/{name}": one.mean for name, one in averages.items()}
+        metrics |= {"test/n_studies": averages["lesion_sensitivity"].n, "test/n_without_lesions": without.n_studies}
         if without.n_studies:
             metrics["test/false_positives_without_lesions"] = without.mean_false_positives
         for name in self.scoring.criteria:
-            found = average_criterion([row for row in self.criteria if row["criterion"] == name])
-            for score in ("sensitivity", "ppv", "f1"):
-                metrics[f"verdict/{name}/lesion_{score}"] = getattr(found, score).mean
+            rows = [row for row in self.criteria if row["criterion"] == name]
+            for score, one in average(rows, ("sensitivity", "ppv", "f1")).items():
+                metrics[f"verdict/{name}/lesion_{score}"] = one.mean
         froc, limits = pool_curves(self.curves), self.scoring.false_positives
         metrics["test/froc_area"] = froc_area(froc, limits[-1])
         return metrics | {f"test/froc_sensitivity_at_{limit:g}_fp": sensitivity_at(froc, limit) for limit in limits}
@@ -163,3 +162,9 @@ class ScoreTables:
 
 
 _FROC = ("threshold", "detected_reference", "n_prediction", "false_positives")
+
+
+def scores_text(averages: Mapping[str, Average]) -> str:
+    """Return ``sensitivity 0.61, PPV 0.58, F1 0.55, Dice 0.47``."""
+    names = {"lesion_sensitivity": "sensitivity", "lesion_ppv": "PPV", "lesion_f1": "F1", "dice": "Dice"}
+    return ", ".join(f"{label} {averages[name].mean:.2f}" for name, label in names.items())

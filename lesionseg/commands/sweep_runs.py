@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from lesionseg.commands.plan import counted_settings, load_dataset
-from lesionseg.config.schema import DatasetSection, PathsSection, TaskSection
+from lesionseg.config.sections import DatasetSection, PathsSection, TaskSection
 from lesionseg.data.dataset import MaskFile, select_studies
 from lesionseg.data.nifti import Array, read_mask
 from lesionseg.errors import InputError

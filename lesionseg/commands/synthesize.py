@@ -6,7 +6,8 @@ from pathlib import Path
 
 import joblib
 
-from lesionseg.config.schema import SynthesizeConfig, SyntheticSection
+from lesionseg.config.schema import SynthesizeConfig
+from lesionseg.config.sections import SyntheticSection
 from lesionseg.errors import InputError
 from lesionseg.io import check_writable, progress_bar
 from lesionseg.synthetic.cohort import check_cohort, make_cohort

@@ -17,14 +17,14 @@ import yaml
 from lesionseg.commands.initialise import initialise, model_card, source_model
 from lesionseg.commands.plan import RunSpec, grid_entry, outputs, store_of, sweep_folder
 from lesionseg.commands.preflight import machine_of
-from lesionseg.commands.scoring import ScoreTables, reference_of, segment
+from lesionseg.commands.scoring import ScoreTables, reference_of, scores_text, segment
 from lesionseg.commands.selection import build_modules, choose_learning_rate, set_threshold, with_learning_rate
 from lesionseg.commands.timing import note_seconds
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.nifti import write_volume
 from lesionseg.errors import InputError
 from lesionseg.io import write_json, written_whole
-from lesionseg.metrics import Averages
+from lesionseg.metrics import Average
 from lesionseg.report.slices import StudySlice, picture_study, save_slices, write_examples
 from lesionseg.tracking import RunDir, Store, Uploader, fault_of, is_mirrored, mirror, runs_of
 from lesionseg.tracking.mlflow_store import ERROR_TAG, HASH_TAG, KEY_TAG, KIND_TAG, SECONDS_TAG, SWEEP_TAG, VERSIONS_TAG
@@ -145,7 +145,9 @@ class _Run:
     run_dir: RunDir
     say: Callable[[str], None]
 
-    def work(self, network: torch.nn.Module, card: ModelCard, report: TransferReport) -> tuple[Path, Averages]:
+    def work(
+        self, network: torch.nn.Module, card: ModelCard, report: TransferReport
+    ) -> tuple[Path, dict[str, Average]]:
         """Describe the run, choose its learning rate, train it, choose its threshold, test it."""
         spec, config, run_dir = self.spec, self.spec.config, self.run_dir
         began = time.monotonic()
@@ -206,7 +208,7 @@ class _Run:
             self.run_dir.log_file(folder / name)
         self.say(report.summary())
 
-    def _test(self, checkpoint: Path) -> Averages:
+    def _test(self, checkpoint: Path) -> dict[str, Average]:
         """Score the best checkpoint on the test studies, on the grids they were drawn on."""
         config, run_dir, folder = self.spec.config, self.run_dir, self.run_dir.path
         model = load_model(checkpoint)
@@ -238,7 +240,7 @@ class _Run:
 
 
 def _end_truly(
-    run: _Run, uploader: Uploader, work: Callable[[], tuple[Path, Averages]], *, resumed: bool
+    run: _Run, uploader: Uploader, work: Callable[[], tuple[Path, dict[str, Average]]], *, resumed: bool
 ) -> TrainResult:
     """Do the work and see that the run ends with the status that is true."""
     config, run_dir = run.spec.config, run.run_dir
@@ -267,16 +269,7 @@ def _end_truly(
     delivered = uploader.end("FINISHED", patience)
     _tidy(run_dir.path)  # only now: it would go on from there
     run_id = run_dir.sent()["run_id"]
-    scores = ", ".join(
-        f"{label} {getattr(averages, name).mean:.2f}"
-        for label, name in (
-            ("sensitivity", "lesion_sensitivity"),
-            ("PPV", "lesion_ppv"),
-            ("F1", "lesion_f1"),
-            ("Dice", "dice"),
-        )
-    )
-    run.say(f"test {scores} ({averages.lesion_sensitivity.n} studies with lesions)")
+    run.say(f"test {scores_text(averages)} ({averages['lesion_sensitivity'].n} studies with lesions)")
     if not delivered:
         run.say("waits to be sent to MLflow; lesionseg sync sends it")
     elif not config.sweep:

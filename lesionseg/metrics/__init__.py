@@ -1,15 +1,6 @@
 """Lesionwise and voxelwise scores of one study, and their averages; imports numpy, scipy and cc3d alone."""
 
-from lesionseg.metrics.aggregate import (
-    UNDEFINED_POLICY,
-    Average,
-    Averages,
-    CriterionAverages,
-    FalseAlarms,
-    average,
-    average_criterion,
-    average_values,
-)
+from lesionseg.metrics.aggregate import CASE_SCORES, UNDEFINED_POLICY, Average, FalseAlarms, average, false_alarms
 from lesionseg.metrics.cc_metrics import cc_dice, lesion_dice
 from lesionseg.metrics.components import (
     Connectivity,
@@ -32,30 +23,22 @@ from lesionseg.metrics.froc import (
     pool_curves,
     sensitivity_at,
 )
-from lesionseg.metrics.lesionwise import (
-    LesionRow,
-    LesionScores,
-    Stratum,
-    lesion_table,
-    score_criteria,
-    score_lesions,
-    stratify,
-)
+from lesionseg.metrics.lesion_table import LesionRow, lesion_table
+from lesionseg.metrics.lesionwise import LesionScores, Stratum, score_criteria, score_lesions, stratify
 from lesionseg.metrics.study import CaseScores, StudyScores, detection_row, score_study
 from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
 from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
 
 __all__ = [
+    "CASE_SCORES",
     "UNDEFINED_POLICY",
     "Anima",
     "AnyOverlap",
     "Average",
-    "Averages",
     "BestIoU",
     "CaseScores",
     "Connectivity",
     "Criterion",
-    "CriterionAverages",
     "FalseAlarms",
     "Froc",
     "LesionCounts",
@@ -73,14 +56,13 @@ __all__ = [
     "VoxelScores",
     "affine_spacing",
     "average",
-    "average_criterion",
-    "average_values",
     "cc_dice",
     "choose_threshold",
     "component_sizes",
     "component_volumes",
     "detection_row",
     "dice",
+    "false_alarms",
     "froc_area",
     "label_components",
     "lesion_curve",

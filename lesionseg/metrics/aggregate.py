@@ -48,71 +48,35 @@ class FalseAlarms:
     mean_false_positive_volume_ml: float
 
 
-@dataclass(frozen=True)
-class Averages:
-    """Scores over the studies with reference lesions, and the others apart.
-
-    The standard errors treat studies as independent: average a patient's sessions first where there are
-    several.
-    """
-
-    lesion_sensitivity: Average
-    lesion_ppv: Average
-    lesion_f1: Average
-    dice: Average
-    without_lesions: FalseAlarms
+CASE_SCORES = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
+"""The columns of `CaseScores` that are averaged by default."""
 
 
-@dataclass(frozen=True)
-class CriterionAverages:
-    """Lesionwise scores under one criterion over the studies with reference lesions that count under it.
+def average(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = CASE_SCORES) -> dict[str, Average]:
+    """Average scores over the studies with reference lesions, those with `n_reference` above 0.
 
-    The same words of caution hold as for `Averages`.
-    """
-
-    sensitivity: Average
-    ppv: Average
-    f1: Average
-    f1_counts: Average
-    segmentation_quality: Average
-    without_lesions: FalseAlarms
-
-
-def average_criterion(rows: Sequence[Mapping[str, Any]]) -> CriterionAverages:
-    """Average studies under one criterion.
+    The standard errors treat studies as independent: average a patient's sessions first where there are several.
 
     Args:
-        rows: one per study, with the fields of `LesionScores` as columns.
-
-    Raises:
-        KeyError: if a row lacks a column.
-    """
-    names = ("sensitivity", "ppv", "f1", "f1_counts", "segmentation_quality")
-    there = [row for row in rows if row["n_reference"] > 0]
-    averages = {name: average_values([row[name] for row in there]) for name in names}
-    return CriterionAverages(**averages, without_lesions=_false_alarms(rows))
-
-
-def average(cases: Sequence[Mapping[str, Any]]) -> Averages:
-    """Average the rows of test studies.
-
-    Args:
-        cases: rows with the columns of `CaseScores` (as from `CaseScores.as_row`), in any order.
+        rows: one per study, with `n_reference` and the scores as columns, as from `CaseScores.as_row`.
+        names: the columns to average.
 
     Returns:
-        Means over the studies with `n_reference` above 0, and the false alarms of the others. With nothing to
-        average a mean is NaN and its n is 0.
+        Column to average; with nothing to average a mean is NaN and its n is 0.
 
     Raises:
         KeyError: if a row lacks a column.
     """
-    names = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
-    there = [case for case in cases if case["n_reference"] > 0]
-    averages = {name: average_values([case[name] for case in there]) for name in names}
-    return Averages(**averages, without_lesions=_false_alarms(cases))
+    there = [row for row in rows if row["n_reference"] > 0]
+    return {name: average_values([row[name] for row in there]) for name in names}
 
 
-def _false_alarms(rows: Sequence[Mapping[str, Any]]) -> FalseAlarms:
+def false_alarms(rows: Sequence[Mapping[str, Any]]) -> FalseAlarms:
+    """Count the false positives of the studies without reference lesion.
+
+    Args:
+        rows: one per study, with the columns `n_reference`, `false_positives` and `false_positive_volume_ml`.
+    """
     without = [row for row in rows if not row["n_reference"] > 0]
     return FalseAlarms(
         n_studies=len(without),
@@ -123,7 +87,7 @@ def _false_alarms(rows: Sequence[Mapping[str, Any]]) -> FalseAlarms:
 
 
 def average_values(values: Sequence[float]) -> Average:
-    """Mean and standard error of one score over studies; NaN is left out, and counted."""
+    """Return mean and standard error of one score over studies; NaN is left out, and counted."""
     defined = [float(value) for value in values if not isnan(value)]
     n = len(defined)
     mean = _mean(defined)

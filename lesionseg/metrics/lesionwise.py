@@ -3,23 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lesionseg.metrics.cc_metrics import cell_dice
 from lesionseg.metrics.components import (
     Labels,
-    SparseMask,
-    affine_spacing,
-    check_affine,
     check_masks,
-    check_probability,
     keep_labels,
-    voxel_to_world,
 )
-from lesionseg.metrics.criteria import AnyOverlap, Counts, Criterion, Flags, MaskPair, Overlaps, Side, Verdicts
+from lesionseg.metrics.criteria import AnyOverlap, Criterion, Flags, MaskPair, Overlaps, Verdicts
 
 
 @dataclass(frozen=True)
@@ -91,27 +85,30 @@ class JudgedLesions:
     prediction_counts: Flags
 
     def labels(self, pair: MaskPair) -> tuple[Labels, int, Labels, int]:
-        """Labels of the reference lesions that count, in the box that holds both masks, and how many they are; then the
-        same of the predicted ones."""
-        reference, n_reference = self._kept(pair, pair.reference, self.reference_counts)
-        prediction, n_prediction = self._kept(pair, pair.prediction, self.prediction_counts)
+        """Return the labels of the reference lesions that count, in the box that holds both masks, and how many they
+        are; then the same of the predicted ones."""
+        found: list[Any] = []
+        for mask, counts in ((pair.reference, self.reference_counts), (pair.prediction, self.prediction_counts)):
+            kept, count = keep_labels(mask.labels(self.criterion.connectivity)[0], counts)
+            found += [mask.dense(pair.box, kept), count]
+        reference, n_reference, prediction, n_prediction = found
         return reference, n_reference, prediction, n_prediction
 
-    def _kept(self, pair: MaskPair, mask: SparseMask, counts: Flags) -> tuple[Labels, int]:
-        labels, _ = mask.labels(self.criterion.connectivity)
-        kept, count = keep_labels(labels, counts)
-        return mask.dense(pair.box, kept), count
-
     def scores(self) -> LesionScores:
-        """Counts and ratios."""
-        detected, true = self.verdicts.reference_detected, self.verdicts.prediction_true
+        """Return counts and ratios."""
+        verdicts = self.verdicts
+        detected, true, matched = verdicts.reference_detected, verdicts.prediction_true, verdicts.matched
         n_reference, n_prediction = detected.size, true.size
         found, right = int(detected.sum()), int(true.sum())
         missed, false = n_reference - found, n_prediction - right
         sensitivity = found / n_reference if n_reference else nan
         ppv = right / n_prediction if n_prediction else (0.0 if n_reference else nan)
+        both = sensitivity + ppv
         positives = found if self.criterion.true_positives == "reference" else right
-        total = positives + (false + missed) / 2
+        quality = nan
+        if matched is not None and n_reference:
+            quality = float(np.mean(self.overlaps.iou[matched])) if matched.size else 0.0
+        false_voxels = int(self.overlaps.prediction_sizes[~true].sum())
         return LesionScores(
             n_reference=n_reference,
             n_prediction=n_prediction,
@@ -119,20 +116,12 @@ class JudgedLesions:
             true_prediction=right,
             sensitivity=sensitivity,
             ppv=ppv,
-            f1=_harmonic_mean(sensitivity, ppv),
-            f1_counts=positives / total if n_reference else nan,
+            f1=2 * sensitivity * ppv / both if both else 0.0,  # NaN stays NaN
+            f1_counts=positives / (positives + (false + missed) / 2) if n_reference else nan,
             false_positives=false,
-            false_positive_volume_ml=int(self.overlaps.prediction_sizes[~true].sum())
-            * self.overlaps.voxel_volume
-            / 1000,
-            segmentation_quality=self._segmentation_quality(),
+            false_positive_volume_ml=false_voxels * self.overlaps.voxel_volume / 1000,
+            segmentation_quality=quality,
         )
-
-    def _segmentation_quality(self) -> float:
-        matched = self.verdicts.matched
-        if matched is None or not self.verdicts.reference_detected.size:
-            return nan
-        return float(np.mean(self.overlaps.iou[matched])) if matched.size else 0.0
 
 
 def judge_lesions(pair: MaskPair, criterion: Criterion, min_volume_mm3: float = 0.0) -> JudgedLesions:
@@ -197,48 +186,6 @@ def score_criteria(
     check_masks(reference, prediction)
     pair = MaskPair.of(reference, prediction, spacing)
     return {name: judge_lesions(pair, criterion, min_volume_mm3).scores() for name, criterion in criteria.items()}
-
-
-def _harmonic_mean(sensitivity: float, ppv: float) -> float:
-    """NaN stays NaN; two zeros give 0."""
-    total = sensitivity + ppv
-    return 2 * sensitivity * ppv / total if total else 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class LesionShapes:
-    """Per lesion, N of them: centroid (N, 3) and extent (N, 3) in voxels, mean and maximum of the map (N,)."""
-
-    centroid: NDArray[np.float64]
-    extent: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    maximum: NDArray[np.float64]
-
-
-def measure_shapes(labels: Labels, count: int, values: NDArray[Any] | None) -> LesionShapes:
-    """Measure all lesions at once.
-
-    Args:
-        labels: shape (X, Y, Z), 0 is background, each of 1 … count is there.
-        count: how many lesions there are.
-        values: a map of the same shape; without one, mean and maximum are NaN.
-    """
-    mean, maximum = np.full(count, nan), np.full(count, nan)
-    if count == 0:
-        return LesionShapes(np.empty((0, 3)), np.empty((0, 3), np.int64), mean, maximum)
-    voxels = np.nonzero(labels)
-    numbers = labels[voxels]
-    # Sorted by lesion, every lesion is one run of voxels: each quantity is then one reduceat.
-    order = np.argsort(numbers, kind="stable")
-    coordinates = np.stack(voxels, axis=1)[order]
-    sizes = np.bincount(numbers, minlength=count + 1)[1:]
-    starts = (np.cumsum(sizes) - sizes).astype(np.intp)
-    low, high = np.minimum.reduceat(coordinates, starts), np.maximum.reduceat(coordinates, starts)
-    if values is not None:
-        inside = values[voxels][order].astype(np.float64)
-        mean, maximum = np.add.reduceat(inside, starts) / sizes, np.maximum.reduceat(inside, starts)
-    centroid = np.add.reduceat(coordinates, starts) / sizes[:, None]
-    return LesionShapes(centroid, (high - low + 1).astype(np.int64), mean, maximum)
 
 
 @dataclass(frozen=True)
@@ -314,163 +261,3 @@ def stratify(
         )
         for index, (low, high) in enumerate(zip([0.0, *edges], [*edges, inf], strict=True))
     )
-
-
-Verdict = Literal["detected", "missed", "true", "false"]
-
-Ratios = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LesionRow:
-    """One lesion.
-
-    Attributes:
-        side: the mask it belongs to.
-        label: its number within that side, from 1.
-        verdict: a reference lesion is detected or missed, a predicted one true or false, under the criterion.
-        volume_mm3: its volume.
-        centroid_voxel: mean of its voxel indices (i, j, k), from 0, not rounded.
-        centroid_mm: the same point in world coordinates (x, y, z), mm, as the affine has them (NIfTI: RAS+).
-        extent_voxels: edge lengths of its bounding box along i, j, k, in voxels, at least 1.
-        mean_probability: mean of the probability map over its voxels, NaN without a map.
-        max_probability: its maximum over its voxels, NaN without a map.
-        dice: of a reference lesion the Dice within its cell (`lesion_dice`), 0 … 1; NaN for a predicted one.
-        touches: labels of the other side's lesions that share a voxel with it, ascending.
-    """
-
-    side: Side
-    label: int
-    verdict: Verdict
-    volume_mm3: float
-    centroid_voxel: tuple[float, float, float]
-    centroid_mm: tuple[float, float, float]
-    extent_voxels: tuple[int, int, int]
-    mean_probability: float
-    max_probability: float
-    dice: float
-    touches: tuple[int, ...]
-
-    def as_row(self) -> dict[str, str | int | float]:
-        """Flat columns for a table file; `touches` becomes labels with a space between."""
-        return {
-            "side": self.side,
-            "label": self.label,
-            "verdict": self.verdict,
-            "volume_mm3": self.volume_mm3,
-            **dict(zip(("i", "j", "k"), self.centroid_voxel, strict=True)),
-            **dict(zip(("x_mm", "y_mm", "z_mm"), self.centroid_mm, strict=True)),
-            **dict(zip(("extent_i", "extent_j", "extent_k"), self.extent_voxels, strict=True)),
-            "mean_probability": self.mean_probability,
-            "max_probability": self.max_probability,
-            "dice": self.dice,
-            "touches": " ".join(map(str, self.touches)),
-        }
-
-
-def lesion_table(
-    reference: NDArray[Any],
-    prediction: NDArray[Any],
-    affine: NDArray[Any],
-    criterion: Criterion | None = None,
-    *,
-    probability: NDArray[Any] | None = None,
-    min_volume_mm3: float = 0.0,
-) -> list[LesionRow]:
-    """List the lesions of both masks, reference first, each side by label.
-
-    Args:
-        reference: mask of 0 and 1, shape (I, J, K); all zeros where there is none.
-        prediction: mask of 0 and 1, the same shape.
-        affine: voxel indices to world mm, shape (4, 4).
-        criterion: what decides the verdicts and which voxels are one lesion; `AnyOverlap()` if none is given.
-        probability: 0 … 1, the same shape.
-        min_volume_mm3: lesions strictly smaller are background on both sides, where the criterion does not say so
-            itself.
-
-    Raises:
-        ValueError: if an array has the wrong shape or values, or an option is impossible.
-    """
-    check_masks(reference, prediction)
-    check_affine(affine)
-    if probability is not None:
-        check_probability(probability, reference.shape)
-    pair = MaskPair.of(reference, prediction, affine_spacing(affine))
-    return tabulate_lesions(pair, judge_lesions(pair, criterion or AnyOverlap(), min_volume_mm3), affine, probability)
-
-
-def tabulate_lesions(
-    pair: MaskPair, judged: JudgedLesions, affine: NDArray[Any], probability: NDArray[Any] | None = None
-) -> list[LesionRow]:
-    """The rows of lesions that are judged already.
-
-    Args:
-        pair: the two masks.
-        judged: what a criterion says of their lesions.
-        affine: voxel indices of the whole volume to world mm, shape (4, 4).
-        probability: of the whole volume, 0 … 1, or None.
-    """
-    overlaps, verdicts = judged.overlaps, judged.verdicts
-    reference, n_reference, prediction, n_prediction = judged.labels(pair)
-    own_dice = cell_dice(reference, n_reference, prediction > 0, pair.spacing)
-    corner = np.array([side.start for side in pair.box])
-    inside = None if probability is None else probability[pair.box]
-
-    def rows(side: Side, labels: Labels, sizes: Counts, hits: Flags, touches: Counts, dice: Ratios) -> list[LesionRow]:
-        """The rows of one side."""
-        shapes = measure_shapes(labels, sizes.size, inside)
-        centroid = shapes.centroid + corner
-        world = voxel_to_world(centroid, affine)
-        partners = _partners(touches, sizes.size)
-        return [
-            LesionRow(
-                side=side,
-                label=index + 1,
-                verdict=_VERDICTS[side, bool(hits[index])],
-                volume_mm3=float(sizes[index] * overlaps.voxel_volume),
-                centroid_voxel=_triple(centroid[index]),
-                centroid_mm=_triple(world[index]),
-                extent_voxels=_whole_triple(shapes.extent[index]),
-                mean_probability=float(shapes.mean[index]),
-                max_probability=float(shapes.maximum[index]),
-                dice=float(dice[index]),
-                touches=partners[index],
-            )
-            for index in range(sizes.size)
-        ]
-
-    return [
-        *rows("reference", reference, overlaps.reference_sizes, verdicts.reference_detected, overlaps.pairs, own_dice),
-        *rows(
-            "prediction",
-            prediction,
-            overlaps.prediction_sizes,
-            verdicts.prediction_true,
-            overlaps.pairs[:, ::-1],
-            np.full(n_prediction, nan),
-        ),
-    ]
-
-
-_VERDICTS: dict[tuple[Side, bool], Verdict] = {
-    ("reference", True): "detected",
-    ("reference", False): "missed",
-    ("prediction", True): "true",
-    ("prediction", False): "false",
-}
-
-
-def _partners(pairs: Counts, count: int) -> list[tuple[int, ...]]:
-    """For each lesion of the first column, the labels of its partners in the second, ascending."""
-    partners: list[list[int]] = [[] for _ in range(count)]
-    for lesion, partner in pairs.tolist():
-        partners[lesion].append(partner + 1)
-    return [tuple(sorted(found)) for found in partners]
-
-
-def _triple(values: NDArray[Any]) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])
-
-
-def _whole_triple(values: NDArray[Any]) -> tuple[int, int, int]:
-    return int(values[0]), int(values[1]), int(values[2])

@@ -12,18 +12,10 @@ from numpy.typing import NDArray
 from lesionseg.metrics.cc_metrics import cell_dice
 from lesionseg.metrics.components import affine_spacing, check_affine, check_masks, check_probability
 from lesionseg.metrics.criteria import AnyOverlap, Criterion, MaskPair
-from lesionseg.metrics.lesionwise import (
-    JudgedLesions,
-    LesionRow,
-    LesionScores,
-    Stratum,
-    judge_lesions,
-    score_lesions,
-    stratify,
-    tabulate_lesions,
-)
-from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
-from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
+from lesionseg.metrics.lesion_table import LesionRow, tabulate_lesions
+from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, Stratum, judge_lesions, score_lesions, stratify
+from lesionseg.metrics.surfaces import score_surfaces
+from lesionseg.metrics.voxelwise import dice, score_voxels
 
 
 @dataclass(frozen=True)
@@ -108,18 +100,14 @@ def detection_row(
     For a quick look, such as a validation during training. Arguments and errors are those of `score_lesions`.
     """
     scores = score_lesions(reference, prediction, spacing, criterion, min_volume_mm3=min_volume_mm3)
-    return {
-        "n_reference": scores.n_reference,
-        "n_prediction": scores.n_prediction,
-        "detected_reference": scores.detected_reference,
-        "true_prediction": scores.true_prediction,
-        "lesion_sensitivity": scores.sensitivity,
-        "lesion_ppv": scores.ppv,
-        "lesion_f1": scores.f1,
-        "dice": dice(reference, prediction),
-        "false_positives": scores.false_positives,
-        "false_positive_volume_ml": scores.false_positive_volume_ml,
-    }
+    return {**_lesion_columns(scores), "dice": dice(reference, prediction)}
+
+
+def _lesion_columns(scores: LesionScores) -> dict[str, int | float]:
+    """Return the columns of a row of cases that count lesions."""
+    counts = ("n_reference", "n_prediction", "detected_reference", "true_prediction", "false_positives")
+    ratios = {f"lesion_{name}": getattr(scores, name) for name in ("sensitivity", "ppv", "f1", "f1_counts")}
+    return ratios | {name: getattr(scores, name) for name in (*counts, "false_positive_volume_ml")}
 
 
 def score_study(
@@ -171,8 +159,21 @@ def score_study(
     voxels = score_voxels(*pair.masks, pair.spacing)
     surfaces = score_surfaces(*pair.masks, pair.spacing, tolerance_mm=tolerance_mm)
     in_mm = [row.dice for row in lesions if row.side == "reference"]
-    cell_means = _cc_dice_in_voxels(pair, judged, in_mm), fmean(in_mm) if in_mm else nan
-    return StudyScores(_case(judged.scores(), voxels, surfaces, *cell_means), lesions, strata, others)
+    case = CaseScores(
+        **_lesion_columns(judged.scores()),  # type: ignore[arg-type]
+        dice=voxels.dice,
+        voxel_sensitivity=voxels.sensitivity,
+        voxel_ppv=voxels.ppv,
+        cc_dice=_cc_dice_in_voxels(pair, judged, in_mm),
+        cc_dice_mm=fmean(in_mm) if in_mm else nan,
+        hd95_mm=surfaces.hd95_mm,
+        assd_mm=surfaces.assd_mm,
+        nsd=surfaces.nsd,
+        volume_reference_ml=voxels.volume_reference_ml,
+        volume_prediction_ml=voxels.volume_prediction_ml,
+        volume_difference_ml=voxels.volume_difference_ml,
+    )
+    return StudyScores(case, lesions, strata, others)
 
 
 def _cc_dice_in_voxels(pair: MaskPair, judged: JudgedLesions, in_mm: Sequence[float]) -> float:
@@ -182,31 +183,3 @@ def _cc_dice_in_voxels(pair: MaskPair, judged: JudgedLesions, in_mm: Sequence[fl
         return fmean(in_mm)
     reference, n_reference, prediction, _ = judged.labels(pair)
     return float(cell_dice(reference, n_reference, prediction > 0, (1.0, 1.0, 1.0)).mean())
-
-
-def _case(
-    scores: LesionScores, voxels: VoxelScores, surfaces: SurfaceScores, cc_dice: float, cc_dice_mm: float
-) -> CaseScores:
-    return CaseScores(
-        n_reference=scores.n_reference,
-        n_prediction=scores.n_prediction,
-        detected_reference=scores.detected_reference,
-        true_prediction=scores.true_prediction,
-        lesion_sensitivity=scores.sensitivity,
-        lesion_ppv=scores.ppv,
-        lesion_f1=scores.f1,
-        lesion_f1_counts=scores.f1_counts,
-        dice=voxels.dice,
-        voxel_sensitivity=voxels.sensitivity,
-        voxel_ppv=voxels.ppv,
-        cc_dice=cc_dice,
-        cc_dice_mm=cc_dice_mm,
-        hd95_mm=surfaces.hd95_mm,
-        assd_mm=surfaces.assd_mm,
-        nsd=surfaces.nsd,
-        volume_reference_ml=voxels.volume_reference_ml,
-        volume_prediction_ml=voxels.volume_prediction_ml,
-        volume_difference_ml=voxels.volume_difference_ml,
-        false_positives=scores.false_positives,
-        false_positive_volume_ml=scores.false_positive_volume_ml,
-    )

@@ -20,8 +20,8 @@ from lesionseg.metrics import (
     OneToOneIoU,
     Stratum,
     StudyScores,
-    average_criterion,
-    average_values,
+    average,
+    false_alarms,
     froc_area,
     sensitivity_at,
     stratify,
@@ -92,9 +92,8 @@ class ScoredCases:
             row = ["highest sensitivity", *map(_number, [*reads, froc_area(self.froc, limit)])]
             title = f"FROC over all thresholds ({self._froc_rule}), the lesions of all cases together"
             blocks.append(f"{title}\n{_table([row], header)}")
-        alarms = average_criterion([asdict(study.criteria[self._first]) for study in self.studies.values()])
-        if alarms.without_lesions.n_studies:
-            apart = alarms.without_lesions
+        apart = false_alarms([asdict(study.criteria[self._first]) for study in self.studies.values()])
+        if apart.n_studies:
             blocks.append(
                 f"Cases without reference lesion: {apart.n_studies} of {len(self.studies)}; with false positives: "
                 f"{apart.n_with_false_positives} of these; {apart.mean_false_positives:.1f} false lesions of "
@@ -155,14 +154,12 @@ class ScoredCases:
 
     def _averages(self) -> dict[str, Average]:
         """Return the scores that no criterion changes, averaged over the cases with reference lesions."""
-        rows = [self._whole(study) for study in self.studies.values() if study.case.n_reference > 0]
-        names = list(self._whole(next(iter(self.studies.values()))))
-        return {name: average_values([row[name] for row in rows]) for name in names}
+        rows = [{**self._whole(study), "n_reference": study.case.n_reference} for study in self.studies.values()]
+        return average(rows, [name for name in rows[0] if name != "n_reference"])
 
     def _criterion_averages(self, name: str) -> dict[str, Average]:
-        averages = average_criterion([asdict(study.criteria[name]) for study in self.studies.values()])
         names = (*RATIOS, "segmentation_quality") if isinstance(self.criteria[name], OneToOneIoU) else RATIOS
-        return {score: getattr(averages, score) for score in names}
+        return average([asdict(study.criteria[name]) for study in self.studies.values()], names)
 
     def _case_table(self) -> str:
         header = [

@@ -120,9 +120,8 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the averages over the validation studies."""
-        averages = average(self.cases)
-        for name in ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"):
-            self.log(f"val/{name}", float(getattr(averages, name).mean), sync_dist=self._shared)
+        for name, found in average(self.cases).items():
+            self.log(f"val/{name}", found.mean, sync_dist=self._shared)
 
     def configure_optimizers(self) -> Any:
         """AdamW, its rate set at every step; in one group what has the same rate and weight decay.

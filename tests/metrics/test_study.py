@@ -41,14 +41,14 @@ def test_each_lesion_by_hand():
     large, small, first, second, third = lesion_table(reference, prediction, AFFINE, probability=probability)
     assert (large.side, large.verdict, large.touches) == ("reference", "detected", (1, 2))
     assert large.volume_mm3 == 6 * 6.0, "six voxels of 2 × 1 × 3 mm"
-    assert large.centroid_voxel == (1.5, 2.0, 2.0)
-    assert large.centroid_mm == (-2 * 1.5 + 90, 3 * 2.0 - 20, 1 * 2.0 + 5)
-    assert large.extent_voxels == (2, 3, 1)
+    assert (large.i, large.j, large.k) == (1.5, 2.0, 2.0)
+    assert (large.x_mm, large.y_mm, large.z_mm) == (-2 * 1.5 + 90, 3 * 2.0 - 20, 1 * 2.0 + 5)
+    assert (large.extent_i, large.extent_j, large.extent_k) == (2, 3, 1)
     assert (large.mean_probability, large.max_probability) == (pytest.approx((4 * 0.25 + 2 * 0.75) / 6), 0.75)
-    assert (small.verdict, small.touches, small.extent_voxels) == ("missed", (), (1, 1, 1))
+    assert (small.verdict, small.touches, (small.extent_i, small.extent_j, small.extent_k)) == ("missed", (), (1, 1, 1))
     assert [row.verdict for row in (first, second, third)].count("true") == 2
     false = next(row for row in (first, second, third) if row.verdict == "false")
-    assert (false.side, false.centroid_voxel, false.touches) == ("prediction", (5.0, 0.0, 0.0), ())
+    assert (false.side, (false.i, false.j, false.k), false.touches) == ("prediction", (5.0, 0.0, 0.0), ())
     assert {row.max_probability for row in (first, second, third)} == {0.75, 1.0}
 
 
@@ -93,9 +93,11 @@ def test_the_table_is_scipys_lesion_by_lesion(connectivity):
         )
         found = sorted(
             (
-                *np.round(row.centroid_voxel, 9),
+                *np.round((row.i, row.j, row.k), 9),
                 row.volume_mm3,
-                *row.extent_voxels,
+                row.extent_i,
+                row.extent_j,
+                row.extent_k,
                 round(row.mean_probability, 9),
                 round(row.max_probability, 9),
             )

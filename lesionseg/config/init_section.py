@@ -1,0 +1,138 @@
+"""The section ``init``: where the first weights come from, and how training treats them."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from lesionseg.config.sections import ChannelText, Name, Section
+
+_NEVER = "never"
+_HOW_IT_IS_READ: dict[str, Any] = {"take": "all", "new_channels": "zeros", "channels": {}, "source_inputs": None}
+_HOW_IT_IS_TRAINED = {"shuffle": False, "train": True, "layer_decay": 1.0, "l2_sp": 0.0, "lora_rank": 0}
+_DEFAULTS: dict[str, Any] = {**_HOW_IT_IS_READ, **_HOW_IT_IS_TRAINED}
+
+FROM_SCRATCH: dict[str, Any] = {
+    **_DEFAULTS,
+    **{"name": "scratch", "take": "none", "checkpoint": None, "source": None, "min_loaded": 0.0},
+    **{"train_from": {}, "trust": False},
+}
+"""The whole section of a run that starts from nothing and trains all of it alike, such as one that makes a source."""
+
+
+class InitSection(Section):
+    """Where the first weights come from; ``conf/init/_defaults.yaml`` says of each key what it means."""
+
+    name: Name
+    take: str | list[Name]
+    checkpoint: str | None
+    source: list[str] | None
+    min_loaded: float = Field(ge=0, le=1)
+    new_channels: Literal["zeros", "mean", "fresh"]
+    channels: dict[ChannelText, ChannelText]
+    source_inputs: list[ChannelText] | None
+    trust: bool
+    shuffle: bool
+    train: bool
+    train_from: dict[Name, int | float | Literal["never"]]
+    layer_decay: float = Field(gt=0, le=1)
+    l2_sp: float = Field(ge=0)
+    lora_rank: int = Field(ge=0)
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether every weight is drawn from the seed."""
+        return self.take == "none"
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """What is set beside the weights themselves: the keys that have not their default, and count."""
+        read = {} if self.from_scratch else _HOW_IT_IS_READ
+        found = {
+            key: getattr(self, key) for key in (*read, *_HOW_IT_IS_TRAINED) if getattr(self, key) != _DEFAULTS[key]
+        }
+        later = {part: start for part, start in self.train_from.items() if start}
+        return {**found, **({"train_from": later} if later else {})}
+
+    @property
+    def parts_needed(self) -> dict[str, str]:
+        """The network's parts that are spoken of, each with the key that does."""
+        taken = dict.fromkeys(self.take, "take") if isinstance(self.take, list) else {}
+        return {**{part: "train_from" for part, start in self.train_from.items() if start}, **taken}
+
+    def train_from_step(self, steps: int) -> dict[str, int | None]:
+        """Return the step from which on each part is trained, of a budget of so many; None: never."""
+        return {
+            part: None if isinstance(start, str) else round(start * steps) if isinstance(start, float) else start
+            for part, start in self.train_from.items()
+        }
+
+    @field_validator("take", mode="before")
+    @classmethod
+    def _all_none_or_parts(cls, value: Any) -> Any:
+        listed = isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)
+        if value not in ("all", "none") and not listed:
+            raise ValueError("write all, none, or a list of the network's parts such as [encoder]")
+        return value
+
+    @field_validator("train_from", mode="before")
+    @classmethod
+    def _starts(cls, value: Any) -> Any:
+        def is_start(start: Any) -> bool:
+            count, share = type(start) is int and start >= 0, type(start) is float and 0 <= start < 1
+            return count or share or start == _NEVER
+
+        odd = {part: start for part, start in value.items() if not is_start(start)} if isinstance(value, dict) else {}
+        if odd:
+            raise ValueError(
+                "write for each part a step (0, 500), a share of the steps (from 0.0 to below 1.0), or never; found "
+                + ", ".join(f"{part}: {start!r}" for part, start in odd.items())
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "InitSection":
+        faults = [*self._faults_of_the_source(), *self._faults_of_the_training()]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _faults_of_the_source(self) -> Iterator[str]:
+        if not self.from_scratch and not self.checkpoint and not self.source:
+            yield (
+                f"init={self.name} needs a source model: init.checkpoint=<path or runs:/<run id>>, or init.source "
+                "with the overrides of a run that trains one"
+            )
+        needing = [key for key in ("shuffle", "train", "l2_sp", "lora_rank") if key in self.knobs]
+        if self.from_scratch and needing:
+            yield (
+                f"{' and '.join(needing)}: means nothing with take=none, which draws every weight from the seed; leave "
+                "it out, or take them from a source"
+            )
+
+    def _faults_of_the_training(self) -> Iterator[str]:
+        some = isinstance(self.take, list)
+        idle = [key for key in ("train_from", "layer_decay", "l2_sp", "lora_rank") if key in self.knobs]
+        if not self.train and idle:
+            yield f"{' and '.join(idle)}: means nothing with train=false, which trains nothing; leave it out"
+        if not self.train and (some or self.new_channels == "fresh" or "fresh" in self.channels.values()):
+            yield (
+                "train=false: scores the source's weights, and some would be random; set take=all, and no channel to "
+                "fresh"
+            )
+        if not self.train:
+            return
+        if self.train_from and all(self.train_from.values()):
+            yield (
+                "train_from: no part is trained at the first step; give one of them 0, or set train=false "
+                "(init=zero_shot) to train nothing at all"
+            )
+        fixed = [part for part, start in self.train_from.items() if start == _NEVER]
+        random = [part for part in fixed if self.from_scratch or (some and part not in self.take)]
+        if random:
+            yield f"train_from: {', '.join(random)} is not taken from a source, and must be trained at some step"
+        if self.l2_sp and self.lora_rank:
+            yield (
+                "l2_sp and lora_rank: adapters leave the source's weights as they are, so that there is nothing to "
+                "pull back; leave one of them out"
+            )

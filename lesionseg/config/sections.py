@@ -1,0 +1,315 @@
+"""The sections that configurations are made of: names, types and ranges.
+
+Unknown keys are faults, and no value is converted on the sly (``strict``).
+"""
+
+import itertools
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lesionseg.data.channels import Channel, parse_channel
+from lesionseg.instantiate import build, target_faults
+from lesionseg.synthetic.config import Pathology
+
+
+class Section(BaseModel):
+    """What all of them have in common: what is not known is a fault."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
+        """Sections that stand in the command's files and are not needed for what these values ask for."""
+        return ()
+
+
+def _file_name(value: str) -> str:
+    """Names become folders and MLflow tags."""
+    if not value or not all(letter.isalnum() or letter in "-_.+" for letter in value) or value[0] == ".":
+        raise ValueError("a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.'")
+    return value
+
+
+def _channel_text(value: str) -> str:
+    return str(parse_channel(value))
+
+
+Name = Annotated[str, AfterValidator(_file_name)]
+
+ChannelText = Annotated[str, AfterValidator(_channel_text)]
+
+Millimetres = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+Voxels = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)]
+
+Target = Annotated[dict[str, Any], AfterValidator(lambda spec: _with_target(spec))]
+
+CriterionSpec = Annotated[dict[str, Any], AfterValidator(lambda spec: _criterion(spec))]
+
+FilesByName = dict[str, Any]  # what it must hold depends on the format
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def _with_target(spec: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(spec.get("_target_"), str):
+        raise ValueError("needs a key '_target_': the dotted name of a class")
+    return spec
+
+
+def _criterion(spec: dict[str, Any]) -> dict[str, Any]:
+    """A criterion's own ranges; unknown and missing arguments are told for every ``_target_`` alike."""
+    from lesionseg.metrics import Criterion  # SciPy takes its time
+
+    if not target_faults(_with_target(spec)):
+        build(spec, Criterion)
+    return spec
+
+
+class SyntheticSection(Section):
+    """What a synthetic cohort is drawn from, and by how many processes."""
+
+    subjects: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    workers: int | None = Field(ge=1)  # processes that make it; None: one for each core that there is for this one
+    pathology: Pathology
+
+
+class DatasetSection(Section):
+    """Where the scans are, and which file is which contrast and which mask."""
+
+    name: Name
+    format: Literal["bids", "manifest", "nnunet"]
+    root: str
+    images: FilesByName
+    masks: FilesByName
+    subjects: list[str] | None = None
+    synthetic: SyntheticSection | None = None
+    # manifest: names of columns
+    subject: str = "subject"
+    session: str = "session"
+    site: str = "site"
+    split: str = "split"
+    # nnU-Net: how a case's name is made
+    case: str = "{subject}"
+
+    @model_validator(mode="after")
+    def _patterns_fit_the_format(self) -> "DatasetSection":
+        listed = self.format == "bids"
+        what = "a list of file patterns" if listed else "a name"
+        faults = [
+            f"{group}.{key} must be {what} for format={self.format}, found {value!r}"
+            for group in ("images", "masks")
+            for key, value in getattr(self, group).items()
+            if not (_is_texts(value) if listed else isinstance(value, str))
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+class TaskSection(Section):
+    """What is to be found in which images."""
+
+    name: Name
+    inputs: list[ChannelText] = Field(min_length=1)
+    target: Name
+    spacing: Millimetres
+    patch_size: Voxels
+    sessions: Literal["first", "last", "all"]
+    matching: CriterionSpec
+    min_lesion_volume: float = Field(ge=0)
+
+    @field_validator("inputs")
+    @classmethod
+    def _distinct(cls, inputs: list[str]) -> list[str]:
+        twice = sorted({name for name in inputs if inputs.count(name) > 1})
+        if twice:
+            raise ValueError(f"channels are matched by name, and {', '.join(map(repr, twice))} stands there twice")
+        return inputs
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The input channels, parsed."""
+        return tuple(parse_channel(text) for text in self.inputs)
+
+
+class ModelSection(Section):
+    """The network: a class by its dotted name, and its arguments.
+
+    ``parts`` names, from the image to the logits, what the parameters of each part begin with; None: ``encoder``,
+    ``decoder``, ``head``. Only strategies that tell parts apart need them.
+    """
+
+    name: Name
+    network: Target
+    parts: dict[Name, Annotated[list[str], Field(min_length=1)]] | None = None
+
+
+class AugmentSection(Section):
+    """TorchIO transforms, applied to every training patch in this order."""
+
+    name: Name
+    transforms: list[Target]
+
+
+class LossSection(Section):
+    """A loss that takes logits and target."""
+
+    name: Name
+    function: Target
+
+
+class OptimSection(Section):
+    """AdamW with a linear warm-up and a cosine or constant schedule; its rate is given, or searched on validation."""
+
+    name: Name
+    learning_rate: float = Field(gt=0)
+    learning_rates: list[Annotated[float, Field(gt=0)]] | None = None  # to choose from in place of learning_rate
+    search_steps: int = Field(default=100, ge=1)  # that each of them is tried for
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    schedule: Literal["cosine", "constant"]
+    gradient_clip: float = Field(ge=0)
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _to_choose_from(cls, rates: list[float] | None) -> list[float] | None:
+        if rates is not None and (len(rates) < 2 or len(set(rates)) < len(rates)):
+            raise ValueError("write two rates or more, each once; a single one is optim.learning_rate=...")
+        return rates
+
+
+class TrainerSection(Section):
+    """The budget, the same for every arm, and the machine."""
+
+    name: Name
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    validate_every: int = Field(ge=1)
+    checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at each validation
+    lesion_share: float = Field(ge=0, le=1)
+    window_overlap: float = Field(ge=0, lt=1)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    accelerator: str
+    devices: int | str | list[int]
+    strategy: str
+    num_workers: int = Field(ge=0)
+    threads: int | None = Field(ge=1)
+    log_every: int = Field(ge=1)
+
+    @property
+    def n_devices(self) -> int | None:
+        """How many devices share a batch; None: all that there are."""
+        if isinstance(self.devices, list):
+            return len(self.devices)
+        text = str(self.devices)
+        return int(text) if text.isdigit() else None
+
+    @model_validator(mode="after")
+    def _devices_can_share(self) -> "TrainerSection":
+        devices = self.n_devices
+        if self.strategy.startswith("ddp") and not self.strategy.startswith(("ddp_spawn", "ddp_fork")):
+            raise ValueError(
+                f"strategy={self.strategy} would start the whole command again for each device; write ddp_spawn, or "
+                "auto, which takes it where there are several devices"
+            )
+        if devices and self.batch_size % devices:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be shared out among devices={self.devices}; give a multiple of "
+                f"{devices}"
+            )
+        return self
+
+
+class ScoringSection(Section):
+    """How predictions are judged."""
+
+    name: Name
+    criteria: dict[Name, CriterionSpec]
+    volume_edges: list[Annotated[float, Field(gt=0)]]
+    surface_tolerance: float = Field(gt=0)
+    false_positives: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    lowest_probability: float = Field(ge=0, lt=1)
+
+    @field_validator("criteria")
+    @classmethod
+    def _named(cls, criteria: dict[str, Any]) -> dict[str, Any]:
+        if not criteria:
+            raise ValueError("is empty; keep one of the published ones, or add your own")
+        if "task" in criteria:
+            raise ValueError("the name 'task' stands for the task's own criterion; choose another name")
+        odd = [name for name in criteria if "+" in name]  # it names a metric in MLflow
+        if odd:
+            raise ValueError(f"a criterion's name must not hold '+': {', '.join(odd)}; choose another name")
+        return criteria
+
+    @field_validator("volume_edges", "false_positives")
+    @classmethod
+    def _ascending(cls, values: list[float]) -> list[float]:
+        if any(first >= second for first, second in itertools.pairwise(values)):
+            raise ValueError("write them in ascending order, each once")
+        return values
+
+
+class MetricsSection(ScoringSection):
+    """How predictions are judged, how probability becomes a mask, and which checkpoint is the best."""
+
+    monitor: Literal["val/lesion_f1", "val/lesion_sensitivity", "val/lesion_ppv", "val/dice"]
+    threshold: Probability
+    threshold_criterion: str | None
+    thresholds: list[Probability] = Field(min_length=1)
+    save_predictions: bool
+
+    def threshold_rule(self, matching: dict[str, Any]) -> dict[str, Any]:
+        """The description of the criterion that the threshold is chosen by; `matching` is the task's own."""
+        return self.criteria.get(self.threshold_criterion or "task", matching)
+
+    @model_validator(mode="after")
+    def _known_criterion(self) -> "MetricsSection":
+        known = ["task", *self.criteria]
+        if self.threshold_criterion is not None and self.threshold_criterion not in known:
+            raise ValueError(
+                f"threshold_criterion {self.threshold_criterion!r} is none of {', '.join(known)}; null keeps the "
+                "threshold"
+            )
+        return self
+
+
+class TrackingSection(Section):
+    """The MLflow store."""
+
+    name: Name
+    uri: str
+    experiment: Name
+    artifacts: str | None
+    patience: float = Field(default=60, ge=0)  # seconds that a run which is done waits for MLflow to take the rest
+
+
+class PathsSection(Section):
+    """Where everything that a run writes lies."""
+
+    outputs: str
+
+
+class SplitSection(Section):
+    """Who is tested on, and who is validated on: a share of the subjects, or a number of them, or a file."""
+
+    test: int | float
+    validation: int | float
+    seed: int = Field(ge=0)
+    file: str | None
+
+    @field_validator("test", "validation", mode="before")
+    @classmethod
+    def _share_or_count(cls, value: Any) -> Any:
+        count = type(value) is int and value > 0
+        share = type(value) is float and 0 < value < 1
+        if not (count or share):
+            raise ValueError("write a share of the subjects (between 0 and 1) or how many they are (1, 2, ...)")
+        return value
