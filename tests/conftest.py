@@ -262,3 +262,24 @@ def chromium() -> Iterator[Any]:
         pytest.skip(f"needs a browser: none of {', '.join(headless.NAMES)} is installed")
     with headless.Chromium(program) as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def batches() -> Callable[..., list[list[tuple[str, str]]]]:
+    """Groups rows of (override, fault) so that no two of a group touch one section: to compose takes a second."""
+
+    def group(rows: Sequence[tuple[str, str]], depth: int = 1) -> list[list[tuple[str, str]]]:
+        found: list[tuple[set[str], list[tuple[str, str]]]] = []
+        for row in rows:
+            place = ".".join(row[0].lstrip("+~").partition("=")[0].split(".")[:depth])
+            apart = (
+                one for one in found if not any(place.startswith(other) or other.startswith(place) for other in one[0])
+            )
+            places, batch = next(apart, (set(), []))
+            if not batch:
+                found.append((places, batch))
+            places.add(place)
+            batch.append(row)
+        return [batch for _, batch in found]
+
+    return group

@@ -3,12 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
-
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-def test_the_metrics_example_gives_the_scores_that_can_be_counted_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_metrics_example_gives_the_scores_that_can_be_counted_by_hand(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "metrics.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(code, "metrics.md", "exec"), names)

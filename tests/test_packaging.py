@@ -31,7 +31,7 @@ def unpacked_wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_the_wheel_holds_every_configuration_file(unpacked_wheel: Path) -> None:
+def test_the_wheel_holds_every_configuration_file(unpacked_wheel):
     def files(conf: Path) -> set[Path]:
         return {path.relative_to(conf) for path in conf.rglob("*.yaml")}
 
@@ -39,13 +39,11 @@ def test_the_wheel_holds_every_configuration_file(unpacked_wheel: Path) -> None:
     assert files(unpacked_wheel / "lesionseg" / "conf") == files(REPOSITORY / "conf")
 
 
-def test_the_wheel_holds_the_reports_template(unpacked_wheel: Path) -> None:
+def test_the_wheel_holds_the_reports_template(unpacked_wheel):
     assert (unpacked_wheel / "lesionseg" / "report" / "report.html.j2").is_file()
 
 
-def test_an_installed_wheel_finds_its_configuration(
-    unpacked_wheel: Path, tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_an_installed_wheel_finds_its_configuration(unpacked_wheel, tmp_path, environment):
     code = (
         "from lesionseg.config.compose import conf_dir; print(conf_dir())\n"
         "from lesionseg.cli import main; main(['train', '--cfg', 'job'])"
@@ -62,7 +60,7 @@ def test_an_installed_wheel_finds_its_configuration(
     assert "name: flair_lesions" in done.stdout
 
 
-def test_the_numerical_parts_import_with_torch_numpy_and_scipy_alone(environment: dict[str, str]) -> None:
+def test_the_numerical_parts_import_with_torch_numpy_and_scipy_alone(environment):
     code = (
         "import sys\nimport lesionseg.metrics, lesionseg.stats, lesionseg.models, lesionseg.inference\n"
         "heavy = {'hydra', 'omegaconf', 'mlflow', 'pytorch_lightning', 'nibabel', 'torchio', 'pydantic', 'pandas'}\n"
@@ -72,7 +70,7 @@ def test_the_numerical_parts_import_with_torch_numpy_and_scipy_alone(environment
     assert done.stdout == "[]\n"
 
 
-def test_the_metrics_import_with_numpy_scipy_and_cc3d_alone(environment: dict[str, str]) -> None:
+def test_the_metrics_import_with_numpy_scipy_and_cc3d_alone(environment):
     code = (
         "import sys\nbefore = set(sys.modules)\nimport lesionseg.metrics\n"
         "known = sys.stdlib_module_names | {'numpy', 'scipy', 'cc3d', 'fastremap', 'lesionseg'}\n"
@@ -83,7 +81,7 @@ def test_the_metrics_import_with_numpy_scipy_and_cc3d_alone(environment: dict[st
     assert done.stdout == "[]\n"
 
 
-def test_imports_point_one_way(environment: dict[str, str], tmp_path: Path) -> None:
+def test_imports_point_one_way(environment, tmp_path):
     pytest.importorskip("importlinter")
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports")), "--cache-dir", str(tmp_path)],

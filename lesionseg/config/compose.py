@@ -281,8 +281,7 @@ def check_launcher(config: DictConfig) -> None:
         if program is not None and shutil.which(program) is None:
             faults.append(
                 f"hydra/launcher={choice}: there is no {program} here; start the sweep on a computer from which jobs "
-                f"can "
-                "be submitted"
+                "can be submitted"
             )
     for key, least in _LEAST.get(choice, {}).items():
         value = launcher.get(key)
@@ -292,8 +291,7 @@ def check_launcher(config: DictConfig) -> None:
     if isinstance(limit, int) and isinstance(delay, int) and delay >= 60 * limit:
         faults.append(
             f"hydra.launcher.signal_delay_s: {delay} s before its time limit of timeout_min={limit} a job has "
-            f"not begun "
-            "yet; give fewer seconds or more minutes"
+            "not begun yet; give fewer seconds or more minutes"
         )
     if faults:
         raise InputError(faults)

@@ -54,8 +54,7 @@ def draw_comparison(comparison: Comparison) -> list[Drawing]:
             "learning_curves",
             "Scores over training-set size",
             "Arms stand side by side at each size so that their intervals can be seen. An interval is over patients, "
-            "for "
-            "these trained models; whether arms differ is for the paired tests of the table.",
+            "for these trained models; whether arms differ is for the paired tests of the table.",
             draw_learning_curves,
             analysis.curves,
         ),

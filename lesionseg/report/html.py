@@ -35,9 +35,8 @@ def _chapter(comparison: Comparison, name: str) -> dict[str, Any]:
     reference, n_tests = comparison.arms[0], analysis.basis.n_tests
     against = (
         f", and the difference from {reference}, paired by patient and repeat, with its 95 % interval. p is "
-        f"that of the "
-        f"crossed test of patients and repeats; Holm's p is adjusted for the {n_tests} tests of sensitivity, PPV and "
-        f"F1."
+        f"that of the crossed test of patients and repeats; Holm's p is adjusted for the {n_tests} tests of "
+        "sensitivity, PPV and F1."
     )
     scores = f"Mean ± standard error over test patients{against if len(comparison.arms) > 1 else '.'}"
     further = {
@@ -48,14 +47,12 @@ def _chapter(comparison: Comparison, name: str) -> dict[str, Any]:
         "pooled": (
             tables.pooled_table(analysis),
             "Mean over patients, and the ratio of all patients' lesions together, where patients with many lesions "
-            "count "
-            "more; its standard error is over patients, too.",
+            "count more; its standard error is over patients, too.",
         ),
         "matched": (
             tables.matched_table(comparison),
             f"PPV at the same sensitivity as {reference}: each model is cut at the threshold at which it finds as much "
-            f"as "
-            "the weaker of the two.",
+            "as the weaker of the two.",
         ),
         "without-lesions": (
             tables.without_lesions_table(analysis),

@@ -122,8 +122,7 @@ def caveat_sentences(analysis: Analysis, matched: pd.DataFrame) -> list[str]:
     unmatched = matched[matched["n_unmatched"] > 0] if len(matched) else matched
     said += [
         f"PPV at matched sensitivity, {row['arm']} at {row['train_size']}: in {row['n_unmatched']} repeats an arm "
-        f"finds "
-        "no lesion at its threshold, so that nothing can be matched."
+        "finds no lesion at its threshold, so that nothing can be matched."
         for row in unmatched.to_dict("records")
     ]
     without = basis.n_patients - patients
@@ -161,8 +160,7 @@ def _test_caveats(analysis: Analysis, differences: pd.DataFrame) -> list[str]:
     if analysis.basis.n_tests > 1:
         said.append(
             f"p is unadjusted; Holm's p is adjusted for the {analysis.basis.n_tests} tests of sensitivity, PPV and F1 "
-            f"at "
-            "all sizes. An unadjusted p below 0.05 is expected in one of twenty tests of nothing."
+            "at all sizes. An unadjusted p below 0.05 is expected in one of twenty tests of nothing."
         )
     if ((tested["low"] <= 0) & (tested["high"] >= 0)).any():
         said.append("An interval that includes zero does not say that the arms are equal.")
@@ -185,8 +183,7 @@ def _test_caveats(analysis: Analysis, differences: pd.DataFrame) -> list[str]:
     if uneven:
         said.append(
             f"At {joined(sorted(uneven))} the differences rest on the patients and repeats that both arms have, and "
-            f"the "
-            "means on all that each has: they need not agree."
+            "the means on all that each has: they need not agree."
         )
     return said
 
@@ -198,15 +195,13 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
     if len(basis.repeats) > 1:
         repeats = (
             f"In each of {len(basis.repeats)} repeats the training subset of every size was drawn anew, smaller "
-            f"subsets "
-            "lying within larger ones; subset, seed of the weights and order of the patches of a repeat were the same "
-            "in all arms."
+            "subsets lying within larger ones; subset, seed of the weights and order of the patches of a repeat were "
+            "the same in all arms."
         )
         tests = (
             f"Differences from {analysis.arms[0]} were paired by patient and repeat and tested for new patients and "
-            f"new "
-            "trainings at once: two-way random-effects analysis of variance with patients and repeats crossed, degrees "
-            "of freedom by Satterthwaite (doi 10.2307/3002019)."
+            "new trainings at once: two-way random-effects analysis of variance with patients and repeats crossed, "
+            "degrees of freedom by Satterthwaite (doi 10.2307/3002019)."
         )
     else:
         repeats = "Subset, seed of the weights and order of the patches were the same in all arms, each trained once."
@@ -219,11 +214,9 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
     said = [
         f"A network for 3D segmentation, {model_name(provenance)}, was trained to segment {task['target']} from "
         f"{joined(task['inputs'])} in the {provenance.config['dataset']['name']} data ({provenance.n_subjects} "
-        f"subjects) "
-        f"with {joined(basis.sizes)} training studies.",
+        f"subjects) with {joined(basis.sizes)} training studies.",
         f"Subjects were divided once into {provenance.n_test} for testing, {provenance.n_validation} for validation "
-        f"and "
-        "a pool for training; all studies of a subject were in the same part.",
+        "and a pool for training; all studies of a subject were in the same part.",
         repeats,
         f"{kinds} kind{'s' if kinds > 1 else ''} of first weights {'were compared' if kinds > 1 else 'was used'}: "
         f"{'; '.join(weights)}.",
@@ -236,8 +229,7 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
         f"{provenance.criterion.describe()}; lesions below {provenance.min_volume:g} mm³ were left out on both sides.",
         "Lesion sensitivity, positive predictive value (PPV) and F1 were taken per test study and averaged over a "
         f"patient's sessions, then repeats; means and standard errors are over {basis.n_patients_with_lesions} "
-        f"patients "
-        "with reference lesions.",
+        "patients with reference lesions.",
     ]
     if basis.n_patients > basis.n_patients_with_lesions:
         without = basis.n_patients - basis.n_patients_with_lesions
@@ -252,9 +244,8 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
         if len(basis.sizes) > 1:
             said.append(
                 f"Label savings are read from the learning curve of {analysis.arms[0]}, made non-decreasing by "
-                f"isotonic "
-                "regression and interpolated linearly in log n, without extrapolation; their intervals are 95 % "
-                "percentile bootstrap intervals over patients and repeats (2,000 resamples)."
+                "isotonic regression and interpolated linearly in log n, without extrapolation; their intervals are "
+                "95 % percentile bootstrap intervals over patients and repeats (2,000 resamples)."
             )
     versions = ", ".join(f"{name} {number}" for name, number in provenance.versions.items())
     return " ".join([*said, f"Software: {versions}."])
@@ -284,8 +275,7 @@ def threshold_text(metrics: Mapping[str, Any]) -> str:
     which = "the task's own criterion" if rule == "task" else f"the criterion {rule}"
     return (
         f"the probability from which a voxel is lesion was chosen for each run on its validation studies, by the "
-        f"highest "
-        f"lesion F1 under {which}, from {', '.join(map(shown, metrics['thresholds']))}"
+        f"highest lesion F1 under {which}, from {', '.join(map(shown, metrics['thresholds']))}"
     )
 
 

@@ -171,8 +171,7 @@ def _verdict(analysis: Analysis) -> str:
         only = f"{len(unadjusted)} {'have' if len(unadjusted) > 1 else 'has'} p below 0.05 unadjusted"
         said = (
             f"Of {family}, {only} ({_ahead_and_behind(unadjusted)}), but none after Holm's adjustment: these runs do "
-            f"not "
-            "tell the arms apart"
+            "not tell the arms apart"
         )
     else:
         none = f"None of {family} has" if len(tested) > 1 else "The one test has no"

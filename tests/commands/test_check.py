@@ -42,7 +42,7 @@ def _study(root: Path, subject: str, lesions: int | None) -> Study:
     return Study(subject, "", {"flair": paths[0]}, {"lesion": MaskFile(paths[1])})
 
 
-def test_fit_data_ends_with_0_and_its_numbers(check: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_data_ends_with_0_and_its_numbers(check, tmp_path, capsys):
     numbers = {"1": 0, "2": 2, "3": 5, "4": None, "5": None}
     cohort = Dataset("toy", tmp_path, tuple(_study(tmp_path, *item) for item in numbers.items()))
     output = tmp_path / "new" / "check.json"
@@ -61,9 +61,7 @@ def test_fit_data_ends_with_0_and_its_numbers(check: Any, tmp_path: Path, capsys
     assert [path.name for path in output.parent.iterdir()] == ["check.json"]
 
 
-def test_a_fault_ends_with_2_and_is_told_and_written(
-    check: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_ends_with_2_and_is_told_and_written(check, tmp_path, capsys):
     cohort = Dataset("toy", tmp_path, (_study(tmp_path, "1", 1), _study(tmp_path, "2", 1)))
     (tmp_path / "2_mask.nii.gz").unlink()
     output = tmp_path / "check.json"
@@ -79,9 +77,7 @@ def test_a_fault_ends_with_2_and_is_told_and_written(
     assert json.loads(output.read_text())["faults"] == [fault]
 
 
-def test_a_cohort_of_no_use_ends_with_2_and_no_table(
-    check: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cohort_of_no_use_ends_with_2_and_no_table(check, tmp_path, capsys):
     cohort = Dataset("toy", tmp_path, (_study(tmp_path, "1", None),))
     assert check(cohort, CHANNELS, "lesion", output=None) == 2
     printed = capsys.readouterr().out

@@ -71,9 +71,7 @@ def _config(store: Store, *overrides: str) -> CompareConfig:
     return config
 
 
-def test_every_arm_is_held_against_scratch_and_all_of_it_is_written_and_logged(
-    told: Any, store: Store, tmp_path: Path
-) -> None:
+def test_every_arm_is_held_against_scratch_and_all_of_it_is_written_and_logged(told, store, tmp_path):
     out = told("sweep=three")
     assert "has the highest mean F1 of 3 arms" in out
     assert "difference from scratch [95 % CI]" in out
@@ -94,7 +92,7 @@ def test_every_arm_is_held_against_scratch_and_all_of_it_is_written_and_logged(
 
 
 @pytest.mark.usefixtures("plain")
-def test_any_two_arms_can_be_compared(told: Any, tmp_path: Path) -> None:
+def test_any_two_arms_can_be_compared(told, tmp_path):
     out = told("sweep=three", "arms=[pretrained,lora]")
     assert "scratch" not in out.partition("What was compared")[0]
     table = pd.read_csv(tmp_path / "report" / "label_savings.csv")
@@ -102,7 +100,7 @@ def test_any_two_arms_can_be_compared(told: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("plain")
-def test_several_sweeps_go_into_one_report(told: Any, store: Store, tmp_path: Path) -> None:
+def test_several_sweeps_go_into_one_report(told, store, tmp_path):
     out = told("sweep=[three,part]")
     assert out.startswith("three (flair_lesions)")
     assert "\n\npart (flair_lesions)\n\n" in out
@@ -113,7 +111,7 @@ def test_several_sweeps_go_into_one_report(told: Any, store: Store, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("plain")
-def test_what_is_not_finished_is_said(told: Any) -> None:
+def test_what_is_not_finished_is_said(told):
     out = told("sweep=part")
     assert "pretrained, train_size 5, repeat 1 has no finished run" in out
     assert "pretrained-n5-r1 is interrupted and not in the table" in out
@@ -130,9 +128,7 @@ def test_what_is_not_finished_is_said(told: Any) -> None:
         ),
     ],
 )
-def test_runs_of_an_older_version_lack_tables_and_it_is_said(
-    told: Any, monkeypatch: pytest.MonkeyPatch, has: Callable[[Any], bool], said: str
-) -> None:
+def test_runs_of_an_older_version_lack_tables_and_it_is_said(told, monkeypatch, has, said):
     monkeypatch.setattr(
         "lesionseg.commands.compare.read_rows",
         lambda files, name, columns: read_rows(files, name, columns) if has(files) else None,
@@ -157,7 +153,7 @@ def test_runs_of_an_older_version_lack_tables_and_it_is_said(
         (("sweep=part", "min_volume=5"), ["kept no predictions"] * 7),
     ],
 )
-def test_what_cannot_be_compared_is_told_at_once(store: Store, overrides: tuple[str, ...], faults: list[str]) -> None:
+def test_what_cannot_be_compared_is_told_at_once(store, overrides, faults):
     with pytest.raises(InputError) as caught:
         compare(_config(store, *overrides))
     assert len(caught.value.faults) == len(faults)
@@ -165,14 +161,14 @@ def test_what_cannot_be_compared_is_told_at_once(store: Store, overrides: tuple[
         assert beginning in fault
 
 
-def test_an_output_that_is_a_file_is_refused_before_anything_is_read(store: Store, tmp_path: Path) -> None:
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(store, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"output=.*file: .* is a file; choose another folder"):
         compare(_config(store, "sweep=third", f"output={tmp_path / 'file'}"))
 
 
 @pytest.mark.usefixtures("plain")
-def test_the_report_is_the_same_from_several_processes(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_the_same_from_several_processes(told, monkeypatch):
     here = told("sweep=part")
     monkeypatch.setattr(command, "_MANY_RUNS", 1)
     monkeypatch.setattr(command.os, "cpu_count", lambda: 2)

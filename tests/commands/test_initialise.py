@@ -6,14 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from lesionseg.commands.initialise import check_network, checkpoint_path, initialise, model_card, source_model
+from lesionseg.commands.initialise import (
+    check_network,
+    check_parts,
+    checkpoint_path,
+    initialise,
+    model_card,
+    source_model,
+)
 from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
 from lesionseg.metrics import AnyOverlap
+from lesionseg.models import UNet3D
 from lesionseg.tracking import open_store
 from lesionseg.tracking.mlflow_store import start_run
-from lesionseg.transfer import METADATA_KEY, ForeignModel, SourceModel, load_model
+from lesionseg.transfer import METADATA_KEY, ForeignModel, SourceModel, is_adapter, load_model, merged
 
 Configure = Callable[..., TrainConfig]
 
@@ -33,7 +42,7 @@ def _initialised(config: TrainConfig, seed: int, source: SourceModel | None = No
     return initialise(config, model_card(config, []), seed, source)
 
 
-def test_the_card_says_what_the_run_knows(configure: Configure) -> None:
+def test_the_card_says_what_the_run_knows(configure):
     card = model_card(configure("task=new_lesions", "metrics.threshold=0.3"), ["01", "02"])
     assert (card.task, card.inputs, card.target) == ("new_lesions", ["flair", "prior.flair"], "new_lesion")
     assert (card.threshold, card.criterion, card.min_lesion_volume) == (0.3, AnyOverlap(), 3.0)
@@ -42,7 +51,7 @@ def test_the_card_says_what_the_run_knows(configure: Configure) -> None:
     assert json.loads(json.dumps(card.to_dict())) == card.to_dict()
 
 
-def test_fresh_weights_come_from_the_seed_alone(configure: Configure) -> None:
+def test_fresh_weights_come_from_the_seed_alone(configure):
     torch.manual_seed(99)
     first, report = _initialised(configure(), 1)
     again, _ = _initialised(configure("repeat=4"), 1)
@@ -54,12 +63,7 @@ def test_fresh_weights_come_from_the_seed_alone(configure: Configure) -> None:
     assert report.loaded_share == 0
 
 
-def test_scratch_ignores_a_checkpoint_even_one_that_is_not_there(configure: Configure, tmp_path: Path) -> None:
-    config = configure("init=scratch", "init.checkpoint=/no/such.ckpt")
-    assert source_model(config, None, tmp_path) is None
-
-
-def test_pretrained_takes_the_sources_weights(configure: Configure, source: Path, tmp_path: Path) -> None:
+def test_pretrained_takes_the_sources_weights(configure, source, tmp_path):
     config = configure("init=pretrained", f"init.checkpoint={source}")
     model = source_model(config, None, tmp_path)
     assert model is not None
@@ -78,9 +82,7 @@ def foreign(configure: Configure, tmp_path: Path) -> Path:
     return path
 
 
-def test_another_programs_weights_are_taken_once_their_channels_are_told(
-    configure: Configure, foreign: Path, tmp_path: Path
-) -> None:
+def test_another_programs_weights_are_taken_once_their_channels_are_told(configure, foreign, tmp_path):
     told = ["init=pretrained", f"init.checkpoint={foreign}", "init.source_inputs=[FLAIR]"]
     config = configure(*told, "task=new_lesions")
     network, report = _initialised(config, 8, source_model(config, None, tmp_path))
@@ -96,9 +98,7 @@ def test_another_programs_weights_are_taken_once_their_channels_are_told(
 
 
 @pytest.mark.parametrize("ours", ["t1_post", "T1Gd", "T1_CE"])
-def test_another_programs_contrast_is_found_under_its_usual_names(
-    configure: Configure, foreign: Path, tmp_path: Path, ours: str
-) -> None:
+def test_another_programs_contrast_is_found_under_its_usual_names(configure, foreign, tmp_path, ours):
     config = configure("init=pretrained", f"init.checkpoint={foreign}", f"task.inputs=[{ours}]")
     source = source_model(config, None, tmp_path)
     assert isinstance(source, ForeignModel)
@@ -107,7 +107,7 @@ def test_another_programs_contrast_is_found_under_its_usual_names(
     assert (report.source_inputs, report.loaded_share) == ((ours,), 1)
 
 
-def test_channels_that_nobody_tells_are_asked_for(configure: Configure, foreign: Path, tmp_path: Path) -> None:
+def test_channels_that_nobody_tells_are_asked_for(configure, foreign, tmp_path):
     config = configure("init=pretrained", f"init.checkpoint={foreign}")
     with pytest.raises(InputError) as caught:
         _initialised(config, 8, source_model(config, None, tmp_path))
@@ -117,18 +117,7 @@ def test_channels_that_nobody_tells_are_asked_for(configure: Configure, foreign:
     )
 
 
-def test_what_is_not_trusted_is_refused(configure: Configure, tmp_path: Path) -> None:
-    path = tmp_path / "odd.pt"
-    network, _ = _initialised(configure(), 3)
-    torch.save({"state_dict": network.state_dict(), "folder": Path("/somewhere")}, path)
-    asked = ["init=pretrained", f"init.checkpoint={path}", "init.source_inputs=[flair]"]
-    with pytest.raises(InputError, match=r"holds more than weights: it wants .*init\.trust=true"):
-        source_model(configure(*asked), None, tmp_path)
-    config = configure(*asked, "init.trust=true")
-    assert _initialised(config, 8, source_model(config, None, tmp_path))[1].loaded_share == 1
-
-
-def test_too_little_that_fits_stops_the_run(configure: Configure, source: Path, tmp_path: Path) -> None:
+def test_too_little_that_fits_stops_the_run(configure, source, tmp_path):
     config = configure("init=pretrained", f"init.checkpoint={source}", "model.network.widths=[8,16]")
     with pytest.raises(InputError) as caught:
         _initialised(config, 0, source_model(config, None, tmp_path))
@@ -161,26 +150,14 @@ def test_too_little_that_fits_stops_the_run(configure: Configure, source: Path, 
         (["model.network._target_=argparse.Namespace"], "model.network: _target_ 'argparse.Namespace' is no Module"),
     ],
 )
-def test_a_network_that_does_not_fit_the_task_is_told(configure: Configure, overrides: list[str], fault: str) -> None:
+def test_a_network_that_does_not_fit_the_task_is_told(configure, overrides, fault):
     with pytest.raises(InputError) as caught:
         check_network(configure(*overrides))
     (found,) = caught.value.faults
     assert fault in found
 
 
-def test_the_way_out_names_the_multiple(configure: Configure) -> None:
-    with pytest.raises(InputError, match=r"make each side a multiple of 8, and twice that at least$"):
-        check_network(configure("model.network.widths=[4,8,8,8]", "task.patch_size=[8,8,8]"))
-
-
-def test_a_path_is_absolute_and_knows_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert checkpoint_path("a/best.ckpt", None, tmp_path) == tmp_path / "a" / "best.ckpt"
-    assert checkpoint_path("~/best.ckpt", None, tmp_path) == Path("/home/somebody/best.ckpt")
-
-
-def test_a_runs_checkpoint_is_fetched_once(tmp_path: Path, with_store: Any) -> None:
+def test_a_runs_checkpoint_is_fetched_once(tmp_path, with_store):
     with_store(tmp_path)
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "exp", str(tmp_path / "artifacts"), tmp_path / ".lock")
     run = start_run(store, "run", {})
@@ -198,3 +175,168 @@ def test_a_runs_checkpoint_is_fetched_once(tmp_path: Path, with_store: Any) -> N
         checkpoint_path("runs:/nobody", None, downloads)
     assert str(caught.value) == "checkpoint runs:/nobody: there is no MLflow store yet to look it up in; give a path"
     assert [folder.name for folder in downloads.iterdir()] == [run.run_id]
+
+
+@pytest.fixture
+def write_source(configure: Configure, tmp_path: Path) -> Callable[..., str]:
+    """Writes a checkpoint of the tiny network; gives the override that names it."""
+
+    def write(*overrides: str) -> str:
+        config = configure(*overrides)
+        card = model_card(config, ["s01"])
+        network, _ = initialise(config, card, 3, None)
+        weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+        path = tmp_path / "source.ckpt"
+        torch.save({"state_dict": weights, METADATA_KEY: card.to_dict()}, path)
+        return f"init.checkpoint={path}"
+
+    return write
+
+
+@pytest.fixture
+def start(configure: Configure, write_source: Callable[..., str], tmp_path: Path) -> Callable[..., Any]:
+    """The network of a configuration and its report."""
+
+    def begin(*overrides: str, seed: int = 8) -> Any:
+        config = configure(write_source(), *overrides)
+        source = source_model(config, None, tmp_path)
+        return initialise(config, model_card(config, []), seed, source)
+
+    return begin
+
+
+def _source(tmp_path: Path) -> Any:
+    return load_model(tmp_path / "source.ckpt").weights
+
+
+def _count(network: nn.Module, *parts: str) -> int:
+    return sum(p.numel() for name, p in network.named_parameters() if name.partition(".")[0] in parts)
+
+
+def test_encoder_only_takes_the_encoder_and_its_share_is_of_that(start, tmp_path):
+    network, report = start("init=encoder_only", "init.min_loaded=1.0")
+    fresh, _ = start("init=scratch")
+    there = _source(tmp_path)
+    for name, value in network.state_dict().items():
+        expected = there if name.startswith("encoder.") else fresh.state_dict()
+        assert torch.equal(value, expected[name]), name
+    assert (report.taken_share, report.loaded_share < 1) == (1, True)
+    assert [(name, shares.loaded, shares.fresh) for name, shares in report.parts.items()] == [
+        ("encoder", 1, 0),
+        ("decoder", 0, 1),
+        ("head", 0, 1),
+    ]
+    text = report.summary()
+    assert "  by part: encoder 100.0% loaded; decoder 100.0% fresh, 100.0% of the source's skipped; head" in text
+    total = f"{_count(network, 'encoder', 'decoder', 'head'):,}"
+    assert f"  strategy: take=['encoder']; {total} values trained at the first step" in text
+
+
+def test_too_little_of_what_was_to_be_taken_names_it(configure, write_source, tmp_path):
+    config = configure(write_source(), "init=encoder_only", "model.network.widths=[4,16]")
+    with pytest.raises(InputError) as caught:
+        initialise(config, model_card(config, []), 0, source_model(config, None, tmp_path))
+    assert "% of the values of its encoder come from it, init.min_loaded asks for 50%" in str(caught.value)
+
+
+def test_shuffled_weights_are_the_sources_values_in_another_order(start, tmp_path):
+    network, report = start("init=pretrained_shuffled")
+    there = _source(tmp_path)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value.flatten().sort().values, there[name].flatten().sort().values)
+    again, _ = start("init=pretrained_shuffled")
+    other, _ = start("init=pretrained_shuffled", seed=9)
+    key = "encoder.levels.1.body.0.weight"
+    assert not torch.equal(network.state_dict()[key], there[key])
+    assert torch.equal(network.state_dict()[key], again.state_dict()[key])
+    assert not torch.equal(network.state_dict()[key], other.state_dict()[key])
+    assert report.loaded_share == 1
+    assert "CONTROL: the source's values were permuted within each tensor (init.shuffle)" in report.differences
+    assert report.source_digest == start("init=pretrained")[1].source_digest, "the source is the same"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["init=pretrained"], ("encoder", "decoder", "head")),
+        (["init=scratch"], ("encoder", "decoder", "head")),
+        (["init=frozen_encoder"], ("decoder", "head")),
+        (["init=gradual_unfreeze"], ("head",)),
+        (["init=head_first"], ("head",)),
+        (["init=zero_shot"], ()),
+        (["init=l2_sp", "init.train_from.encoder=1"], ("decoder", "head")),
+    ],
+)
+def test_the_report_counts_what_the_first_step_trains(start, overrides, parts):
+    network, report = start(*overrides)
+    assert report.trained == _count(network, *parts)
+    written = json.loads(json.dumps(report.to_json()))
+    assert written["trained"] == report.trained
+    assert set(written["parts"]) == {"encoder", "decoder", "head"}
+    assert ("strategy:" in report.summary()) == (overrides[0] not in ("init=pretrained", "init=scratch"))
+
+
+def test_lora_starts_as_the_source_and_trains_its_adapters(start, tmp_path):
+    network, report = start("init=lora", "init.lora_rank=2")
+    adapters = [p for name, p in network.named_parameters() if is_adapter(name)]
+    assert report.trained == sum(p.numel() for p in adapters) < _count(network, "encoder", "decoder", "head") / 2
+    plain = UNet3D(1, widths=(4, 8))
+    plain.load_state_dict(dict(_source(tmp_path)))
+    image = torch.randn(1, 1, 16, 16, 16)
+    assert torch.equal(network.eval()(image), plain.eval()(image))
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in merged(network).items())
+    mixed, report = start("init=lora", "init.lora_rank=2", "init.take=[encoder]")
+    whole = _count(mixed, "decoder", "head")
+    inside = sum(p.numel() for name, p in mixed.named_parameters() if is_adapter(name))
+    assert report.trained == whole + inside, "what is fresh is trained as a whole"
+
+
+def test_zero_shot_of_weights_that_are_not_all_there_is_refused(start):
+    with pytest.raises(InputError) as caught:
+        start("init=zero_shot", "model.network.block=plain", "task.inputs=[t1]", "init.min_loaded=0")
+    assert "init.train=false scores the weights as they are, and 1 of the network's tensors do not come from it" in str(
+        caught.value
+    )
+    assert "(encoder.levels.0.body.0.weight); choose the source's model and channels" in str(caught.value)
+
+
+class Other(nn.Module):
+    """A network whose modules have other names."""
+
+    def __init__(self, in_channels: int = 1) -> None:
+        super().__init__()
+        self.down = nn.Conv3d(in_channels, 4, 3, padding=1)
+        self.out = nn.Conv3d(4, 1, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.out(self.down(image))
+        return logits
+
+
+def _named_otherwise(config: TrainConfig, parts: Any = None) -> TrainConfig:
+    model = config.model.model_copy(update={"network": {"_target_": "nets.Other"}, "parts": parts})
+    return config.model_copy(update={"model": model})
+
+
+def test_a_part_that_the_network_lacks_is_told(configure):
+    config = _named_otherwise(configure("init=frozen_encoder", "init.checkpoint=x", "init.take=[head,encoder]"))
+    with pytest.raises(InputError) as caught:
+        check_parts(config, Other())
+    way_out = (
+        "name its parts in model.parts, from the image to the logits, as in "
+        "'+model.parts={encoder:[down],head:[out]}'; "
+        "its parameters begin with down, out"
+    )
+    assert caught.value.faults == (
+        f"init.take: nets.Other has no parameters of a part 'encoder'; {way_out}",
+        f"init.take: nets.Other has no parameters of a part 'head'; {way_out}",
+    )
+    check_parts(_named_otherwise(config, {"encoder": ["down"], "head": ["out"]}), Other())
+    for init in ("init=pretrained", "init=l2_sp", "init=lora", "init=zero_shot"):
+        check_parts(_named_otherwise(configure(init, "init.checkpoint=x")), Other())
+
+
+def test_layers_need_every_parameter_in_a_part(configure):
+    config = _named_otherwise(configure("init=discriminative_lr", "init.checkpoint=x"), {"encoder": ["down"]})
+    with pytest.raises(InputError, match=r"init.layer_decay: 2 parameters of nets.Other belong to no part, the first"):
+        check_parts(config, Other())

@@ -1,8 +1,6 @@
 """Everything that a sweep needs is tried before its first run starts."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,9 +14,7 @@ from lesionseg.io import check_writable
 Configure = Callable[..., TrainConfig]
 
 
-def test_after_it_every_study_is_prepared_and_the_store_is_there(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_after_it_every_study_is_prepared_and_the_store_is_there(configure, tmp_path, monkeypatch, capsys):
     jobs = [configure(), configure("train_size=4"), configure("repeat=1")]
     preflight(jobs)
     prepared = list((tmp_path / "outputs" / "cache").glob("*/images.npy"))
@@ -36,13 +32,7 @@ def test_after_it_every_study_is_prepared_and_the_store_is_there(
     assert capsys.readouterr().out.startswith("3 runs, about 0:0")
 
 
-def test_a_file_that_changed_is_read_again(
-    configure: Configure,
-    make_cohort: Any,
-    with_store: Any,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+def test_a_file_that_changed_is_read_again(configure, make_cohort, with_store, tmp_path, tmp_path_factory):
     with_store(tmp_path / "outputs")
     own = make_cohort(tmp_path_factory.mktemp("own"), 4)
     config = configure(f"dataset.root={own.root}", "train_size=1")
@@ -55,7 +45,7 @@ def test_a_file_that_changed_is_read_again(
     assert fault.startswith(f"sub-03_ses-1, flair ({scan}): it cannot be read to its end (")
 
 
-def test_a_loss_must_be_one_number(configure: Configure) -> None:
+def test_a_loss_must_be_one_number(configure):
     config = configure()
     loss = {"_target_": "torch.nn.BCEWithLogitsLoss", "reduction": "none"}
     config = config.model_copy(update={"loss": config.loss.model_copy(update={"function": loss})})
@@ -64,7 +54,7 @@ def test_a_loss_must_be_one_number(configure: Configure) -> None:
     assert caught.value.faults == ("loss.function: gives values of shape (2, 1, 8, 8, 8), wanted is one number",)
 
 
-def test_an_outputs_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outputs_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     check_writable("paths.outputs", tmp_path / "new" / "er")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()

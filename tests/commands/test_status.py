@@ -20,7 +20,7 @@ def _state(state: Any, name: str = "scratch-n2-r0", also: str = "", **changed: A
     return RunState({"key": name, "name": name, "also": also}, state, **changed)
 
 
-def test_the_table_has_a_line_for_each_configuration() -> None:
+def test_the_table_has_a_line_for_each_configuration():
     states = [
         _state("finished"),
         _state(
@@ -43,22 +43,6 @@ def test_the_table_has_a_line_for_each_configuration() -> None:
     ]
 
 
-def test_columns_of_which_nothing_is_known_are_left_out() -> None:
-    assert state_table([_state("waiting"), _state("finished", "b")]).splitlines() == [
-        "run            state",
-        "-------------  --------",
-        "scratch-n2-r0  waiting",
-        "b              finished",
-    ]
-
-
-def test_a_step_is_no_number_to_be_rounded_and_a_long_error_is_shortened() -> None:
-    table = state_table([_state("failed", "1e5", error="ValueError: " + "word " * 50)])
-    assert "1e5" in table
-    assert table.endswith(" word ...")
-    assert max(map(len, table.splitlines())) < 120
-
-
 @pytest.mark.parametrize(
     ("states", "words"),
     [
@@ -71,7 +55,7 @@ def test_a_step_is_no_number_to_be_rounded_and_a_long_error_is_shortened() -> No
         ),
     ],
 )
-def test_the_words_say_no_more_than_is_known(states: list[RunState], words: str) -> None:
+def test_the_words_say_no_more_than_is_known(states, words):
     assert summary(states) == words
 
 
@@ -95,7 +79,7 @@ def test_the_words_say_no_more_than_is_known(states: list[RunState], words: str)
         ([_state("finished", seconds=20.0), _state("failed")], 0.0),
     ],
 )
-def test_the_time_that_is_left_is_counted_by_hand(states: list[RunState], seconds: float | None) -> None:
+def test_the_time_that_is_left_is_counted_by_hand(states, seconds):
     assert remaining_seconds(states) == seconds
 
 
@@ -105,9 +89,7 @@ def _config(outputs: Path) -> StatusConfig:
     return job.config
 
 
-def test_the_command_reads_the_run_directories_and_their_locks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_reads_the_run_directories_and_their_locks(tmp_path, capsys):
     folder = tmp_path / "runs" / "first"
     add_to_grid(None, folder, [{"key": key, "name": key, "init": "scratch"} for key in ("a", "b", "c")], "train")
     for key in ("a", "b"):
@@ -124,14 +106,14 @@ def test_the_command_reads_the_run_directories_and_their_locks(
     assert lines[3][3] == str(os.getpid())
 
 
-def test_a_sweep_that_is_not_there_is_named(with_store: Any, tmp_path: Path) -> None:
+def test_a_sweep_that_is_not_there_is_named(with_store, tmp_path):
     config = _config(with_store(tmp_path))
     with pytest.raises(InputError) as caught:
         status(config)
     assert str(caught.value) == f"sweep=first: there is no sweep of that name in {config.tracking.uri}"
 
 
-def test_where_nothing_was_run_yet_no_store_is_made(tmp_path: Path) -> None:
+def test_where_nothing_was_run_yet_no_store_is_made(tmp_path):
     (job,), _ = compose_jobs(Request("status", ("sweep=first", f"paths.outputs={tmp_path}")))
     assert isinstance(job.config, StatusConfig)
     with pytest.raises(InputError, match="there is no such file, so nothing was run yet"):

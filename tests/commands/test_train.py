@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
 
 from lesionseg.commands import train as work_module
 from lesionseg.commands.plan import store_of
@@ -47,7 +46,7 @@ def _run(result: TrainResult, config: TrainConfig) -> Any:
     return store_of(config.tracking, config.paths).client.get_run(result.run_id)
 
 
-def test_a_finished_run_is_not_run_again_unless_forced(make: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_not_run_again_unless_forced(make, capsys):
     config = make()
     first = train(config, position="[1/2]")
     assert (first.status, _run(first, config).info.status) == ("finished", "FINISHED")
@@ -69,9 +68,7 @@ def test_a_finished_run_is_not_run_again_unless_forced(make: Configure, capsys: 
     assert forced.run_id != first.run_id
 
 
-def test_a_failed_run_says_why_and_goes_on_in_the_same_mlflow_run(
-    make: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_run_says_why_and_goes_on_in_the_same_mlflow_run(make, monkeypatch, capsys):
     config = make("repeat=1")
     with monkeypatch.context() as patched:
         patched.setattr(work_module, "segment", lambda *_, **__: 1 / 0)
@@ -87,9 +84,7 @@ def test_a_failed_run_says_why_and_goes_on_in_the_same_mlflow_run(
     assert _run(again, config).info.status == "FINISHED"
 
 
-def test_a_run_cut_off_before_it_had_anything_is_whole_in_the_end(
-    make: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_cut_off_before_it_had_anything_is_whole_in_the_end(make, monkeypatch):
     config = make("seed=1")
 
     def stop(*_: Any, **__: Any) -> None:
@@ -107,7 +102,7 @@ def test_a_run_cut_off_before_it_had_anything_is_whole_in_the_end(
 
 
 @pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
-def test_a_stopped_run_is_killed(make: Configure, monkeypatch: pytest.MonkeyPatch, signal: type) -> None:
+def test_a_stopped_run_is_killed(make, monkeypatch, signal):
     config = make(f"seed={2 if signal is SystemExit else 3}")
 
     def stop(*_: Any, **__: Any) -> None:
@@ -121,18 +116,11 @@ def test_a_stopped_run_is_killed(make: Configure, monkeypatch: pytest.MonkeyPatc
     assert run.info.status == "KILLED"
 
 
-def test_a_run_has_its_threads(make: Configure) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(before + 1)
-    train(make())
-    assert torch.get_num_threads() == 1
-
-
 STRATEGIES = sorted(path.stem for path in (conf_dir() / "init").glob("[!_]*.yaml"))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_trains_a_step_and_leaves_a_plain_network(make: Configure, name: str) -> None:
+def test_every_strategy_trains_a_step_and_leaves_a_plain_network(make, name):
     source = train(make())
     result = train(make(f"init={name}", f"init.checkpoint={source.checkpoint}", "trainer.steps=1", "seed=3"))
     assert result.status == "finished"
@@ -149,7 +137,7 @@ def test_every_strategy_trains_a_step_and_leaves_a_plain_network(make: Configure
     assert (report["trained"] == 0) == (name == "zero_shot")
 
 
-def test_zero_shot_scores_the_source_as_it_is(make: Configure) -> None:
+def test_zero_shot_scores_the_source_as_it_is(make):
     config = make()
     source = train(config)
     result = train(make("init=zero_shot", f"init.checkpoint={source.checkpoint}", "trainer.steps=7"))
@@ -167,7 +155,7 @@ def test_zero_shot_scores_the_source_as_it_is(make: Configure) -> None:
     assert again.status == "skipped"
 
 
-def test_predictions_are_kept_only_if_asked(make: Configure) -> None:
+def test_predictions_are_kept_only_if_asked(make):
     kept, dropped = train(make()), train(make("metrics.save_predictions=false"))
     assert len(list((_folder(kept) / "predictions").iterdir())) == 3
     assert not (_folder(dropped) / "predictions").exists()

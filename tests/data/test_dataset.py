@@ -31,7 +31,7 @@ def names(*texts: str, target: str | None = "lesion", **options) -> list[str]:
     return [found.name for found in select_studies(COHORT, [parse_channel(t) for t in texts], target, **options)]
 
 
-def test_a_study_serves_that_has_all_contrasts_and_the_mask() -> None:
+def test_a_study_serves_that_has_all_contrasts_and_the_mask():
     assert names("flair") == ["sub-a_ses-1", "sub-a_ses-3", "sub-b_ses-2", "sub-c"]
     assert names("flair", "t1") == ["sub-a_ses-1", "sub-a_ses-3"]
     assert names("flair - t1") == ["sub-a_ses-1", "sub-a_ses-3"]
@@ -39,7 +39,7 @@ def test_a_study_serves_that_has_all_contrasts_and_the_mask() -> None:
     assert names("flair", target="new_lesion") == []
 
 
-def test_the_prior_is_the_session_right_before_with_or_without_mask() -> None:
+def test_the_prior_is_the_session_right_before_with_or_without_mask():
     assert names("flair", "prior.flair") == ["sub-a_ses-3"], "b's session before has no FLAIR, c none at all"
     assert names("flair", "prior.t1") == ["sub-b_ses-2"], "a's session right before its third has no T1"
 
@@ -52,11 +52,11 @@ def test_the_prior_is_the_session_right_before_with_or_without_mask() -> None:
         ("all", ["sub-a_ses-1", "sub-a_ses-3", "sub-b_ses-2", "sub-c"]),
     ],
 )
-def test_sessions_are_counted_among_those_that_serve(sessions: str, expected: list[str]) -> None:
+def test_sessions_are_counted_among_those_that_serve(sessions, expected):
     assert names("flair", sessions=sessions) == expected
 
 
-def test_without_target_every_study_with_the_contrasts_serves_and_takes_no_mask() -> None:
+def test_without_target_every_study_with_the_contrasts_serves_and_takes_no_mask():
     found = select_studies(COHORT, [parse_channel("flair")], None)
     assert [each.name for each in found] == [
         "sub-a_ses-1",
@@ -68,7 +68,7 @@ def test_without_target_every_study_with_the_contrasts_serves_and_takes_no_mask(
     assert {each.mask for each in found} == {None}
 
 
-def test_a_study_comes_with_the_files_of_its_channels_in_order_of_first_use() -> None:
+def test_a_study_comes_with_the_files_of_its_channels_in_order_of_first_use():
     channels = [parse_channel(text) for text in ("t1", "flair - prior.flair", "flair")]
     (found,) = select_studies(COHORT, [parse_channel("t1"), *channels], "lesion", "last")[:1]
     assert (found.name, found.subject, found.mask) == ("sub-a_ses-3", "a", MaskFile(Path("a-3/mask")))
@@ -79,7 +79,7 @@ def test_a_study_comes_with_the_files_of_its_channels_in_order_of_first_use() ->
     )
 
 
-def test_what_a_study_lacks_is_said() -> None:
+def test_what_a_study_lacks_is_said():
     first, second = COHORT.studies[:2]
     assert missing_files(COHORT, first, [parse_channel("t2")], None) == ("no contrast 't2'",)
     channels = [parse_channel("flair - prior.flair"), parse_channel("prior.t1")]
@@ -95,19 +95,19 @@ def _cohort(*labels: tuple[str, str]) -> Dataset:
     return Dataset("toy", Path("toy"), tuple(Study(subject, session, {}) for subject, session in labels))
 
 
-def test_a_study_is_named_after_subject_and_session() -> None:
+def test_a_study_is_named_after_subject_and_session():
     assert Study("01", "2", {}).name == "sub-01_ses-2"
     assert Study("01", "", {}).name == "sub-01"
 
 
-def test_the_prior_is_the_session_right_before() -> None:
+def test_the_prior_is_the_session_right_before():
     cohort = _cohort(("01", "1"), ("01", "2"), ("01", "10"), ("02", "1"))
     names = [prior.session if (prior := cohort.prior_of(study)) else None for study in cohort.studies]
     assert names == [None, "1", "2", None]
     assert cohort.subjects == ("01", "02")
 
 
-def test_some_subjects_are_selected_with_all_their_sessions() -> None:
+def test_some_subjects_are_selected_with_all_their_sessions():
     cohort = _cohort(("01", "1"), ("01", "2"), ("02", "1"), ("03", "1"))
     assert [study.name for study in select_subjects(cohort, ["sub-01", "03"]).studies] == [
         "sub-01_ses-1",
@@ -124,7 +124,7 @@ def test_some_subjects_are_selected_with_all_their_sessions() -> None:
         ([], "toy: the list 'subjects' is empty; name some of 01, 02, or write null for all"),
     ],
 )
-def test_subjects_that_cannot_be_selected_are_named(subjects: list[str], fault: str) -> None:
+def test_subjects_that_cannot_be_selected_are_named(subjects, fault):
     with pytest.raises(InputError) as caught:
         select_subjects(_cohort(("01", ""), ("02", "")), subjects)
     assert caught.value.faults == (fault,)

@@ -56,14 +56,7 @@ def field(grid: Grid) -> np.ndarray[Any, Any]:
 
 
 @EACH
-def test_spacing_is_the_edge_length_along_each_voxel_axis(grid: Grid) -> None:
-    world = places(grid)
-    edges = [np.linalg.norm(world[voxel] - world[0, 0, 0]) for voxel in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
-    assert grid.spacing == pytest.approx(edges)
-
-
-@EACH
-def test_canonical_is_nibabels(grid: Grid) -> None:
+def test_canonical_is_nibabels(grid):
     volume = field(grid)
     expected = nib.as_closest_canonical(nib.Nifti1Image(volume, grid.affine))
     canonical = grid.canonical()
@@ -73,16 +66,8 @@ def test_canonical_is_nibabels(grid: Grid) -> None:
 
 
 @EACH
-def test_canonical_axes_point_right_anterior_superior(grid: Grid) -> None:
-    canonical = grid.canonical()
-    assert nib.aff2axcodes(canonical.affine) == ("R", "A", "S")
-    assert canonical.canonical().same_as(canonical)
-    assert sorted(canonical.spacing) == pytest.approx(sorted(grid.spacing))
-
-
-@EACH
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 0.5, 1.7), (40.0, 40.0, 40.0)])
-def test_another_spacing_has_the_same_centre_directions_and_field_of_view(grid: Grid, spacing) -> None:
+def test_another_spacing_has_the_same_centre_directions_and_field_of_view(grid, spacing):
     other = grid.with_spacing(spacing)
     assert other.spacing == pytest.approx(spacing)
     np.testing.assert_allclose(centre(other), centre(grid), atol=1e-9)
@@ -91,29 +76,21 @@ def test_another_spacing_has_the_same_centre_directions_and_field_of_view(grid: 
     assert np.all((np.abs(length - old) <= np.array(spacing) / 2 + 1e-9) | (np.array(other.shape) == 1))
 
 
-def test_a_grid_at_another_spacing_by_hand() -> None:
-    grid = Grid((10, 10, 5), np.diag([1.0, 1.0, 3.0, 1.0])).with_spacing((2.0, 1.0, 1.0))
-    assert grid.shape == (5, 10, 15)
-    # ten voxels from -0.5 to 9.5 become five of 2 mm, the first around 0.5; five of 3 mm from -1.5 become 15 of 1 mm
-    expected = [[2, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, -1], [0, 0, 0, 1]]
-    np.testing.assert_allclose(grid.affine, expected, atol=1e-12)
-
-
-def test_a_grid_that_has_the_spacing_is_itself() -> None:
+def test_a_grid_that_has_the_spacing_is_itself():
     grid = Grid((10, 10, 5), np.diag([1.0005, 1.0, 1.0, 1.0]))
     assert grid.with_spacing((1.0, 1.0, 1.0)) is grid
     assert grid.with_spacing((1.01, 1.0, 1.0)) is not grid
 
 
 @EACH
-def test_a_crop_keeps_every_voxel_where_it_is(grid: Grid) -> None:
+def test_a_crop_keeps_every_voxel_where_it_is(grid):
     box = (slice(1, 4), slice(2, 3), slice(0, 4))
     cropped = grid.crop(box)
     assert cropped.shape == (3, 1, 4)
     np.testing.assert_allclose(places(cropped), places(grid)[box], atol=1e-9)
 
 
-def test_same_means_to_a_hundredth_of_a_voxel_at_every_corner() -> None:
+def test_same_means_to_a_hundredth_of_a_voxel_at_every_corner():
     grid = GRIDS["oblique"]
     shifted = [Grid(grid.shape, grid.affine.copy()) for _ in range(3)]
     shifted[0].affine[0, 3] += 0.009
@@ -125,7 +102,7 @@ def test_same_means_to_a_hundredth_of_a_voxel_at_every_corner() -> None:
 
 @EACH
 @pytest.mark.parametrize("target", GRIDS.values(), ids=GRIDS.keys())
-def test_a_linear_field_is_the_same_field_on_any_grid(grid: Grid, target: Grid) -> None:
+def test_a_linear_field_is_the_same_field_on_any_grid(grid, target):
     moved = resample(field(grid), grid, target)
     index = apply_affine(np.linalg.inv(grid.affine), places(target))
     inside = np.all((index >= 0) & (index <= np.array(grid.shape) - 1), axis=-1)
@@ -139,7 +116,7 @@ def test_a_linear_field_is_the_same_field_on_any_grid(grid: Grid, target: Grid) 
 
 @EACH
 @pytest.mark.parametrize("target", GRIDS.values(), ids=GRIDS.keys())
-def test_resampling_is_scipys_interpolation_in_a_surrounding_of_zeros(grid: Grid, target: Grid) -> None:
+def test_resampling_is_scipys_interpolation_in_a_surrounding_of_zeros(grid, target):
     volume = np.random.default_rng(0).normal(size=grid.shape)
     index = np.moveaxis(apply_affine(np.linalg.inv(grid.affine), places(target)), -1, 0)
     expected = ndimage.map_coordinates(np.pad(volume, 2), index + 2, order=1)
@@ -148,7 +125,7 @@ def test_resampling_is_scipys_interpolation_in_a_surrounding_of_zeros(grid: Grid
 
 @settings(max_examples=40, deadline=None)
 @given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.integers(0, 2))
-def test_turned_there_and_back_is_the_very_same_volume(axes, flips, angle) -> None:
+def test_turned_there_and_back_is_the_very_same_volume(axes, flips, angle):
     grid = grid_of((3, 4, 5), (1, 2, 3), (8.0 * angle, 5.0 * angle, 0))
     volume = np.random.default_rng(1).normal(size=grid.shape).astype(np.float32)
     turned = grid.affine.copy()
@@ -166,16 +143,7 @@ def test_turned_there_and_back_is_the_very_same_volume(axes, flips, angle) -> No
     np.testing.assert_array_equal(there, flipped)
 
 
-@EACH
-def test_a_smooth_volume_comes_back_from_a_finer_grid(grid: Grid) -> None:
-    finer = grid.canonical().with_spacing((0.35, 0.35, 0.35))
-    volume = np.cos(places(grid) @ [0.1, 0.05, 0.08])
-    back = resample(resample(volume, grid, finer), finer, grid)
-    core = tuple(slice(1, -1) for _ in range(3))
-    np.testing.assert_allclose(back[core], volume[core], atol=0.04)
-
-
-def test_a_mask_in_the_outermost_slice_keeps_its_thickness() -> None:
+def test_a_mask_in_the_outermost_slice_keeps_its_thickness():
     grid = Grid((1, 1, 3), np.diag([1.0, 1.0, 3.0, 1.0]))
     finer = Grid((1, 1, 15), np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -4], [0, 0, 0, 1.0]]))
     mask = resample(np.array([[[1, 0, 1]]]), grid, finer)[0, 0] >= 0.5
@@ -189,7 +157,7 @@ def test_a_mask_in_the_outermost_slice_keeps_its_thickness() -> None:
 AFFINE = np.array([[0, -1, 0, 5], [2, 0, 0, -3], [0, 0, 3, 7], [0, 0, 0, 1.0]])
 
 
-def test_voxels_come_as_stored_with_their_affine(tmp_path: Path, write_scan) -> None:
+def test_voxels_come_as_stored_with_their_affine(tmp_path, write_scan):
     voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     data, grid = read_volume(write_scan(tmp_path / "a.nii.gz", voxels, AFFINE))
     np.testing.assert_array_equal(data, voxels)
@@ -197,7 +165,7 @@ def test_voxels_come_as_stored_with_their_affine(tmp_path: Path, write_scan) -> 
     assert (data.dtype, grid.shape, grid.affine.dtype) == (np.int16, (2, 3, 4), np.float64)
 
 
-def test_the_headers_scaling_is_applied(tmp_path: Path) -> None:
+def test_the_headers_scaling_is_applied(tmp_path):
     image = nib.Nifti1Image(np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4))
     image.header.set_slope_inter(0.5, 10)
     nib.save(image, tmp_path / "a.nii")
@@ -207,7 +175,7 @@ def test_the_headers_scaling_is_applied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 1), (2, 3, 4, 1, 1)])
-def test_further_axes_of_length_1_are_dropped(tmp_path: Path, write_scan, shape) -> None:
+def test_further_axes_of_length_1_are_dropped(tmp_path, write_scan, shape):
     voxels = np.arange(24, dtype=np.int16).reshape(shape)
     data, grid = read_volume(write_scan(tmp_path / "a.nii", voxels))
     assert grid.shape == (2, 3, 4)
@@ -233,7 +201,7 @@ def damaged(path: Path, content: bytes) -> Path:
         (lambda p, w: damaged(p / "b.nii.gz", w(p / "a.nii.gz").read_bytes()[:900]), "it cannot be read to its end ("),
     ],
 )
-def test_what_is_no_scan_is_refused(tmp_path: Path, write_scan, make, fault: str) -> None:
+def test_what_is_no_scan_is_refused(tmp_path, write_scan, make, fault):
     with pytest.raises(UnreadableScanError) as caught:
         read_volume(make(tmp_path, write_scan))
     assert str(caught.value).startswith(fault)
@@ -242,7 +210,7 @@ def test_what_is_no_scan_is_refused(tmp_path: Path, write_scan, make, fault: str
 @pytest.mark.parametrize(
     "affine", [np.diag([1, 0.001, 1, 1]), np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])]
 )
-def test_an_affine_without_size_is_refused(affine, tmp_path: Path, write_scan) -> None:
+def test_an_affine_without_size_is_refused(affine, tmp_path, write_scan):
     image = nib.load(write_scan(tmp_path / "a.nii"), mmap=False)
     image.header.set_sform(affine, code=1)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), tmp_path / "a.nii")
@@ -257,14 +225,14 @@ def test_an_affine_without_size_is_refused(affine, tmp_path: Path, write_scan) -
         (lambda content: content[:-8] + bytes(4) + content[-4:], "CRC check failed"),
     ],
 )
-def test_strict_reads_to_the_checksum(tmp_path: Path, write_scan, damage, found: str) -> None:
+def test_strict_reads_to_the_checksum(tmp_path, write_scan, damage, found):
     path = damaged(tmp_path / "b.nii.gz", damage(write_scan(tmp_path / "a.nii.gz").read_bytes()))
     read_volume(path)  # every voxel is there
     with pytest.raises(UnreadableScanError, match=found):
         read_volume(path, strict=True)
 
 
-def test_a_rotation_is_measured_where_it_moves_most() -> None:
+def test_a_rotation_is_measured_where_it_moves_most():
     turned = np.eye(4)
     turned[:2, :2] = [[np.cos(0.001), -np.sin(0.001)], [np.sin(0.001), np.cos(0.001)]]
     one, other = Grid((101, 201, 5), np.eye(4)), Grid((101, 201, 5), turned)
@@ -273,13 +241,13 @@ def test_a_rotation_is_measured_where_it_moves_most() -> None:
 
 
 @pytest.mark.parametrize(("shift", "overlaps"), [(6.9, True), (7.1, False), (-6.9, True), (-7.1, False)])
-def test_fields_of_view_overlap_up_to_the_faces_of_their_outermost_voxels(shift: float, overlaps: bool) -> None:
+def test_fields_of_view_overlap_up_to_the_faces_of_their_outermost_voxels(shift, overlaps):
     moved = np.diag([-1.0, 1, 1, 1])  # from 6.5 down to -0.5
     moved[0, 3] = 6 + shift
     assert Grid((7, 8, 9), np.eye(4)).overlaps(Grid((7, 8, 9), moved)) is overlaps
 
 
-def test_a_mask_is_every_voxel_other_than_zero_or_one_label_alone(tmp_path: Path, write_scan) -> None:
+def test_a_mask_is_every_voxel_other_than_zero_or_one_label_alone(tmp_path, write_scan):
     path = write_scan(tmp_path / "a.nii", np.array([[[0, 1, 2, 5, 2]]], dtype=np.uint8), AFFINE)
     for label, expected in ((None, [0, 1, 1, 1, 1]), (2, [0, 0, 1, 0, 1]), (7, [0, 0, 0, 0, 0])):
         mask, grid = read_mask(MaskFile(path, label))
@@ -290,7 +258,7 @@ def test_a_mask_is_every_voxel_other_than_zero_or_one_label_alone(tmp_path: Path
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("name", ["deep/a.nii.gz", "a.nii"])
-def test_a_written_volume_reads_back_in_its_own_type_and_place(tmp_path: Path, dtype, name: str) -> None:
+def test_a_written_volume_reads_back_in_its_own_type_and_place(tmp_path, dtype, name):
     volume = np.random.default_rng(0).integers(0, 2, (4, 3, 2)).astype(dtype) * dtype(1)
     path = tmp_path / name
     write_volume(path, volume, Grid((4, 3, 2), AFFINE))

@@ -53,7 +53,7 @@ def same(first, second) -> bool:
     return all(torch.equal(first[key], second[key]) for key in ("image", "mask", "study"))
 
 
-def test_a_patch_is_cut_from_image_and_mask_at_one_place(studies) -> None:
+def test_a_patch_is_cut_from_image_and_mask_at_one_place(studies):
     """Every patch is looked for in the padded study, and its mask is what lies at one of the places found."""
     ill, size = studies[0], (6, 9, 4)
     image, mask = np.pad(ill.channels(FLAIR)[0], 20), np.pad(ill.mask, 20)
@@ -70,7 +70,7 @@ def test_a_patch_is_cut_from_image_and_mask_at_one_place(studies) -> None:
         assert len(places) == 1 or len(np.unique(voxels)) < 20, "only a lesion's inside looks alike everywhere"
 
 
-def test_a_patch_depends_on_seed_and_number_alone(studies) -> None:
+def test_a_patch_depends_on_seed_and_number_alone(studies):
     patches = patches_of(studies)
     backwards = [patches[number] for number in reversed(range(16))][::-1]
     assert all(same(patches[number], backwards[number]) for number in range(16))
@@ -79,7 +79,7 @@ def test_a_patch_depends_on_seed_and_number_alone(studies) -> None:
     assert sum(same(patches[number], patches[0]) for number in range(1, 16)) == 0
 
 
-def test_a_resumed_run_draws_what_the_uninterrupted_one_would_have(studies) -> None:
+def test_a_resumed_run_draws_what_the_uninterrupted_one_would_have(studies):
     augment = Augmentation([{"_target_": "torchio.RandomNoise"}])
     whole = patches_of(studies, length=16, augment=augment)
     rest = patches_of(studies, first=10, length=6, augment=augment)
@@ -87,7 +87,7 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_would_have(studies) -> N
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_cuts_the_same_patches(studies, workers: int) -> None:
+def test_any_number_of_workers_cuts_the_same_patches(studies, workers):
     transforms = [{"_target_": "torchio.RandomFlip", "axes": [0, 1, 2]}, {"_target_": "torchio.RandomNoise"}]
     patches = patches_of(studies, length=14, augment=Augmentation(transforms))
     alone = list(DataLoader(patches, batch_size=4))
@@ -97,15 +97,7 @@ def test_any_number_of_workers_cuts_the_same_patches(studies, workers: int) -> N
     assert all(same(one, other) for one, other in zip(alone, together, strict=True))
 
 
-def test_the_end_is_an_index_error_and_so_a_loop_ends(studies) -> None:
-    patches = patches_of(studies, length=3)
-    assert len(patches) == len(list(patches)) == 3
-    for index in (3, -1):
-        with pytest.raises(IndexError):
-            patches[index]
-
-
-def test_a_small_lesion_is_drawn_as_often_as_a_large_one(studies) -> None:
+def test_a_small_lesion_is_drawn_as_often_as_a_large_one(studies):
     """With patches of one voxel the patch is the voxel that was drawn, and its intensity says of which lesion."""
     ill = studies[0]
     assert sorted(np.diff(ill.lesions()[1])) == [5, 500]
@@ -116,31 +108,7 @@ def test_a_small_lesion_is_drawn_as_often_as_a_large_one(studies) -> None:
     assert all(patch["mask"].item() == 1 for patch in patches_of([ill], (1, 1, 1), length=50, lesion_share=1.0))
 
 
-def test_every_voxel_of_a_lesion_is_drawn_as_often_as_another(studies) -> None:
-    ill = studies[0]
-    patches = patches_of([ill], (1, 1, 1), lesion_share=1.0)
-    rng = np.random.default_rng(5)
-    centres = np.array([patches._centre(ill, rng) for _ in range(2000)])
-    voxels, starts = ill.lesions()
-    number = int(np.argmin(np.diff(starts)))
-    small = np.asarray(voxels[starts[number] : starts[number + 1]])
-    counts = [(centres == voxel).all(1).sum() for voxel in small]
-    assert stats.chisquare(counts).pvalue > 0.001
-
-
-def test_studies_are_drawn_alike(studies) -> None:
-    drawn = [int(patch["study"]) for patch in patches_of(studies, (1, 1, 1), length=600)]
-    assert stats.binomtest(sum(drawn), 600, 0.5).pvalue > 0.001
-
-
-@pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 4), (5, 8, 13), (16, 16, 16), (48, 48, 48)])
-def test_with_a_share_of_1_every_patch_holds_lesion(studies, size) -> None:
-    for patch in patches_of(studies[:1], size, length=40, lesion_share=1.0):
-        assert patch["mask"].any()
-        assert patch["image"].shape == patch["mask"].shape == (1, *size)
-
-
-def test_with_a_share_of_0_patches_are_of_the_brain_whatever_the_lesions(studies) -> None:
+def test_with_a_share_of_0_patches_are_of_the_brain_whatever_the_lesions(studies):
     ill = studies[0]
     drawn = list(patches_of([ill], (1, 1, 1), length=600, lesion_share=0.0))
     assert all(patch["image"].item() != 0 for patch in drawn)
@@ -148,18 +116,7 @@ def test_with_a_share_of_0_patches_are_of_the_brain_whatever_the_lesions(studies
     assert stats.binomtest(int(lesion), 600, 505 / 24**3).pvalue > 0.001
 
 
-def test_the_share_of_patches_at_a_lesion(studies) -> None:
-    drawn = [patch["mask"].item() for patch in patches_of(studies[:1], (1, 1, 1), length=600, lesion_share=0.3)]
-    assert stats.binomtest(int(sum(drawn)), 600, 0.3 + 0.7 * 505 / 24**3).pvalue > 0.001
-
-
-def test_a_study_without_lesion_gives_brain_at_any_share(studies) -> None:
-    for patch in patches_of(studies[1:], (1, 1, 1), length=40, lesion_share=1.0):
-        assert patch["image"].item() != 0
-        assert not patch["mask"].any()
-
-
-def test_augmentation_is_given_the_patch_and_a_seed_of_its_own(studies) -> None:
+def test_augmentation_is_given_the_patch_and_a_seed_of_its_own(studies):
     seeds: list[int] = []
 
     def note(patch, seed):
@@ -175,7 +132,7 @@ def test_augmentation_is_given_the_patch_and_a_seed_of_its_own(studies) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.integers(-12, 12)] * 3), st.tuples(*[st.integers(1, 9)] * 3))
-def test_a_cut_is_a_piece_of_the_volume_in_an_endless_background(shape, corner, size) -> None:
+def test_a_cut_is_a_piece_of_the_volume_in_an_endless_background(shape, corner, size):
     volume = np.random.default_rng(0).integers(1, 100, (2, *shape))
     endless = np.pad(volume, [(0, 0), *[(22, 22)] * 3])
     expected = endless[(slice(None), *(slice(c + 22, c + 22 + s) for c, s in zip(corner, size, strict=True)))]
@@ -204,7 +161,7 @@ def patch() -> dict[str, torch.Tensor]:
 
 
 @EACH
-def test_a_seed_replays_and_another_seed_does_otherwise(name: str, patch) -> None:
+def test_a_seed_replays_and_another_seed_does_otherwise(name, patch):
     augment = Augmentation(SHIPPED[name])
     first = [augment(patch, seed) for seed in range(6)]
     torch.rand(7)
@@ -218,7 +175,7 @@ def test_a_seed_replays_and_another_seed_does_otherwise(name: str, patch) -> Non
 
 
 @EACH
-def test_the_patch_that_was_given_stays_and_the_study_goes_along(name: str, patch) -> None:
+def test_the_patch_that_was_given_stays_and_the_study_goes_along(name, patch):
     image, mask = patch["image"].clone(), patch["mask"].clone()
     changed = Augmentation(always(SHIPPED[name]))(patch, 1)
     assert torch.equal(patch["image"], image)
@@ -230,33 +187,19 @@ def test_the_patch_that_was_given_stays_and_the_study_goes_along(name: str, patc
 
 
 @EACH
-def test_a_mask_stays_binary_and_keeps_its_lesion(name: str, patch) -> None:
-    augment = Augmentation(always(SHIPPED[name]))
-    for seed in range(4):
-        mask = augment(patch, seed)["mask"]
-        assert set(mask.unique().tolist()) == {0.0, 1.0}
-        assert mask.sum() == pytest.approx(patch["mask"].sum(), rel=0.5)
-
-
-@EACH
-def test_the_random_states_of_everybody_else_stay_as_they_were(name: str, patch) -> None:
+def test_the_random_states_of_everybody_else_stay_as_they_were(name, patch):
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     Augmentation(always(SHIPPED[name]))(patch, 1)
     assert torch.equal(torch.get_rng_state(), torch_state)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
 
 
-def test_image_and_mask_are_turned_together(patch) -> None:
+def test_image_and_mask_are_turned_together(patch):
     patch["image"] = patch["mask"].repeat(2, 1, 1, 1) * 7
     flip = Augmentation([{"_target_": "torchio.RandomFlip", "axes": [0, 1, 2], "flip_probability": 1.0}])
     changed = flip(patch, 0)
     assert torch.equal(changed["mask"], patch["mask"].flip(1, 2, 3))
     assert torch.equal(changed["image"][1:], changed["mask"] * 7)
-
-
-def test_lists_become_the_tuples_that_torchio_wants(patch) -> None:
-    noise = {"_target_": "torchio.RandomNoise", "mean": [2.0, 2.0], "std": [0.0, 0.0]}
-    torch.testing.assert_close(Augmentation([noise])(patch, 0)["image"], patch["image"] + 2)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +209,6 @@ def test_lists_become_the_tuples_that_torchio_wants(patch) -> None:
         ({"_target_": "torchio.RandomFlop"}, "module 'torchio' has no 'RandomFlop'"),
     ],
 )
-def test_what_is_no_transform_is_refused(spec, message: str) -> None:
+def test_what_is_no_transform_is_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         Augmentation([spec])

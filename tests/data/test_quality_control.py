@@ -1,6 +1,6 @@
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def with_value(voxels: Any, *values: float) -> Any:
     return voxels
 
 
-def test_an_image_is_described(tmp_path: Path, write_scan: Write) -> None:
+def test_an_image_is_described(tmp_path, write_scan):
     path = write_scan(tmp_path / "a.nii.gz", brain()[..., None], np.diag([-1, -2, 3, 1]))
     result, faults = audit_files(path)
     assert faults == []
@@ -53,7 +53,7 @@ def test_an_image_is_described(tmp_path: Path, write_scan: Write) -> None:
     assert row["brain_share"] == pytest.approx(12**3 / 20**3)
 
 
-def test_a_mask_is_described_in_millimetres(tmp_path: Path, write_scan: Write) -> None:
+def test_a_mask_is_described_in_millimetres(tmp_path, write_scan):
     affine = np.diag([1, 2, 3, 1])
     voxels = np.zeros((20, 20, 20), dtype=np.uint8)
     voxels[5, 5, 5] = voxels[6, 6, 6] = 1  # one lesion across a corner: 12 mm³
@@ -76,12 +76,12 @@ def test_a_mask_is_described_in_millimetres(tmp_path: Path, write_scan: Write) -
         (np.pad(np.full((9, 11, 10), 9, np.int16), 5), "no brain: only 990 mm³ differ from the background"),
     ],
 )
-def test_an_image_that_cannot_be_trained_on(voxels: Any, fault: str, tmp_path: Path, write_scan: Write) -> None:
+def test_an_image_that_cannot_be_trained_on(voxels, fault, tmp_path, write_scan):
     _, faults = audit_files(write_scan(tmp_path / "a.nii", voxels))
     assert faults[0].startswith(fault)
 
 
-def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, write_scan: Write) -> None:
+def test_a_file_that_cannot_be_read_is_a_fault(tmp_path, write_scan):
     _, faults = audit_files(tmp_path / "gone.nii")
     assert faults == ["there is no such file; correct the dataset's patterns or put the file there"]
     result, faults = audit_files(write_scan(tmp_path / "a.nii"), tmp_path / "gone.nii")
@@ -108,9 +108,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, write_scan: Write
         (with_value(np.zeros((20, 20, 20)), 1, 2, 2), 2, None),
     ],
 )
-def test_values_and_shape_of_a_mask(
-    voxels: Any, label: int | None, fault: str | None, tmp_path: Path, write_scan: Write
-) -> None:
+def test_values_and_shape_of_a_mask(voxels, label, fault, tmp_path, write_scan):
     result, faults = audit_files(
         write_scan(tmp_path / "a.nii"), write_scan(tmp_path / "m.nii", voxels.astype(np.float32)), label
     )
@@ -122,9 +120,7 @@ def test_values_and_shape_of_a_mask(
 @pytest.mark.parametrize(
     ("spacing", "shift", "moved"), [(1, 0.009, None), (1, 0.011, "0.011"), (3, 0.027, None), (0.5, 0.009, "0.018")]
 )
-def test_affines_are_compared_in_voxels(
-    spacing: float, shift: float, moved: str | None, tmp_path: Path, write_scan: Write
-) -> None:
+def test_affines_are_compared_in_voxels(spacing, shift, moved, tmp_path, write_scan):
     affine = np.diag([spacing, spacing, spacing, 1.0])
     other = affine.copy()
     other[1, 3] = shift
@@ -136,9 +132,7 @@ def test_affines_are_compared_in_voxels(
     )
 
 
-def test_a_mask_may_share_the_grid_of_any_image_of_its_own_session(
-    tmp_path: Path, write_scan: Write, write_mask: Write
-) -> None:
+def test_a_mask_may_share_the_grid_of_any_image_of_its_own_session(tmp_path, write_scan, write_mask):
     flair, t1 = write_scan(tmp_path / "flair.nii", np.pad(brain(), 2)), write_scan(tmp_path / "t1.nii")
     drawn = {"lesion": MaskFile(write_mask(tmp_path / "m.nii", (5, 5, 5)))}
     dataset = Dataset("toy", tmp_path, (Study("1", "2", {"flair": flair, "t1": t1}, drawn),))
@@ -148,7 +142,7 @@ def test_a_mask_may_share_the_grid_of_any_image_of_its_own_session(
     assert f"the image {flair} has 24 × 24 × 24" in fault
 
 
-def test_a_mask_without_lesion_is_noted(tmp_path: Path, write_scan: Write, write_mask: Write) -> None:
+def test_a_mask_without_lesion_is_noted(tmp_path, write_scan, write_mask):
     result, faults = audit_files(write_scan(tmp_path / "a.nii"), write_mask(tmp_path / "m.nii"))
     assert faults == []
     (note,) = result.notes["text"]
@@ -163,7 +157,7 @@ def test_a_mask_without_lesion_is_noted(tmp_path: Path, write_scan: Write, write
     assert (content["dataset"], content["sources"], content["target"]) == ("toy", ["flair"], "lesion")
 
 
-def test_fields_of_view_that_are_apart(tmp_path: Path, write_scan: Write) -> None:
+def test_fields_of_view_that_are_apart(tmp_path, write_scan):
     near, far = np.eye(4), np.eye(4)
     near[:3, 3], far[0, 3] = 15, 20
     one, two = write_scan(tmp_path / "a.nii"), write_scan(tmp_path / "b.nii", affine=near)
@@ -191,7 +185,7 @@ def sessions(tmp_path: Path, write_scan: Write, write_mask: Write) -> Dataset:
     return Dataset("toy", tmp_path, studies)
 
 
-def test_studies_that_lack_something_are_left_out_with_the_reason(sessions: Dataset) -> None:
+def test_studies_that_lack_something_are_left_out_with_the_reason(sessions):
     one = audit_of(sessions, "flair")
     assert one.studies["study"].tolist() == ["sub-a_ses-1", "sub-a_ses-2", "sub-b_ses-1"]
     assert one.left_out.to_dict("records") == [{"study": "sub-c_ses-1", "reason": "no mask for the target 'lesion'"}]
@@ -214,9 +208,7 @@ def test_studies_that_lack_something_are_left_out_with_the_reason(sessions: Data
         (["flair"], "black_hole", ["no study has a mask for the target 'black_hole' (targets found: lesion, new_"]),
     ],
 )
-def test_a_dataset_no_study_of_which_can_be_used(
-    channels: Sequence[str], target: str, reasons: list[str], sessions: Dataset
-) -> None:
+def test_a_dataset_no_study_of_which_can_be_used(channels, target, reasons, sessions):
     result = audit_of(sessions, *channels, target=target)
     (fault,) = result.faults["text"]
     assert all(reason in fault for reason in reasons)
@@ -227,7 +219,7 @@ def test_a_dataset_no_study_of_which_can_be_used(
     assert fault.startswith(f"toy: no study in {sessions.root}; check the dataset's root")
 
 
-def test_a_copy_of_a_scan_under_another_name_is_found(tmp_path: Path, write_scan: Write) -> None:
+def test_a_copy_of_a_scan_under_another_name_is_found(tmp_path, write_scan):
     one = write_scan(tmp_path / "a.nii.gz", brain())
     two = write_scan(tmp_path / "b.nii", brain().astype(np.int16))
     other = write_scan(tmp_path / "c.nii", brain(2))
@@ -238,13 +230,13 @@ def test_a_copy_of_a_scan_under_another_name_is_found(tmp_path: Path, write_scan
     assert audit_of(dataset, "flair", "prior.flair", target=None).faults.empty  # sub-2 has no prior
 
 
-def test_progress_counts_the_studies_read(sessions: Dataset) -> None:
+def test_progress_counts_the_studies_read(sessions):
     calls: list[tuple[int, int]] = []
     audit(sessions, [parse_channel("flair")], "lesion", progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_the_table_has_a_row_for_each_study_and_fits_the_screen(sessions: Dataset, write_scan: Write) -> None:
+def test_the_table_has_a_row_for_each_study_and_fits_the_screen(sessions, write_scan):
     lines = audit_of(sessions, "flair").table().splitlines()
     header = ["study", "shape", "spacing", "axes", "brain", "intensity", "lesions", "volume", "least", "largest"]
     assert lines[1].split() == header
@@ -261,7 +253,7 @@ def test_the_table_has_a_row_for_each_study_and_fits_the_screen(sessions: Datase
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared/data beside the repository")
-def test_counts_agree_with_those_the_semireal_cohort_tells() -> None:
+def test_counts_agree_with_those_the_semireal_cohort_tells():
     root = SHARED / "semireal/ms"
     study = "sub-{subject}/ses-{session}/anat/sub-{subject}_ses-{session}"
     masks = {

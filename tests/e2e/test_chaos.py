@@ -166,13 +166,8 @@ def _end_orphans(session: int) -> None:
 
 
 def test_a_sweep_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
-    start: Callable[..., Any],
-    command: tuple[str, ...],
-    undisturbed: tuple[Remains, float],
-    tmp_path: Path,
-    pytestconfig: pytest.Config,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    start, command, undisturbed, tmp_path, pytestconfig, capsys
+):
     kills, seed = pytestconfig.getoption("--kills"), pytestconfig.getoption("--chaos-seed")
     rng, ruin, (expected, seconds) = random.Random(seed), Ruin(), undisturbed
     life, sessions = 0, set[int]()

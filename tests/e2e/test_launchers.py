@@ -42,7 +42,7 @@ def with_joblib(
     return folder, lesionseg(folder, *sweep, "sweep=two", "hydra/launcher=joblib")
 
 
-def test_joblib_runs_the_jobs(with_joblib: Any, runs_in: Any) -> None:
+def test_joblib_runs_the_jobs(with_joblib, runs_in):
     folder, done = with_joblib
     assert done.code == 0, done.out + done.err
     parent, *children = runs_in(folder)
@@ -50,7 +50,7 @@ def test_joblib_runs_the_jobs(with_joblib: Any, runs_in: Any) -> None:
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
 
 
-def test_joblibs_jobs_tell_what_they_do_and_nothing_else_does(with_joblib: Any) -> None:
+def test_joblibs_jobs_tell_what_they_do_and_nothing_else_does(with_joblib):
     _, done = with_joblib
     assert done.err == "", "no warning, neither of Hydra's nor of the launcher's"
     for job in ("[1/2", "[2/2"):
@@ -59,15 +59,8 @@ def test_joblibs_jobs_tell_what_they_do_and_nothing_else_does(with_joblib: Any) 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
 def test_two_jobs_run_at_once_and_end_with_the_process_that_launched_them(
-    number: signal.Signals,
-    code: int,
-    sweep: Any,
-    command_line: Any,
-    environment: Any,
-    with_store: Any,
-    runs_in: Any,
-    tmp_path: Path,
-) -> None:
+    number, code, sweep, command_line, environment, with_store, runs_in, tmp_path
+):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     with_store(tmp_path / "outputs")
     long = ("trainer.steps=20000", "trainer.validate_every=10", "sweep=long", "hydra/launcher=joblib")
@@ -127,9 +120,7 @@ def ray_cluster() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_ray_runs_the_jobs_on_a_cluster(
-    ray_cluster: str, sweep: Any, lesionseg: Any, with_store: Any, runs_in: Any, tmp_path: Path
-) -> None:
+def test_ray_runs_the_jobs_on_a_cluster(ray_cluster, sweep, lesionseg, with_store, runs_in, tmp_path):
     with_store(tmp_path / "outputs")
     launcher = ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}")
     done = lesionseg(tmp_path, *sweep, f"paths.outputs={tmp_path}/outputs", "sweep=two", *launcher)

@@ -97,7 +97,7 @@ def _links(process: Any) -> dict[str, str]:
     raise AssertionError("\n".join(lines))
 
 
-def test_the_runs_of_both_arms_and_their_metrics_are_on_the_page_of_charts(served: Served, chromium: Any) -> None:
+def test_the_runs_of_both_arms_and_their_metrics_are_on_the_page_of_charts(served, chromium):
     names = [f"{init}-n{size}-r0" for init, size in SCORES]
     values = [f"{score:.2f}" for scores in SCORES.values() for score in scores]
     charts = ["test/lesion_sensitivity", "test/lesion_ppv"]
@@ -105,7 +105,7 @@ def test_the_runs_of_both_arms_and_their_metrics_are_on_the_page_of_charts(serve
     assert set(names) <= set(page.text.splitlines()), "each child in the list, not folded away beneath the parent"
 
 
-def test_the_saved_views_are_the_learning_curves_and_the_table(served: Served, chromium: Any) -> None:
+def test_the_saved_views_are_the_learning_curves_and_the_table(served, chromium):
     curves = [f"{init} (test_by_size/{name})" for init, _ in SCORES for name in ("lesion_sensitivity", "lesion_ppv")]
     page = chromium.open(
         served.links["sensitivity and PPV over training size"], "4 matching runs", *curves, limit=LIMIT
@@ -122,13 +122,13 @@ def test_the_saved_views_are_the_learning_curves_and_the_table(served: Served, c
     assert place == sorted(place), "in the order of the view"
 
 
-def test_the_sweeps_own_run_has_a_page_with_its_artifacts(served: Served, chromium: Any) -> None:
+def test_the_sweeps_own_run_has_a_page_with_its_artifacts(served, chromium):
     own = served.links["the sweep's own run: grid, progress, comparison"]
     page = chromium.open(own, "Artifacts", "lesionseg.sweep", limit=LIMIT)
     assert "first" in page.text.splitlines()
 
 
-def test_nothing_is_left_of_a_server_that_was_stopped(served: Served) -> None:
+def test_nothing_is_left_of_a_server_that_was_stopped(served):
     started = psutil.Process(served.process.pid).children(recursive=True)
     assert started
     served.process.terminate()

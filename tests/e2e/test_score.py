@@ -11,7 +11,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy import ndimage
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 HERE = (GOLDEN / "expected.json").is_file()
@@ -73,7 +72,7 @@ def case(name: str, published: tuple[Any, str]) -> Any:
 
 
 @golden
-def test_any_overlap_is_the_published_one(name: str, case: Any) -> None:
+def test_any_overlap_is_the_published_one(name, case):
     for connectivity in (6, 18, 26):
         ours = case["criteria"][f"any_overlap_{connectivity}"]
         theirs = CASES[name]["any_overlap"][str(connectivity)]
@@ -89,7 +88,7 @@ def test_any_overlap_is_the_published_one(name: str, case: Any) -> None:
 
 
 @golden
-def test_the_wmh_challenges_scores(name: str, case: Any) -> None:
+def test_the_wmh_challenges_scores(name, case):
     ours, theirs = case["criteria"]["any_overlap_26"], CASES[name]["wmh_challenge"]
     if name in EMPTY_REFERENCE:
         assert (ours["sensitivity"], ours["f1"]) == (None, None), f"ours: undefined; theirs: {theirs}"
@@ -99,7 +98,7 @@ def test_the_wmh_challenges_scores(name: str, case: Any) -> None:
 
 
 @golden
-def test_anima_as_its_program_prints_it(name: str, case: Any) -> None:
+def test_anima_as_its_program_prints_it(name, case):
     ours, theirs = case["criteria"]["anima"], CASES[name]["anima"]
     if name in EMPTY_REFERENCE:
         assert ours["n_prediction"] == theirs["NbTestedLesions"], "the other of the two has no more than 3 mm³"
@@ -111,7 +110,7 @@ def test_anima_as_its_program_prints_it(name: str, case: Any) -> None:
 
 @golden
 @pytest.mark.parametrize("iou", ["0.25", "0.5"])
-def test_the_shifts_challenges_f1(name: str, case: Any, iou: str) -> None:
+def test_the_shifts_challenges_f1(name, case, iou):
     ours, theirs = case["criteria"][f"iou_{iou}"]["f1_counts"], CASES[name]["shifts"][f"lesion_f1@{iou}"]
     if name in EMPTY_REFERENCE:
         assert ours is None, f"ours: undefined without reference lesion; theirs: {theirs}"
@@ -121,7 +120,7 @@ def test_the_shifts_challenges_f1(name: str, case: Any, iou: str) -> None:
 
 @golden
 @pytest.mark.parametrize("iou", ["0.1", "0.5"])
-def test_panoptica_one_to_one(name: str, case: Any, iou: str) -> None:
+def test_panoptica_one_to_one(name, case, iou):
     ours, theirs = case["criteria"][f"one_to_one_iou_{iou}"], CASES[name]["panoptica"][f"naive_iou_{iou}"]
     assert ours["detected_reference"] == ours["true_prediction"] == theirs["tp"]
     assert ours["false_positives"] == theirs["fp"]
@@ -135,7 +134,7 @@ def test_panoptica_one_to_one(name: str, case: Any, iou: str) -> None:
 
 
 @golden
-def test_cc_dice(name: str, case: Any) -> None:
+def test_cc_dice(name, case):
     theirs = CASES[name]["cc_metrics"]["ccdice_patient"]
     if name in EMPTY_REFERENCE:
         assert case["cc_dice"] is None, f"ours: undefined without reference lesion; theirs: {theirs}"
@@ -144,19 +143,7 @@ def test_cc_dice(name: str, case: Any) -> None:
 
 
 @golden
-def test_dice_and_volumes(name: str, case: Any) -> None:
-    arrays = load(name)
-    if name == "01_both_empty":
-        assert case["dice"] is None, "ours: undefined where both are empty; theirs: 1"
-    else:
-        assert case["dice"] == pytest.approx(CASES[name]["dice"], abs=1e-12)
-    ml = float(arrays["spacing"].prod()) / 1000
-    assert case["volume_reference_ml"] == pytest.approx(arrays["ref"].sum() * ml)
-    assert case["volume_prediction_ml"] == pytest.approx(arrays["pred"].sum() * ml)
-
-
-@golden
-def test_surface_distances(name: str, case: Any) -> None:
+def test_surface_distances(name, case):
     surface = CASES[name]["surface"]
     assert case["spacing_mm"] == pytest.approx(CASES[name]["spacing"])
     for key, theirs in (("hd95_mm", "hd95"), ("assd_mm", "assd"), ("nsd_1mm", "nsd1")):
@@ -168,21 +155,7 @@ def test_surface_distances(name: str, case: Any) -> None:
 
 
 @golden
-def test_a_criterion_of_ones_own(name: str, case: Any) -> None:
-    arrays = load(name)
-
-    def half_covered(mask: Any, other: Any) -> int:
-        labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
-        covered = ndimage.mean(other, labels, np.arange(1, count + 1)) if count else []
-        return int((np.asarray(covered) >= 0.5).sum())
-
-    ours = case["criteria"]["mine"]
-    assert ours["detected_reference"] == half_covered(arrays["ref"], arrays["pred"])
-    assert ours["true_prediction"] == half_covered(arrays["pred"], arrays["ref"])
-
-
-@golden
-def test_means_and_what_they_leave_out(published: tuple[Any, str]) -> None:
+def test_means_and_what_they_leave_out(published):
     record, out = published
     assert list(record["cases"]) == sorted(CASES)
     defined = [name for name in CASES if name not in EMPTY_REFERENCE]
@@ -198,7 +171,7 @@ def test_means_and_what_they_leave_out(published: tuple[Any, str]) -> None:
 
 
 @golden
-def test_the_policy_stands_under_the_tables(published: tuple[Any, str]) -> None:
+def test_the_policy_stands_under_the_tables(published):
     record, out = published
     policy, written = out.split("\n\n")[-2:]
     assert policy.replace("\n", " ") == record["undefined"]["policy"]
@@ -213,7 +186,7 @@ def test_the_policy_stands_under_the_tables(published: tuple[Any, str]) -> None:
 
 
 @golden
-def test_a_probability_map_is_scored_at_its_threshold_and_at_all_others(here: Path, end: Any) -> None:
+def test_a_probability_map_is_scored_at_its_threshold_and_at_all_others(here, end):
     """Against brute force: one relabelling for each threshold."""
     arrays = load(REALISTIC)
     write(here / f"{REALISTIC}_mask.nii.gz", arrays["ref"], arrays["spacing"])
@@ -266,7 +239,7 @@ EXPECTED = {"sub-01": (2, 2, 1, 1, 0.5), "sub-02": (1, 1, 1, 1, 1)}
         ("pairs=pairs.csv",),
     ],
 )
-def test_folders_patterns_and_a_table_name_the_same_pairs(pairs: Path, end: Any, files: tuple[str, ...]) -> None:
+def test_folders_patterns_and_a_table_name_the_same_pairs(pairs, end, files):
     lines = [f"sub-0{number},r/sub-0{number}_{MASK},p/sub-0{number}/sub-0{number}_{PRED}" for number in (1, 2)]
     (pairs / "pairs.csv").write_text("\n".join(["name,reference,prediction", *lines]))
     code, out, err = end("score", *files, "output=scores.json")
@@ -276,61 +249,7 @@ def test_folders_patterns_and_a_table_name_the_same_pairs(pairs: Path, end: Any,
     assert row.split() == ["sub-01", "2", "2", "0.50", "0.50", "0.50", "0.50", "7.0", "0.05", "0.05"]
 
 
-def test_two_single_files(pairs: Path, end: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(pairs))
-    prediction = (pairs / "p" / "sub-01" / f"sub-01_{PRED}").rename(pairs / "unet.nii.gz")
-    code, out, err = end("score", f"reference=r/sub-01_{MASK}", f"prediction={prediction}", 'output="~/scores.json"')
-    assert (code, err) == (0, "")
-    record = read(Path.home() / "scores.json")
-    assert told(record) == {"sub-01": EXPECTED["sub-01"]}, "called like the reference"
-    assert out.endswith(f"Written to {Path.home()}/scores.json\n")
-
-
-def test_without_an_output_the_tables_are_all(pairs: Path, end: Any) -> None:
-    before = sorted(pairs.rglob("*"))
-    code, out, err = end("score", "reference=r", "prediction=p")
-    assert (code, err) == (0, "")
-    assert out.startswith("Each case; a lesion is found where one voxel of it overlaps the other side (any_overlap_26)")
-    assert "Written to" not in out
-    assert sorted(pairs.rglob("*")) == before
-
-
-def test_an_older_record_is_replaced_and_survives_a_fault(pairs: Path, end: Any) -> None:
-    record = pairs / "scores.json"
-    record.write_text("old")
-    assert end("score", "reference=r", f"prediction=p/**/sub-01_{PRED}", "output=scores.json")[0] == 2
-    assert record.read_text() == "old"
-    assert end("score", "reference=r", "prediction=p", "output=scores.json")[0] == 0
-    assert told(read(record)) == EXPECTED
-
-
-def test_small_lesions_count_as_background_where_no_criterion_says_otherwise(pairs: Path, end: Any) -> None:
-    speck = cubes(5)
-    speck[15, 10, 10] = 1
-    write(pairs / "r" / f"sub-02_{MASK}", speck)
-    code, _, err = end("score", "reference=r", "prediction=p", "min_volume=27", "output=scores.json")
-    assert (code, err) == (0, "")
-    record = read(pairs / "scores.json")
-    assert told(record) == EXPECTED, "27 mm³ is not smaller than 27 mm³"
-    assert record["options"]["min_volume_mm3"] == 27
-    assert end("score", "reference=r", "prediction=p", "min_volume=27.5", "output=scores.json")[0] == 0
-    cases = read(pairs / "scores.json")["cases"]
-    assert cases["sub-01"]["criteria"]["any_overlap_26"]["n_reference"] == 0
-    assert cases["sub-01"]["criteria"]["anima"]["n_reference"] == 2, "it has a minimum of its own"
-
-
-def test_a_label_of_masks_with_several(pairs: Path, end: Any) -> None:
-    for path in (*pairs.glob("r/*"), *pairs.glob("p/*/*")):
-        voxels = np.asarray(nib.load(path).dataobj)
-        write(path, voxels * 3 + cubes(17))
-    code, _, err = end(
-        "score", "reference=r", "prediction=p", "reference_label=3", "prediction_label=3", "output=scores.json"
-    )
-    assert (code, err) == (0, "")
-    assert told(read(pairs / "scores.json")) == EXPECTED
-
-
-def test_what_is_scored_depends_on_the_settings_that_the_record_holds(pairs: Path, end: Any) -> None:
+def test_what_is_scored_depends_on_the_settings_that_the_record_holds(pairs, end):
     write(pairs / "p" / "sub-02" / f"sub-02_{PRED}", cubes(7))  # 2 mm beside the reference
     only = ("~metrics.criteria", "+metrics.criteria.mine={_target_:lesionseg.metrics.BestIoU,min_iou:0.3}")
     code, out, err = end(
@@ -345,7 +264,7 @@ def test_what_is_scored_depends_on_the_settings_that_the_record_holds(pairs: Pat
     assert out.startswith("Each case; a lesion is found where its IoU with one lesion of the other side is 0.3 or more")
 
 
-def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callable[..., Any]) -> None:
+def test_faults_of_several_kinds_stand_in_one_list(here, lesionseg):
     """In a process of its own: what a user sees, and the exit code."""
     good = cubes(1)
     for name, reference, prediction in (
@@ -392,30 +311,12 @@ def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callab
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            [],
-            "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv",
-        ),
-        (
-            ["reference=r"],
-            "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv",
-        ),
-        (
-            ["reference=r", "pairs=pairs.csv"],
-            "pairs and reference: the pairs name the files already; leave the others out",
-        ),
-        (
-            ["pairs=pairs.csv"],
-            "pairs=pairs.csv: there is no such file; give a CSV file with columns reference and prediction",
-        ),
-        (
-            ["reference=r", "prediction=nowhere"],
-            "prediction=nowhere: there is no such file or folder; paths are taken from the current folder",
-        ),
-        (
-            ["reference=r", "prediction=empty"],
-            "prediction=empty: the folder holds no NIfTI file (.nii, .nii.gz); give another one",
-        ),
+        ([], "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv"),
+        (["reference=r"], "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as "),
+        (["reference=r", "pairs=pairs.csv"], "pairs and reference: the pairs name the files already; leave the "),
+        (["pairs=pairs.csv"], "pairs=pairs.csv: there is no such file; give a CSV file with columns reference and "),
+        (["reference=r", "prediction=nowhere"], "prediction=nowhere: there is no such file or folder; paths are "),
+        (["reference=r", "prediction=empty"], "prediction=empty: the folder holds no NIfTI file (.nii, .nii.gz); "),
         (
             ["reference=r", "prediction=p/**/sub-01*"],
             f"r/sub-02_{MASK} (case 'sub-02'): no prediction has such a name; rename the files, or name the pairs in a "
@@ -430,21 +331,12 @@ def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callab
             ["reference=r", "prediction=p", f"output=r/sub-01_{MASK}"],
             f"output=r/sub-01_{MASK}: is one of the files to be scored; name another one, such as scores.json",
         ),
-        (
-            ["reference=r", "prediction=p", "output=notes.txt/scores.json"],
-            "output={here}/notes.txt: {here}/notes.txt is a file; choose another folder",
-        ),
+        (["reference=r", "prediction=p", "output=notes.txt/scores.json"], "output={here}/notes.txt: {here}/notes.txt "),
         (["reference=r", "prediction=p", "threshold=1.5"], "threshold: input should be less than 1, found 1.5"),
-        (
-            ["reference=r", "prediction=p", "reference_label=0"],
-            "reference_label: input should be greater than or equal to 1, found 0",
-        ),
+        (["reference=r", "prediction=p", "reference_label=0"], "reference_label: input should be greater than or "),
         (["reference=~/r", "prediction=p"], """in quotes of its own it may hold anything: 'reference="~/r"'"""),
         (["reference=r", "prediction=p", "tresh=1"], "tresh=1: there is no key 'tresh' in the configuration"),
-        (
-            ["reference=r", "prediction=p", "~metrics.criteria", "+metrics.criteria={}"],
-            "metrics.criteria: is empty; keep one of the published ones, or add your own",
-        ),
+        (["reference=r", "prediction=p", "~metrics.criteria", "+metrics.criteria={}"], "metrics.criteria: is empty; "),
         (
             ["reference=r", "prediction=p", "+metrics.criteria.x={_target_:lesionseg.metrics.BestIoU}"],
             "metrics.criteria.x: min_iou: lesionseg.metrics.BestIoU needs this argument",
@@ -455,9 +347,7 @@ def test_faults_of_several_kinds_stand_in_one_list(here: Path, lesionseg: Callab
         ),
     ],
 )
-def test_a_wrong_setting_ends_with_2_and_writes_nothing(
-    pairs: Path, end: Any, arguments: list[str], message: str
-) -> None:
+def test_a_wrong_setting_ends_with_2_and_writes_nothing(pairs, end, arguments, message):
     (pairs / "empty").mkdir()
     (pairs / "notes.txt").write_text("no folder\n")
     before = sorted(pairs.rglob("*"))
@@ -467,9 +357,7 @@ def test_a_wrong_setting_ends_with_2_and_writes_nothing(
     assert sorted(pairs.rglob("*")) == before
 
 
-def test_an_output_that_cannot_be_written_is_told_before_anything_is_scored(
-    pairs: Path, end: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_scored(pairs, end, monkeypatch):
     (pairs / "locked").mkdir()
     access = os.access  # root, as whom tests may run, may write anywhere
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and access(path, mode))
@@ -479,7 +367,7 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_scored(
     assert list((pairs / "locked").iterdir()) == []
 
 
-def test_it_needs_neither_torch_nor_mlflow(pairs: Path, environment: dict[str, str]) -> None:
+def test_it_needs_neither_torch_nor_mlflow(pairs, environment):
     """The whole command, not only its import, so that nothing heavy comes in by the way."""
     code = (
         "import sys\n"

@@ -14,6 +14,8 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path: Path, with_store: Any, wait_until: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -57,14 +59,8 @@ def _stop(process: Any) -> None:
 
 
 def test_training_goes_on_without_the_server_and_sync_sends_what_was_kept(
-    server: tuple[str, Callable[[], Any]],
-    start: Any,
-    inside: Any,
-    wait_until: Any,
-    cohort: Any,
-    tiny: tuple[str, ...],
-    tmp_path: Path,
-) -> None:
+    server, start, inside, wait_until, cohort, tiny, tmp_path
+):
     address, start_server = server
     first = start_server()
     tracking = ("tracking=server", f"tracking.uri={address}")

@@ -1,10 +1,11 @@
 """Several processes on one sweep, one store, one cache."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -12,9 +13,7 @@ def data(cohort: Any, tiny: tuple[str, ...]) -> tuple[str, ...]:
     return ("dataset=bids", f"dataset.root={cohort.root}", *tiny)
 
 
-def test_eight_processes_at_once_make_one_store_one_cache_and_one_sweep(
-    start: Any, data: Any, runs_in: Any, store_in: Any, tmp_path: Path
-) -> None:
+def test_eight_processes_at_once_make_one_store_one_cache_and_one_sweep(start, data, runs_in, store_in, tmp_path):
     arguments = ("train", *data, "train_size=2", "sweep=eight")
     processes = [start(tmp_path, *arguments, f"repeat={number}") for number in range(8)]
     for process in processes:
@@ -31,9 +30,7 @@ def test_eight_processes_at_once_make_one_store_one_cache_and_one_sweep(
     assert not [path for path in (tmp_path / "outputs").rglob("*") if ".partial" in path.name]
 
 
-def test_two_processes_share_a_sweep_and_do_no_run_twice(
-    start: Any, data: Any, runs_in: Any, with_store: Any, tmp_path: Path
-) -> None:
+def test_two_processes_share_a_sweep_and_do_no_run_twice(start, data, runs_in, with_store, tmp_path):
     with_store(tmp_path / "outputs")
     arguments = ("train", "--multirun", *data, "trainer.steps=40", "train_size=2,3", "repeat=0,1", "sweep=shared")
     ends = [process.end() for process in [start(tmp_path, *arguments), start(tmp_path, *arguments)]]
@@ -50,8 +47,8 @@ def test_two_processes_share_a_sweep_and_do_no_run_twice(
 
 
 def test_a_run_whose_process_was_killed_goes_on_in_the_process_that_waits_for_it(
-    start: Any, data: Any, runs_in: Any, with_store: Any, tmp_path: Path, inside: Any, wait_until: Any
-) -> None:
+    start, data, runs_in, with_store, tmp_path, inside, wait_until
+):
     with_store(tmp_path / "outputs")
     arguments = ("train", *data, "trainer.steps=2000", "trainer.validate_every=1000", "train_size=2", "sweep=heir")
     first = start(tmp_path, *arguments)

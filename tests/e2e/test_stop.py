@@ -9,16 +9,8 @@ import pytest
 
 
 def test_a_stopped_run_is_killed_and_goes_on_in_the_same_run(
-    cohort: Any,
-    tiny: Any,
-    tmp_path: Path,
-    inside: Any,
-    with_store: Any,
-    command_line: Any,
-    environment: Any,
-    runs_in: Any,
-    store_in: Any,
-) -> None:
+    cohort, tiny, tmp_path, inside, with_store, command_line, environment, runs_in, store_in
+):
     more = ("train_size=2", "trainer.steps=80", "trainer.validate_every=10", "sweep=stopped")
     arguments = ("train", "dataset=bids", f"dataset.root={cohort.root}", *tiny, *more)
     with_store(tmp_path / "outputs")
@@ -69,7 +61,7 @@ def failing(inside: Any, with_store: Any, cohort: Any, tiny: Any, tmp_path_facto
     return folder, inside(folder, "train", "-m", "dataset=bids", f"dataset.root={cohort.root}", *own, *more)
 
 
-def test_a_job_that_fails_stops_no_other(failing: Any, runs_in: Any) -> None:
+def test_a_job_that_fails_stops_no_other(failing, runs_in):
     folder, done = failing
     assert done.code == 1
     parent, failed, finished = runs_in(folder)
@@ -81,7 +73,7 @@ def test_a_job_that_fails_stops_no_other(failing: Any, runs_in: Any) -> None:
     assert "\nscratch-n2-r0 optim.learning_rate=1e+30  failed   NotFiniteError: the loss is " in done.out
 
 
-def test_the_reason_is_told_and_kept(failing: Any, runs_in: Any, artifacts: Any) -> None:
+def test_the_reason_is_told_and_kept(failing, runs_in, artifacts):
     folder, done = failing
     _, failed, _ = runs_in(folder)
     reason = (artifacts(failed) / "error.txt").read_text()
@@ -93,8 +85,8 @@ def test_the_reason_is_told_and_kept(failing: Any, runs_in: Any, artifacts: Any)
 
 
 def test_an_older_failure_in_the_sweep_is_told_and_is_no_failure_of_this_command(
-    failing: Any, runs_in: Any, inside: Any, cohort: Any, tiny: Any
-) -> None:
+    failing, runs_in, inside, cohort, tiny
+):
     folder, _ = failing
     parent, *_ = runs_in(folder)
     sweep = parent.info.run_name
@@ -106,9 +98,10 @@ def test_an_older_failure_in_the_sweep_is_told_and_is_no_failure_of_this_command
     assert runs_in(folder)[0].info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_run_that_meets_a_full_disk_leaves_nothing_half_written_and_goes_on_when_there_is_room(
-    start: Any, inside: Any, with_store: Any, runs_in: Any, cohort: Any, tiny: Any, tmp_path: Path
-) -> None:
+    start, inside, with_store, runs_in, cohort, tiny, tmp_path
+):
     with_store(tmp_path / "outputs")
     arguments = ("train", "dataset=bids", f"dataset.root={cohort.root}", *tiny, "train_size=2", "sweep=full")
     arguments += ("model.network.widths=[24,48]",)  # with a checkpoint that is larger than the database
@@ -128,8 +121,8 @@ def test_a_run_that_meets_a_full_disk_leaves_nothing_half_written_and_goes_on_wh
 
 
 def test_a_sweep_whose_source_model_cannot_be_trained_is_left_waiting(
-    inside: Any, with_store: Any, runs_in: Any, cohort: Any, source_cohort: Any, tiny: Any, tmp_path: Path
-) -> None:
+    inside, with_store, runs_in, cohort, source_cohort, tiny, tmp_path
+):
     with_store(tmp_path / "outputs")
     data = ("dataset=bids", f"dataset.root={cohort.root}", *tiny, "train_size=2,3", "sweep=waiting", "init=pretrained")
     source = f"dataset=bids,dataset.root={source_cohort.root},dataset.name=other,train_size=3,optim.learning_rate=1e30"

@@ -84,7 +84,7 @@ def comparison(sweep: Sweep, inside: Any) -> Any:
     return inside(sweep.folder, "compare", "sweep=first")
 
 
-def test_one_parent_and_eight_children_are_finished(sweep: Sweep, runs_in: Any) -> None:
+def test_one_parent_and_eight_children_are_finished(sweep, runs_in):
     assert sorted(sweep.children) == sorted(AXES)
     assert {run.info.status for run in sweep.children.values()} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in sweep.children.values()} == {sweep.parent.info.run_id}
@@ -93,7 +93,7 @@ def test_one_parent_and_eight_children_are_finished(sweep: Sweep, runs_in: Any) 
     assert len(runs_in(sweep.folder)) == 10
 
 
-def test_the_names_are_those_of_the_contract(sweep: Sweep) -> None:
+def test_the_names_are_those_of_the_contract(sweep):
     for (init, size, repeat), run in sweep.children.items():
         params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
         expected = {"task": "flair_lesions", "dataset": "bids", "model": "tiny_unet", "init": init}
@@ -111,7 +111,7 @@ def test_the_names_are_those_of_the_contract(sweep: Sweep) -> None:
     assert len(seeds) == 2, "a seed for each repeat, the same for arms and sizes"
 
 
-def test_every_step_has_its_metrics_and_the_test_is_scored_once(sweep: Sweep, store_in: Any) -> None:
+def test_every_step_has_its_metrics_and_the_test_is_scored_once(sweep, store_in):
     client = store_in(sweep.folder).client
     run_id = sweep.children["pretrained", 4, 1].info.run_id
     steps = {
@@ -121,7 +121,7 @@ def test_every_step_has_its_metrics_and_the_test_is_scored_once(sweep: Sweep, st
     assert steps == {"train/loss": [1, 2, 3, 4], "val/dice": [2, 4], "test/dice": [0]}
 
 
-def test_every_run_keeps_the_artifacts_of_the_contract(sweep: Sweep, artifacts: Any) -> None:
+def test_every_run_keeps_the_artifacts_of_the_contract(sweep, artifacts):
     for (init, size, repeat), run in sweep.children.items():
         folder = artifacts(run)
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -145,7 +145,7 @@ def test_every_run_keeps_the_artifacts_of_the_contract(sweep: Sweep, artifacts: 
         assert card["threshold"] == json.loads((folder / "threshold.json").read_text())["threshold"]
 
 
-def test_the_threshold_is_chosen_on_the_validation_studies_alone(sweep: Sweep, artifacts: Any) -> None:
+def test_the_threshold_is_chosen_on_the_validation_studies_alone(sweep, artifacts):
     for run in sweep.children.values():
         chosen = json.loads((artifacts(run) / "threshold.json").read_text())
         split = json.loads((artifacts(run) / "split.json").read_text())
@@ -156,7 +156,7 @@ def test_the_threshold_is_chosen_on_the_validation_studies_alone(sweep: Sweep, a
         assert run.data.metrics["val/threshold"] == chosen["threshold"]
 
 
-def test_every_run_is_scored_under_every_criterion_at_once(sweep: Sweep, artifacts: Any) -> None:
+def test_every_run_is_scored_under_every_criterion_at_once(sweep, artifacts):
     for run in sweep.children.values():
         table = pd.read_csv(artifacts(run) / "criteria.csv", dtype={"subject": str})
         cases = pd.read_csv(artifacts(run) / "cases.csv", dtype={"subject": str})
@@ -171,9 +171,7 @@ def test_every_run_is_scored_under_every_criterion_at_once(sweep: Sweep, artifac
         assert 0 <= run.data.metrics["test/froc_area"] <= run.data.metrics["test/froc_sensitivity_at_8_fp"] <= 1
 
 
-def test_stored_predictions_are_scored_again_without_a_model(
-    sweep: Sweep, inside: Any, artifacts: Any, runs_in: Any
-) -> None:
+def test_stored_predictions_are_scored_again_without_a_model(sweep, inside, artifacts, runs_in):
     own = "+metrics.criteria.half={_target_:lesionseg.metrics.AnyOverlap,min_fraction:0.5}"
     done = inside(sweep.folder, "evaluate", "sweep=first", own)
     assert (done.code, done.err) == (0, "")
@@ -195,21 +193,7 @@ def test_stored_predictions_are_scored_again_without_a_model(
     assert len(runs_in(sweep.folder)) == 10, "scoring again adds no run"
 
 
-def test_a_sweep_that_is_not_there_or_has_lost_its_scans_is_told(sweep: Sweep, inside: Any, source_cohort: Any) -> None:
-    none = inside(sweep.folder, "evaluate", "sweep=second")
-    assert none.code == 2
-    assert none.err.startswith("sweep=second: there is no run of that name in ")
-    moved = inside(sweep.folder, "evaluate", "sweep=first", "dataset=bids", f"dataset.root={sweep.folder}")
-    assert moved.code == 2
-    assert str(sweep.folder) in moved.err
-    both = inside(sweep.folder, "evaluate", "sweep=first", "checkpoint=best.ckpt", "threshold=0.3")
-    assert both.code == 2
-    assert "give checkpoint=<path or runs:/<run id>> to score a model on dataset=..., or sweep=<name>" in both.err
-    needless = inside(sweep.folder, "evaluate", "sweep=first", "threshold=0.3", "subjects=[a]")
-    assert needless.err == ("threshold and subjects: a sweep's stored masks are scored as they are; leave it out\n")
-
-
-def test_cases_hold_the_exact_reference_lesions(sweep: Sweep, artifacts: Any, cohort: Any) -> None:
+def test_cases_hold_the_exact_reference_lesions(sweep, artifacts, cohort):
     for run in sweep.children.values():
         cases = pd.read_csv(artifacts(run) / "cases.csv", dtype={"subject": str})
         split = json.loads((artifacts(run) / "split.json").read_text())
@@ -225,7 +209,7 @@ def test_cases_hold_the_exact_reference_lesions(sweep: Sweep, artifacts: Any, co
         assert run.data.metrics["test/lesion_sensitivity"] == pytest.approx(defined.mean())
 
 
-def test_the_subjects_are_the_same_where_they_must_be(sweep: Sweep, artifacts: Any) -> None:
+def test_the_subjects_are_the_same_where_they_must_be(sweep, artifacts):
     splits = {axes: json.loads((artifacts(run) / "split.json").read_text()) for axes, run in sweep.children.items()}
     for size, repeat in product((2, 4), (0, 1)):
         arms = [
@@ -243,7 +227,7 @@ def test_the_subjects_are_the_same_where_they_must_be(sweep: Sweep, artifacts: A
     assert splits["scratch", 4, 0]["train"] != splits["scratch", 4, 1]["train"]
 
 
-def test_the_terminal_tells_what_comes_and_where_to_look(sweep: Sweep) -> None:
+def test_the_terminal_tells_what_comes_and_where_to_look(sweep):
     lines = sweep.first.out.splitlines()
     assert lines[0].startswith("9 runs (one of them the source model); how long they take is told once")
     assert lines[1] == "[source] flair_lesions scratch n=3 repeat=0  weights: all fresh (from scratch)"
@@ -261,14 +245,14 @@ def test_the_terminal_tells_what_comes_and_where_to_look(sweep: Sweep) -> None:
     assert "arning" not in sweep.first.err
 
 
-def test_the_same_command_again_trains_nothing_and_adds_no_run(sweep: Sweep) -> None:
+def test_the_same_command_again_trains_nothing_and_adds_no_run(sweep):
     assert sweep.again.code == 0
     assert sweep.again.out.count("force=true runs it again") == 9
     assert "step" not in sweep.again.out
     assert "Sweep first: 8 of 8 runs finished (100 %)." in sweep.again.out.splitlines()
 
 
-def test_the_parent_has_the_grid_the_progress_and_the_command(sweep: Sweep, artifacts: Any, store_in: Any) -> None:
+def test_the_parent_has_the_grid_the_progress_and_the_command(sweep, artifacts, store_in):
     folder = artifacts(sweep.parent)
     grid = json.loads((folder / "grid.json").read_text())
     assert {(entry["init"], entry["train_size"], entry["repeat"]) for entry in grid} == set(AXES)
@@ -281,7 +265,7 @@ def test_the_parent_has_the_grid_the_progress_and_the_command(sweep: Sweep, arti
     assert parent.data.tags["lesionseg.command"].startswith("lesionseg train --multirun dataset=bids ")
 
 
-def test_status_lists_every_configuration(sweep: Sweep, inside: Any) -> None:
+def test_status_lists_every_configuration(sweep, inside):
     done = inside(sweep.folder, "status", "sweep=first")
     assert done.code == 0
     lines = done.out.splitlines()
@@ -292,15 +276,13 @@ def test_status_lists_every_configuration(sweep: Sweep, inside: Any) -> None:
     assert absent.err.startswith("sweep=second: there is no sweep of that name in sqlite:///")
 
 
-def test_everything_lies_below_outputs(sweep: Sweep) -> None:
+def test_everything_lies_below_outputs(sweep):
     assert [path.name for path in sweep.folder.iterdir()] == ["outputs"]
     assert not list(sweep.folder.rglob(".partial-*"))
     assert not list(sweep.folder.rglob("last.ckpt")), "what a resumed run would need is gone"
 
 
-def test_the_comparison_prints_writes_and_logs_the_table(
-    sweep: Sweep, comparison: Any, runs_in: Any, artifacts: Any
-) -> None:
+def test_the_comparison_prints_writes_and_logs_the_table(sweep, comparison, runs_in, artifacts):
     assert comparison.code == 0, comparison.err
     assert "scratch" in comparison.out
     assert "pretrained" in comparison.out
@@ -317,7 +299,7 @@ def test_the_comparison_prints_writes_and_logs_the_table(
     assert len(runs_in(sweep.folder)) == 10, "comparing adds no run"
 
 
-def test_the_comparison_says_what_was_compared(sweep: Sweep, comparison: Any, artifacts: Any) -> None:
+def test_the_comparison_says_what_was_compared(sweep, comparison, artifacts):
     digest = json.loads((artifacts(sweep.children["pretrained", 2, 0]) / "transfer_report.json").read_text())[
         "source_digest"
     ]
@@ -333,7 +315,7 @@ def test_the_comparison_says_what_was_compared(sweep: Sweep, comparison: Any, ar
         assert "\n".join(["What was compared:", "", *said, ""]) in text
 
 
-def test_the_report_shows_what_every_run_left(sweep: Sweep, comparison: Any) -> None:
+def test_the_report_shows_what_every_run_left(sweep, comparison):
     assert comparison.code == 0
     folder = sweep.folder / "outputs" / "comparisons" / "first"
     page = (folder / "report.html").read_text()
@@ -348,9 +330,7 @@ def test_the_report_shows_what_every_run_left(sweep: Sweep, comparison: Any) -> 
     assert strata.groupby("low_mm3")["n_patients"].max().to_dict() == {0: 0, 10: 3, 50: 0, 250: 0}, "27 mm³ each"
 
 
-def test_the_comparison_under_another_rule_is_that_of_the_stored_predictions(
-    sweep: Sweep, inside: Any, artifacts: Any
-) -> None:
+def test_the_comparison_under_another_rule_is_that_of_the_stored_predictions(sweep, inside, artifacts):
     rule = ("arms=[pretrained,scratch]", "criterion=iou_0.5", "output=strict")
     done = inside(sweep.folder, "compare", "sweep=first", *rule)
     assert done.code == 0, done.err
@@ -368,7 +348,7 @@ def test_the_comparison_under_another_rule_is_that_of_the_stored_predictions(
     assert restored.code == 0
 
 
-def test_validation_is_judged_at_every_size(sweep: Sweep, comparison: Any, store_in: Any) -> None:
+def test_validation_is_judged_at_every_size(sweep, comparison, store_in):
     store, folder = store_in(sweep.folder), sweep.folder / "outputs" / "comparisons" / "first"
     table = pd.read_csv(folder / "comparison.csv")
     validation = table[table["score"] == "val/lesion_f1"].set_index(["quantity", "train_size"])["mean"]
@@ -383,13 +363,7 @@ def test_validation_is_judged_at_every_size(sweep: Sweep, comparison: Any, store
         assert ("On validation pretrained is not behind scratch at any size." in text) == (not behind)
 
 
-def test_a_trained_model_scores_as_it_did_in_its_run(
-    sweep: Sweep,
-    cohort: Any,
-    artifacts: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_trained_model_scores_as_it_did_in_its_run(sweep, cohort, artifacts, monkeypatch, capsys):
     run = sweep.children["pretrained", 4, 0]
     cases = pd.read_csv(artifacts(run) / "cases.csv", dtype={"subject": str})
     test = ",".join(f"'{subject}'" for subject in cases["subject"])

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,9 +18,7 @@ def _files(home: Path) -> int:
     return sum(path.is_file() for path in home.rglob("*"))
 
 
-def test_a_cohort_is_written_told_looked_at_and_added_to(
-    tmp_path: Path, lesionseg: Any, inside: Any, small_heads: Any
-) -> None:
+def test_a_cohort_is_written_told_looked_at_and_added_to(tmp_path, lesionseg, inside, small_heads):
     arguments = ("synthesize", "output=made", *small_heads, "pathology=infarct", "pathology.contrasts=[FLAIR]")
     made = lesionseg(tmp_path, *arguments, "subjects=2", "workers=2")
     assert (made.code, made.err) == (0, "")
@@ -50,22 +47,7 @@ def test_a_cohort_is_written_told_looked_at_and_added_to(
     )
 
 
-def test_a_pathology_of_ones_own(tmp_path: Path, inside: Any, small_heads: Any) -> None:
-    folder = tmp_path / "mine" / "pathology"
-    folder.mkdir(parents=True)
-    (folder / "tubers.yaml").write_text(
-        "defaults: [infarct, _self_]\nname: tubers\ncontrasts: [T2w]\nlesions: {zones: {cortical: 1.0}}\n"
-    )
-    arguments = ("output=a folder", "subjects=1", "workers=1", "--config-dir", "mine", "pathology=tubers")
-    done = inside(tmp_path, "synthesize", *arguments, *small_heads)
-    assert done.code == 0, done.err
-    root = tmp_path / "a folder"
-    assert _subjects(root) == ["sub-tubers001"]
-    assert [path.name for path in root.rglob("sub-tubers001_ses-1_*w.nii.gz")] == ["sub-tubers001_ses-1_T2w.nii.gz"]
-    assert f"""Next: lesionseg check dataset=bids 'dataset.root="{root}"' task=<task>\n""" in done.out
-
-
-def test_all_faults_end_with_2_in_one_list_and_nothing_is_written(tmp_path: Path, lesionseg: Any) -> None:
+def test_all_faults_end_with_2_in_one_list_and_nothing_is_written(tmp_path, lesionseg):
     wrong = ("subjects=0", "seed=-1", "workers=0", "pathology.sessions=3", "+pathology.lesions.evolution.nwe=1")
     done = lesionseg(tmp_path, "synthesize", *wrong)
     assert (done.code, done.out) == (2, "")
@@ -81,20 +63,7 @@ def test_all_faults_end_with_2_in_one_list_and_nothing_is_written(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_only_a_look_at_the_files_can_tell_is_told_before_anything_is_written(tmp_path: Path, inside: Any) -> None:
-    (tmp_path / "taken").write_text("a file")
-    done = inside(tmp_path, "synthesize", "output=taken/new", "subjects=1", "pathology.anatomy.labels=nowhere.nii.gz")
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith(
-        f"Found 2 faults:\n  1. output={tmp_path}/taken/new: {tmp_path}/taken is a file; choose another folder\n"
-        "  2. anatomy.labels: nowhere.nii.gz cannot be read ("
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
-
-
-def test_a_dataset_of_the_shipped_configuration_is_made_on_first_use(
-    tmp_path: Path, inside: Any, label_map: Path
-) -> None:
+def test_a_dataset_of_the_shipped_configuration_is_made_on_first_use(tmp_path, inside, label_map):
     own = {"subjects": 2, "workers": 1, "pathology.anatomy.labels": label_map, "pathology.spacing": "[4,4,4]"}
     arguments = ["check", "dataset=synthetic_source", "pathology@dataset.synthetic.pathology=small_vessel"]
     arguments += [f"dataset.synthetic.{key}={value}" for key, value in own.items()]
@@ -126,15 +95,8 @@ def _processes(session: int) -> list[str]:
     [(signal.SIGTERM, 2, 143), (signal.SIGTERM, 1, 143), (signal.SIGINT, 2, -signal.SIGINT)],
 )
 def test_a_stopped_run_leaves_whole_subjects_and_no_process_and_goes_on(
-    tmp_path: Path,
-    command_line: Any,
-    environment: Any,
-    inside: Any,
-    small_heads: Any,
-    number: signal.Signals,
-    workers: int,
-    code: int,
-) -> None:
+    tmp_path, command_line, environment, inside, small_heads, number, workers, code
+):
     root = tmp_path / "made"
     arguments = ("synthesize", f"output={root}", *small_heads, "pathology.contrasts=[FLAIR]", f"workers={workers}")
     process = subprocess.Popen(

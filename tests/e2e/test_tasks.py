@@ -1,6 +1,5 @@
 """Tasks beside the main one: of two sessions, of three channels, and of one's own; and models that go home."""
 
-from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -26,15 +25,8 @@ def _arguments(cohort: Any, tiny: tuple[str, ...], *more: str) -> list[str]:
     ],
 )
 def test_every_shipped_task_trains_and_predicts_on_the_scans_own_grid(
-    here: Path,
-    end: Any,
-    with_store: Any,
-    cohort: Any,
-    tiny: Any,
-    make_cohort: Any,
-    task: str,
-    inputs: list[str],
-) -> None:
+    here, end, with_store, cohort, tiny, make_cohort, task, inputs
+):
     with_store(here / "outputs")
     code, out, err = end(*_arguments(cohort, tiny, f"task={task}", "trainer.steps=1"))
     assert code == 0, out + err
@@ -76,9 +68,7 @@ def test_every_shipped_task_trains_and_predicts_on_the_scans_own_grid(
     assert f"Written to {here}/predicted\n" in out
 
 
-def test_a_new_task_is_a_file_outside_the_repository(
-    here: Path, end: Any, with_store: Any, cohort: Any, tiny: Any, runs_in: Any
-) -> None:
+def test_a_new_task_is_a_file_outside_the_repository(here, end, with_store, cohort, tiny, runs_in):
     with_store(here / "outputs")
     (here / "mine" / "task").mkdir(parents=True)
     (here / "mine" / "task" / "cortical_lesions.yaml").write_text(

@@ -37,7 +37,7 @@ def files(benchmark: ModuleType, folder: Path, quality: float = 0.5) -> dict[str
     return {path.stem: pd.read_csv(path) for path in written if path.suffix == ".csv"}
 
 
-def test_cases_lesions_and_thresholds_tell_the_same_story(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_cases_lesions_and_thresholds_tell_the_same_story(benchmark, tmp_path):
     tables = files(benchmark, tmp_path)
     cases, lesions, froc = (tables[name] for name in ("cases", "lesions", "froc"))
     assert cases["n_reference"].tolist()[-1] == 0, "the last patient has no lesion"
@@ -50,7 +50,7 @@ def test_cases_lesions_and_thresholds_tell_the_same_story(benchmark: ModuleType,
         assert cut["false_positives"].sum() == case["false_positives"]
 
 
-def test_a_better_model_finds_more(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_a_better_model_finds_more(benchmark, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     worse, better = files(benchmark, tmp_path / "a", 0.2), files(benchmark, tmp_path / "b", 0.8)
@@ -58,7 +58,7 @@ def test_a_better_model_finds_more(benchmark: ModuleType, tmp_path: Path) -> Non
     assert worse["cases"]["lesion_ppv"].mean() < better["cases"]["lesion_ppv"].mean()
 
 
-def test_a_sweep_is_made_once_and_another_one_refused(benchmark: ModuleType, with_store: Any, tmp_path: Path) -> None:
+def test_a_sweep_is_made_once_and_another_one_refused(benchmark, with_store, tmp_path):
     folder = with_store(tmp_path / "outputs")
     grid = benchmark.Grid(sizes=(2,), n_repeats=1, n_patients=2, n_lesions=3)
     for _ in range(2):
@@ -69,7 +69,7 @@ def test_a_sweep_is_made_once_and_another_one_refused(benchmark: ModuleType, wit
         benchmark.prepare(folder, benchmark.Grid(sizes=(2,), n_repeats=2))
 
 
-def test_phases_are_added_up(benchmark: ModuleType) -> None:
+def test_phases_are_added_up(benchmark):
     spent: Any = {"_gather": (1.0, 0.5)}
     assert benchmark.timed(lambda number: number + 1, "_gather", spent)(1) == 2
     assert spent["_gather"][0] > 1.0
@@ -79,5 +79,5 @@ def test_phases_are_added_up(benchmark: ModuleType) -> None:
     assert "Peak memory: " in text
 
 
-def test_every_phase_is_a_function_of_the_command(benchmark: ModuleType) -> None:
+def test_every_phase_is_a_function_of_the_command(benchmark):
     assert all(callable(getattr(benchmark.story, name)) for name in benchmark.PHASES)

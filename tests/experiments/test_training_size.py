@@ -17,9 +17,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
         ("enhancing_training_size", ["t1_post", "t1", "t1_post - t1"], "metastasis"),
     ],
 )
-def test_both_arms_of_a_size_differ_in_their_init_alone(
-    study: str, inputs: list[str], source: str, tmp_path: Path
-) -> None:
+def test_both_arms_of_a_size_differ_in_their_init_alone(study, inputs, source, tmp_path):
     given = (f"paths.outputs={tmp_path}", "train_size=5", "repeat=0")
     jobs, _ = compose_jobs(Request("train", given, config_dir=EXPERIMENTS / study, config_name="study"))
     scratch, pretrained = (job.config for job in jobs)

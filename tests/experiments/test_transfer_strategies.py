@@ -106,44 +106,6 @@ def test_the_numbers_are_those_of_the_cases(written):
     assert numbers.loc[(2, "zero_shot"), "trained_percent"] == 0
 
 
-def test_every_cell_of_the_grid_has_a_row_and_what_is_not_there_is_a_dash(strategies, written):
-    text, folder = written
-    assert (folder / "strategies.md").read_text(encoding="utf-8") == text
-    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    rows = {(cells[0], cells[1]): cells[2:] for cells in table[1:]}
-    grid = strategies.GRID
-    assert list(rows) == [(size, arm) for size in grid["train_size"] for arm in grid["init"]], "in study.yaml's order"
-    assert rows["2", "scratch"] == [
-        *("0.37 ± 0.03", "0.18", "0.09", "–", "–", "–", "0.35", "0 %", "100 %", "3 of 3"),
-    ]
-    assert rows["2", "pretrained"][0] == "0.60 ± 0.06"
-    assert rows["2", "pretrained"][3].startswith("+0.23 [")
-    assert rows["2", "zero_shot"][3].startswith("−0.30 [−0.80, +0.20")
-    assert rows["2", "zero_shot"][-1] == "1 of 3"
-    assert rows["5", "lora"] == ["–"] * 9 + ["0 of 3"]
-
-
-def test_what_is_missing_is_said(written):
-    assert "- Holm's p is adjusted for the 2 tests of this table." in written[0]
-    assert "- 8 of 99 runs are finished: " in written[0]
-    assert "- lora-n2-r0 is running and not in the table." in written[0]
-
-
-def test_a_run_that_lacks_a_test_study_is_named(strategies, cases, runs, tmp_path, capsys):
-    lost = (cases["init"] == "pretrained") & (cases["repeat"] == 1) & (cases["subject"] == "sub-2")
-    strategies.write(cases[~lost], runs, tmp_path)
-    assert "- pretrained, train_size 2, repeat 1 lacks 1 of 3 test studies: sub-2." in capsys.readouterr().out
-
-
-def test_scratch_alone_and_a_strategy_of_ones_own_are_no_fault(strategies, cases, runs, tmp_path, capsys):
-    strategies.write(cases[cases["init"] == "scratch"], [one for one in runs if one[0].arm == "scratch"], tmp_path)
-    assert "p values" not in capsys.readouterr().out
-    own = cases.replace({"init": {"zero_shot": "mine-nan"}})
-    run = record("mine-nan", 2, 0)
-    strategies.write(own, [*(one for one in runs if one[0].arm != "zero_shot"), (run, 1.0)], tmp_path)
-    assert "| mine-nan " in capsys.readouterr().out
-
-
 def test_the_figure_has_a_panel_per_size_and_says_what_is_not_finished(strategies, cases, written):
     assert imread(written[1] / "strategies.png").shape[1] > 900
     arms = ("scratch", "pretrained", "zero_shot")

@@ -48,7 +48,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory, inside: Any, with_store: 
 
 
 @pytest.mark.parametrize("file", EXPECTED, ids=lambda file: file.stem)
-def test_every_number_of_the_comparison_is_what_it_was(compared: Path, file: Path) -> None:
+def test_every_number_of_the_comparison_is_what_it_was(compared, file):
     texts = {"patient": str}
     expected, found = pd.read_csv(file, dtype=texts), pd.read_csv(compared / file.name, dtype=texts)
     assert set(expected.columns) <= set(found.columns)

@@ -117,7 +117,7 @@ def submitted(
     )
 
 
-def test_four_jobs_and_the_sweep_itself_are_finished(submitted: Submitted) -> None:
+def test_four_jobs_and_the_sweep_itself_are_finished(submitted):
     assert submitted.code == 0, submitted.told
     assert len(submitted.runs) == 5
     assert set(submitted.children) == {(steps, repeat) for steps in (str(STEPS), "4") for repeat in ("0", "1")}
@@ -127,11 +127,11 @@ def test_four_jobs_and_the_sweep_itself_are_finished(submitted: Submitted) -> No
     }
 
 
-def test_no_more_jobs_ran_at_once_than_was_asked_for(submitted: Submitted) -> None:
+def test_no_more_jobs_ran_at_once_than_was_asked_for(submitted):
     assert submitted.throttle == 2
 
 
-def test_the_job_that_reached_its_time_limit_went_on_in_the_same_run(submitted: Submitted) -> None:
+def test_the_job_that_reached_its_time_limit_went_on_in_the_same_run(submitted):
     log = submitted.logs[0]
     before, _, after = log.partition("Requeued job")
     assert "Caught signal SIGUSR2" in before
@@ -142,7 +142,7 @@ def test_the_job_that_reached_its_time_limit_went_on_in_the_same_run(submitted: 
     assert not any("Requeued job" in other for other in submitted.logs[1:])
 
 
-def test_what_it_had_done_was_not_done_again(submitted: Submitted) -> None:
+def test_what_it_had_done_was_not_done_again(submitted):
     client = MlflowClient(f"sqlite:///{submitted.outputs}/mlflow.db")
     run = submitted.children[str(STEPS), "0"]
     steps = [entry.step for entry in client.get_metric_history(run.info.run_id, "val/dice")]

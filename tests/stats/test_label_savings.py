@@ -61,15 +61,6 @@ def test_a_flat_de_novo_curve_gives_only_bounds():
     ]
 
 
-def test_arms_that_are_the_same_save_nothing():
-    random = np.random.default_rng(0)
-    arm = np.sort(random.uniform(size=(4, 6, 3)).mean(axis=(1, 2)))[:, None, None] + random.normal(0, 1e-3, (4, 6, 3))
-    found = label_savings(SIZES, arm, arm, n_resamples=50)
-    assert found.savings[0].needed == Bounded(5.0, "at most")
-    for saving in found.savings[1:]:
-        assert saving.needed.value == pytest.approx(saving.size)
-
-
 def _arms(random, sizes, truth, factor, patients, repeats):
     """Both arms' scores of the same patients, one as if it had `factor` times the studies, with luck of all kinds."""
     patient = random.normal(0, 0.15, size=(1, patients, 1))
@@ -107,17 +98,6 @@ def test_a_known_saving_is_found_and_its_interval_covers():
     assert np.mean(covered) > 0.9, "0.95 give or take its own standard error of 0.022"
     low, high = np.median(ends, axis=0)
     assert 1.5 < low < 2.5 < high < 4
-
-
-def test_without_an_effect_one_is_rarely_found():
-    sizes = np.array([5.0, 10, 20, 40])
-    random = np.random.default_rng(4)
-    found = []
-    for _ in range(150):
-        arms = _arms(random, sizes, lambda n: 0.8 - 0.9 * n**-0.7, 1.0, patients=15, repeats=3)
-        saving = label_savings(sizes, *arms, n_resamples=200).savings[1]
-        found.append(saving.low.value > saving.size or saving.high.value < saving.size)
-    assert np.mean(found) < 0.1, "0.05 give or take its own standard error of 0.018"
 
 
 def test_ends_of_the_interval_stay_bounds():
@@ -159,15 +139,6 @@ def test_the_seed_is_all_that_chance_depends_on():
     assert first.savings == again.savings
     assert first.savings != other.savings
     assert [saving.needed for saving in first.savings] == [saving.needed for saving in other.savings]
-
-
-def test_order_of_patients_does_not_move_the_estimate():
-    random = np.random.default_rng(8)
-    de_novo, fine_tuned = RISING[:, None, None] + random.normal(0, 0.05, size=(2, 4, 6, 3))
-    found = label_savings(SIZES, de_novo, fine_tuned, n_resamples=5)
-    other = label_savings(SIZES, de_novo[:, ::-1, ::-1], fine_tuned[:, ::-1, ::-1], n_resamples=5)
-    for one, two in zip(found.savings, other.savings, strict=True):
-        assert one.needed == Bounded(pytest.approx(two.needed.value), two.needed.bound)
 
 
 def test_a_size_that_an_arm_lacks_is_left_out_of_that_arm():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from lesionseg.stats import crossed_difference
+from lesionseg.stats import crossed_difference, summarise
 from lesionseg.stats.paired import mean_squares
 
 # Patient means 2, 4, 9; repeat means 4, 6; grand mean 5.
@@ -162,3 +162,29 @@ def test_a_true_difference_is_found():
     found = crossed_difference(table)
     assert found.p < 0.01
     assert found.low < 0.5 < found.high
+
+
+def test_by_hand():
+    found = summarise([1.0, 2.0, 6.0, nan])
+    assert found.mean == 3.0
+    assert found.standard_error == pytest.approx(np.sqrt((4 + 1 + 9) / 2 / 3))
+    assert (found.n, found.n_undefined) == (3, 1)
+
+
+def test_one_patient_has_a_mean_and_no_error():
+    found = summarise([0.5])
+    assert found.mean == 0.5
+    assert isnan(found.standard_error)
+
+
+@pytest.mark.parametrize("values", [[], [nan, nan]])
+def test_no_patient_is_nan(values):
+    found = summarise(values)
+    assert isnan(found.mean)
+    assert isnan(found.standard_error)
+    assert (found.n, found.n_undefined) == (0, len(values))
+
+
+def test_a_table_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 2\)"):
+        summarise([[1.0, 2.0], [3.0, 4.0]])

@@ -6,19 +6,22 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 from joblib.externals.loky import get_reusable_executor
-from threadpoolctl import threadpool_info
+from scipy import ndimage
 
+from lesionseg.config import conf_dir
 from lesionseg.errors import InputError
-from lesionseg.synthetic import cohort as module
-from lesionseg.synthetic.cohort import VERSION, grid_of, make_cohort, subject_name
-from lesionseg.synthetic.config import Pathology
+from lesionseg.metrics.components import label_components
+from lesionseg.synthetic.cohort import Session, Subject, grid_of, make_cohort, make_subject
+from lesionseg.synthetic.config import ENHANCED, Pathology
 
 SUBJECTS = 3
 
@@ -60,9 +63,7 @@ def fault(root: Path, make: Callable[..., None], **arguments: Any) -> str:
     return str(caught.value)
 
 
-def test_every_scan_and_mask_has_its_file_and_its_grid(
-    make: Callable[..., None], pathology: Callable[..., Pathology], tmp_path: Path
-) -> None:
+def test_every_scan_and_mask_has_its_file_and_its_grid(make, pathology, tmp_path):
     contrasts = ("FLAIR", "ce-gadolinium_T1w")
     drawn = pathology("ms", f"contrasts=[{','.join(contrasts)}]")
     make(tmp_path, pathology=drawn)
@@ -84,7 +85,7 @@ def test_every_scan_and_mask_has_its_file_and_its_grid(
     assert set(np.unique(mask.dataobj)) == {0, 1}
 
 
-def test_the_folder_says_how_it_was_made(root: Path, pathology: Callable[..., Pathology]) -> None:
+def test_the_folder_says_how_it_was_made(root, pathology):
     described = [json.loads((folder / "dataset_description.json").read_text()) for folder in _homes(root)]
     assert [content["DatasetType"] for content in described] == ["raw", "derivative"]
     settings = described[0]["GeneratedBy"][0]["Settings"]
@@ -97,7 +98,7 @@ def _homes(root: Path) -> tuple[Path, Path]:
     return root, root / "derivatives" / "lesions"
 
 
-def test_participants_are_listed_with_what_was_drawn(root: Path) -> None:
+def test_participants_are_listed_with_what_was_drawn(root):
     header, *rows = [line.split("\t") for line in (root / "participants.tsv").read_text().splitlines()]
     assert header == ["participant_id", "site", "slice_thickness_mm", "lesions", "new_lesions", "enhancing_lesions"]
     assert [row[0] for row in rows] == [f"sub-{index:03d}" for index in range(1, SUBJECTS + 1)]
@@ -110,37 +111,14 @@ def test_participants_are_listed_with_what_was_drawn(root: Path) -> None:
         assert [int(count) for count in counts] == [sessions.count(1), sessions.count(2), len(enhancing)]
 
 
-@pytest.mark.parametrize(
-    ("name", "subject"),
-    [("ms", "sub-007"), ("infarct", "sub-infarct007"), ("small_vessel", "sub-smallvessel007")],
-)
-def test_cohorts_can_be_put_side_by_side(pathology: Callable[..., Pathology], name: str, subject: str) -> None:
-    assert subject_name(pathology(name), 7) == subject
-
-
-def test_the_number_of_workers_changes_no_byte(root: Path, make: Callable[..., None], tmp_path: Path) -> None:
+def test_the_number_of_workers_changes_no_byte(root, make, tmp_path):
     calls: list[tuple[int, int]] = []
     make(tmp_path, SUBJECTS, workers=2, progress=lambda *counts: calls.append(counts))
     assert digests(tmp_path) == digests(root)
     assert calls == [(done, SUBJECTS) for done in range(SUBJECTS + 1)]
 
 
-def test_a_subject_is_made_by_one_thread(
-    make: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: set[int] = set()
-    real = module.make_subject
-
-    def spy(*arguments: Any) -> Any:
-        threads.update(pool["num_threads"] for pool in threadpool_info())
-        return real(*arguments)
-
-    monkeypatch.setattr(module, "make_subject", spy)
-    make(tmp_path)
-    assert threads == {1}
-
-
-def test_broken_off_run_ends_in_the_same_bytes(root: Path, make: Callable[..., None], tmp_path: Path) -> None:
+def test_broken_off_run_ends_in_the_same_bytes(root, make, tmp_path):
     make(tmp_path, 1)  # a smaller cohort is contained in the larger one
     stale = tmp_path / ".partial-sub-002" / "images"
     stale.mkdir(parents=True)
@@ -160,9 +138,7 @@ def test_broken_off_run_ends_in_the_same_bytes(root: Path, make: Callable[..., N
 
 
 @pytest.mark.parametrize("last", ["masks", "images"])
-def test_killed_while_writing_leaves_no_half_subject(
-    root: Path, make: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
-) -> None:
+def test_killed_while_writing_leaves_no_half_subject(root, make, tmp_path, monkeypatch, last):
     rename = Path.rename
 
     def killed(self: Path, target: Path) -> Path:
@@ -183,9 +159,7 @@ def test_killed_while_writing_leaves_no_half_subject(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_subject_that_fails_is_named_and_the_others_remain(
-    root: Path, make: Callable[..., None], tmp_path: Path, workers: int
-) -> None:
+def test_a_subject_that_fails_is_named_and_the_others_remain(root, make, tmp_path, workers):
     make(tmp_path, 1)
     (tmp_path / "sub-003").write_text("in the way")
     with pytest.raises(RuntimeError, match=r"^sub-003 failed: NotADirectoryError: .*/sub-003"):
@@ -199,19 +173,7 @@ def test_a_subject_that_fails_is_named_and_the_others_remain(
     assert digests(tmp_path) == digests(root)
 
 
-def test_what_a_user_can_mend_is_told_with_the_subject(
-    make: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: Any) -> Any:
-        raise InputError(["too large", "too bright"])
-
-    monkeypatch.setattr(module, "make_subject", refuse)
-    with pytest.raises(InputError) as caught:
-        make(tmp_path)
-    assert caught.value.faults == ("sub-001: too large", "sub-001: too bright")
-
-
-def test_workers_that_the_system_ends_are_told(root: Path, make: Callable[..., None], tmp_path: Path) -> None:
+def test_workers_that_the_system_ends_are_told(root, make, tmp_path):
     def kill(done: int, total: int) -> None:
         if done == 1:
             for worker in list(get_reusable_executor(reuse=True)._processes):
@@ -227,15 +189,6 @@ def test_workers_that_the_system_ends_are_told(root: Path, make: Callable[..., N
     assert whole.items() <= digests(tmp_path).items()
 
 
-def test_subjects_seeds_and_pathologies_differ(
-    root: Path, make: Callable[..., None], pathology: Callable[..., Pathology], tmp_path: Path
-) -> None:
-    make(tmp_path / "seed", seed=5)
-    make(tmp_path / "pathology", pathology=pathology("infarct"))
-    files = [*root.rglob("*_ses-1_FLAIR.nii.gz"), *tmp_path.rglob("*_ses-1_FLAIR.nii.gz")]
-    assert len({(np.asarray(nib.load(file).dataobj) > 0).tobytes() for file in files}) == SUBJECTS + 2
-
-
 @pytest.mark.parametrize(
     ("overrides", "seed", "told"),
     [
@@ -249,14 +202,7 @@ def test_subjects_seeds_and_pathologies_differ(
         ),
     ],
 )
-def test_other_settings_are_never_mixed_into_a_cohort(
-    root: Path,
-    make: Callable[..., None],
-    pathology: Callable[..., Pathology],
-    overrides: tuple[str, ...],
-    seed: int,
-    told: str,
-) -> None:
+def test_other_settings_are_never_mixed_into_a_cohort(root, make, pathology, overrides, seed, told):
     drawn = pathology("ms", "contrasts=[FLAIR]", *overrides)
     said = fault(root, make, pathology=drawn, seed=seed)
     assert said.startswith(f"{root} already holds another dataset: {told}")
@@ -264,32 +210,7 @@ def test_other_settings_are_never_mixed_into_a_cohort(
     assert len(said) < 500
 
 
-def test_another_version_of_the_generator_is_told(root: Path, make: Callable[..., None], tmp_path: Path) -> None:
-    _describe(tmp_path, [{"Name": "lesionseg synthetic cohort", "Version": "1", "Settings": {"pathology": "ms"}}])
-    assert fault(tmp_path, make) == (
-        f"{tmp_path} already holds another dataset: Version: '1' there, '{VERSION}' asked for; delete the folder or "
-        "choose another one"
-    )
-
-
-def _describe(folder: Path, generators: Any) -> None:
-    (folder / "dataset_description.json").write_text(json.dumps({"Name": "scans", "GeneratedBy": generators}))
-
-
-def test_a_label_map_of_other_content_is_another_setting(
-    make: Callable[..., None], pathology: Callable[..., Pathology], label_map: Path, tmp_path: Path
-) -> None:
-    labels = tmp_path / "labels.nii.gz"
-    shutil.copy(label_map, labels)
-    drawn = pathology("ms", "contrasts=[FLAIR]", f"anatomy.labels={labels}")
-    root = tmp_path / "cohort"
-    make(root, pathology=drawn)
-    image = nib.load(label_map)
-    nib.save(nib.Nifti1Image(np.flip(image.dataobj, axis=2), image.affine), labels)
-    assert f"{root} already holds another dataset: labels: '" in fault(root, make, pathology=drawn)
-
-
-def test_a_folder_of_something_else_is_left_alone(make: Callable[..., None], tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_left_alone(make, tmp_path):
     masks = tmp_path / "derivatives" / "lesions" / "sub-001"
     masks.mkdir(parents=True)
     (masks / "mine.nii.gz").write_bytes(b"drawn by hand")
@@ -305,9 +226,243 @@ def test_a_folder_of_something_else_is_left_alone(make: Callable[..., None], tmp
         )
 
 
-def test_a_label_map_that_is_not_there_is_told_before_anything_is_written(
-    make: Callable[..., None], pathology: Callable[..., Pathology], tmp_path: Path
-) -> None:
+def test_a_label_map_that_is_not_there_is_told_before_anything_is_written(make, pathology, tmp_path):
     found = fault(tmp_path / "new", make, pathology=pathology("ms", "anatomy.labels=/nowhere/labels.nii.gz"))
     assert found.startswith("anatomy.labels: /nowhere/labels.nii.gz cannot be read (")
     assert not list(tmp_path.iterdir())
+
+
+NAMES = sorted(path.stem for path in (conf_dir() / "pathology").glob("[!_]*.yaml"))
+NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+SEED, INDEX = 4, 3
+Make = Callable[..., Subject]
+
+
+@pytest.fixture(scope="module")
+def ms(pathology: Callable[..., Pathology]) -> Pathology:
+    """Heads of ellipsoids in voxels of 4 mm, without ghosts; always with new and enhancing lesions."""
+    overrides = ("evolution.nothing_new=0.0", "enhancement.subjects=1.0", "enhancement.new_lesions=1.0")
+    return pathology("ms", "scan.ghost_share=0.0", *(f"lesions.{text}" for text in overrides))
+
+
+@pytest.fixture(scope="module")
+def make_of_subject(ms: Pathology) -> Make:
+    """A subject, which is for reading only, of ``ms`` with these changes: ``make_of_subject(sessions=1)``."""
+    kept: dict[str, Subject] = {}
+
+    def call(seed: int = SEED, index: int = INDEX, **changes: Any) -> Subject:
+        key = repr((seed, index, changes))
+        if key not in kept:
+            kept[key] = make_subject(seed, index, ms.model_copy(update=changes))
+        return kept[key]
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def in_mni(mni: Pathology) -> Callable[[int], Subject]:
+    """Subjects of the template that is shipped, with FLAIR of one session."""
+    flair = mni.model_copy(update={"contrasts": ["FLAIR"], "sessions": 1})
+    return cache(lambda index: make_subject(SEED, index, flair))
+
+
+def arrays(session: Session) -> dict[str, bytes]:
+    return {name: volume.tobytes() for name, volume in (session.images | session.masks).items()}
+
+
+def same(first: Subject, second: Subject) -> bool:
+    return [arrays(session) for session in first.sessions] == [arrays(session) for session in second.sessions]
+
+
+def in_sd(image: npt.NDArray[np.int16], lesions: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Voxels in standard deviations around the mean of the brain without its lesions; the background far below."""
+    healthy = image[(image > 0) & ~lesions].astype(float)
+    return np.where(image > 0, (image - healthy.mean()) / healthy.std(), -10)
+
+
+class TestAgain:
+    def test_the_same_arguments_the_same_bytes(self, ms, make_of_subject):
+        again = make_subject(SEED, INDEX, ms)
+        assert same(make_of_subject(), again)
+        assert make_of_subject().parameters == again.parameters
+
+    def test_other_arguments_another_subject(self, make_of_subject):
+        others = [
+            make_of_subject(),
+            make_of_subject(seed=SEED + 1),
+            make_of_subject(index=INDEX + 1),
+            make_of_subject(name="msb"),
+            make_of_subject(seed=INDEX, index=SEED),
+        ]
+        assert len({other.sessions[1].images["FLAIR"].tobytes() for other in others}) == 5
+        assert len({(other.sessions[1].images["FLAIR"] > 0).tobytes() for other in others}) == 5
+        assert len({other.sessions[1].masks["lesion"].tobytes() for other in others}) == 5
+
+    def test_fewer_contrasts_leave_the_others_as_they_are(self, make_of_subject):
+        whole = make_of_subject()
+        for contrasts in (["FLAIR"], ["T1w", "FLAIR"]):
+            fewer = make_of_subject(contrasts=contrasts)
+            for ours, theirs in zip(fewer.sessions, whole.sessions, strict=True):
+                assert sorted(ours.images) == sorted(contrasts)
+                assert "enhancing" not in ours.masks, "which nothing shows"
+                assert arrays(ours).items() <= arrays(theirs).items()
+            assert fewer.parameters["lesions"] == whole.parameters["lesions"]
+
+
+class TestContent:
+    def test_images_and_masks_of_one_shape(self, ms, make_of_subject):
+        subject = make_of_subject()
+        shape = tuple(round(extent / 4) for extent in ms.field_of_view_mm)
+        assert grid_of(ms).shape == shape
+        outlines = set()
+        for session in subject.sessions:
+            assert list(session.images) == ["FLAIR", "T1w", ENHANCED, "T2w"]
+            for image in session.images.values():
+                assert (image.dtype, image.shape) == (np.int16, shape)
+                assert image.min() == 0
+                outlines.add((image > 0).tobytes())
+            assert {(mask.dtype, mask.shape) for mask in session.masks.values()} == {(np.dtype(bool), shape)}
+        assert len(outlines) == 1, "one brain in every scan"
+        brain = subject.sessions[0].images["FLAIR"] > 0
+        assert 0.1 < brain.mean() < 0.6
+        for axis in range(3):
+            assert not np.take(brain, [0, -1], axis=axis).any()
+        assert [set(session.masks) for session in subject.sessions] == [
+            {"lesion", "enhancing"},
+            {"lesion", "enhancing", "newlesion"},
+        ]
+
+    def test_masks_hold_the_lesions_that_the_json_tells(self, make_of_subject):
+        for index in (INDEX, INDEX + 1, INDEX + 2):
+            subject = make_of_subject(index=index)
+            lesions = subject.parameters["lesions"]
+            for number, session in enumerate(subject.sessions, start=1):
+                there = [lesion for lesion in lesions if lesion["session"] <= number]
+                labels, count = label_components(session.masks["lesion"])
+                assert count == len(there) > 0
+                sizes = np.bincount(labels.ravel())[1:]
+                assert sorted(sizes) == sorted(lesion["voxels"][number - 1] for lesion in there)
+                for lesion in there:
+                    assert labels[tuple(lesion["centre"])], "at its centre"
+                active = [lesion for lesion in there if number in lesion["enhancing"]]
+                assert label_components(session.masks["enhancing"])[1] == len(active)
+            new = [lesion for lesion in lesions if lesion["session"] == 2]
+            assert label_components(subject.sessions[1].masks["newlesion"])[1] == len(new) > 0
+
+    def test_new_lesions_are_those_of_the_second_session_alone(self, make_of_subject):
+        for index in (INDEX, INDEX + 1, INDEX + 2):
+            before, after = (session.masks for session in make_of_subject(index=index).sessions)
+            new, old = after["newlesion"], after["lesion"] & ~after["newlesion"]
+            assert new.any()
+            assert not (new & ~after["lesion"]).any()
+            assert not (new & ndimage.binary_dilation(before["lesion"] | old, NEIGHBOURS)).any(), "nor do they touch"
+            labels, count = label_components(old)
+            assert np.unique(labels[before["lesion"] & old]).size == count, "the others were there"
+            for masks in (before, after):
+                assert not (masks["enhancing"] & ~masks["lesion"]).any()
+            assert not (new & ~after["enhancing"]).any(), "here, where every new one enhances"
+
+    def test_json_tells_what_was_drawn(self, ms, make_of_subject):
+        drawn = make_of_subject().parameters
+        assert (drawn["seed"], drawn["index"], drawn["pathology"]) == (SEED, INDEX, ms.model_dump())
+        (site,) = (site for site in ms.sites if site.name == drawn["site"])
+        assert drawn["slice_mm"] == site.slice_mm
+        assert list(drawn["tissues"]) == ms.contrasts
+        assert [list(scans) for scans in drawn["scans"]] == [ms.contrasts] * 2
+        earlier, last = ({(scan["shift_mm"], scan["tilt_deg"]) for scan in scans.values()} for scans in drawn["scans"])
+        assert len(earlier) == 1, "one displacement for all contrasts of a session"
+        assert last == {((0.0,) * 3, (0.0,) * 3)} != earlier
+        noises = [scan["noise"] for scans in drawn["scans"] for scan in scans.values()]
+        assert len(set(noises)) == 8, "each scan has its own"
+        assert {lesion["zone"] for lesion in drawn["lesions"]} <= set(ms.lesions.zones)
+
+    def test_the_earlier_session_is_displaced(self, ms, make_of_subject):
+        likeness = []
+        for shift in (0.0, 0.5, 3.0):
+            scan = ms.scan.model_copy(update={"shift_mm": shift, "tilt_deg": 0.0})
+            first, second = (session.images["T1w"] for session in make_of_subject(scan=scan).sessions)
+            likeness.append(np.corrcoef(first[first > 0], second[first > 0])[0, 1])
+        assert likeness[0] > likeness[1] > likeness[2]
+
+
+class TestLesionsShow:
+    def test_brighter_than_the_rest_of_the_brain_on_flair(self, in_mni):
+        total = voxels = 0.0
+        for index in range(1, 6):
+            (session,) = in_mni(index).sessions
+            lesion = session.masks["lesion"]
+            z = in_sd(session.images["FLAIR"], lesion)
+            ring = ndimage.binary_dilation(lesion, NEIGHBOURS, 2) & ~lesion & (z > -10)
+            seen = lesion & (z > -10)
+            assert z[seen].mean() > np.median(z[ring]) + 0.6, "than what lies around"
+            total, voxels = total + z[seen].sum(), voxels + seen.sum()
+        assert 1.0 < total / voxels < 2.2
+
+    def test_enhancing_lesions_light_up_after_gadolinium_only(self, make_of_subject):
+        gains: dict[bool, list[float]] = {True: [], False: []}
+        for index in (INDEX, INDEX + 1, INDEX + 2):
+            session = make_of_subject(index=index).sessions[1]
+            lesion, enhancing = session.masks["lesion"], session.masks["enhancing"]
+            before, after = (in_sd(session.images[contrast], lesion) for contrast in ("T1w", ENHANCED))
+            for active, where in ((True, enhancing), (False, lesion & ~enhancing)):
+                gains[active].append(float((after - before)[where & (after > -10)].mean()))
+            flair = in_sd(session.images["FLAIR"], lesion)
+            assert abs(flair[enhancing].mean() - flair[lesion & ~enhancing].mean()) < 1.2
+        assert min(gains[True]) > 0.8 + max(gains[False])
+        assert np.mean(gains[False]) == pytest.approx(0, abs=0.5)
+
+    def test_no_global_threshold_solves_it(self, in_mni):
+        """Lesionwise F1 of the best threshold on FLAIR, any overlap, over all subjects."""
+        scans = []
+        for index in range(1, 6):
+            (session,) = in_mni(index).sessions
+            z = in_sd(session.images["FLAIR"], np.zeros_like(session.masks["lesion"]))
+            scans.append((z, *label_components(session.masks["lesion"])))
+        scores = []
+        for threshold in np.arange(0.5, 4.0, 0.25):
+            hits = predicted = right = lesions = 0
+            for z, reference, count in scans:
+                prediction, found = label_components(z > threshold)
+                both = (reference > 0) & (prediction > 0)
+                hits += np.unique(reference[both]).size
+                right += np.unique(prediction[both]).size
+                lesions, predicted = lesions + count, predicted + found
+            sensitivity, ppv = hits / lesions, right / max(predicted, 1)
+            scores.append(2 * sensitivity * ppv / max(sensitivity + ppv, 1e-9))
+        assert 0.03 < max(scores) < 0.5
+
+
+class TestShipped:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_every_pathology_makes_subjects(self, pathology, name):
+        own = pathology(name)
+        subjects = [make_subject(SEED, index, own) for index in (1, 2)]
+        enhancing = 0
+        for subject in subjects:
+            assert len(subject.sessions) == own.sessions
+            for session in subject.sessions:
+                assert list(session.images) == [contrast for contrast in own.signals if contrast in own.contrasts]
+                assert ("enhancing" in session.masks) == (
+                    own.lesions.enhancement is not None and ENHANCED in own.contrasts
+                )
+                lesion = session.masks["lesion"]
+                assert 0 < lesion.sum() < 0.3 * (session.images["FLAIR"] > 0).sum()
+                z = in_sd(session.images["FLAIR"], lesion)
+                assert z[lesion & (z > -10)].mean() > 0.3
+                enhancing += bool(session.masks.get("enhancing", np.zeros(1)).any())
+        if name in ("glioma", "metastasis"):
+            assert enhancing
+        assert len({subject.sessions[0].masks["lesion"].tobytes() for subject in subjects}) == 2
+
+    def test_tumours_have_a_ring_around_a_dark_core(self, pathology):
+        own = pathology("glioma", "lesions.enhancement.ring=1.0", "lesions.enhancement.subjects=1.0", "spacing=[3,3,3]")
+        inner = []
+        for index in (1, 2, 3):
+            (session,) = make_subject(SEED, index, own).sessions
+            enhancing = session.masks["enhancing"]
+            z = in_sd(session.images[ENHANCED], session.masks["lesion"])
+            depth = ndimage.distance_transform_edt(enhancing)
+            shell, core = enhancing & (depth < 2), depth > 0.7 * depth.max()
+            inner.append(z[shell].mean() - z[core].mean())
+            assert enhancing.sum() < 0.6 * session.masks["lesion"].sum(), "within the oedema"
+        assert min(inner) > 1.0

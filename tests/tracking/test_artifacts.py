@@ -44,7 +44,7 @@ def refused(store: Store, text: str, folder: Path) -> str:
     return fault.removeprefix(f"checkpoint {text}: ")
 
 
-def test_of_our_runs_it_is_the_best_checkpoint_and_nothing_else_is_fetched(store: Store, tmp_path: Path) -> None:
+def test_of_our_runs_it_is_the_best_checkpoint_and_nothing_else_is_fetched(store, tmp_path):
     run = logged(store, tmp_path, "checkpoints/best.ckpt", "checkpoints/last.ckpt", "cases.csv", "maps/big.nii.gz")
     found = fetch_weights(store, f"runs:/{run.run_id}", tmp_path / "models")
     assert found == tmp_path / "models" / run.run_id / "checkpoints" / "best.ckpt"
@@ -54,14 +54,14 @@ def test_of_our_runs_it_is_the_best_checkpoint_and_nothing_else_is_fetched(store
     assert other.read_text() == "checkpoints/last.ckpt"
 
 
-def test_of_another_run_it_is_its_one_file_of_weights(store: Store, tmp_path: Path) -> None:
+def test_of_another_run_it_is_its_one_file_of_weights(store, tmp_path):
     run = logged(store, tmp_path, "weights/deep/model.safetensors", "log.txt")
     found = fetch_weights(store, f"runs:/{run.run_id}", tmp_path / "models")
     assert found.read_text() == "weights/deep/model.safetensors"
 
 
 @pytest.mark.parametrize("files", [("MLmodel", "data/model.pth"), ("checkpoints/best.ckpt", "other.pt")])
-def test_a_registered_model_comes_whole_and_its_weights_are_found(store: Store, tmp_path: Path, files: Any) -> None:
+def test_a_registered_model_comes_whole_and_its_weights_are_found(store, tmp_path, files):
     name = f"model {files[0]}".replace("/", "-")
     version = registered(store, tmp_path, name, *files)
     found = fetch_weights(store, f"models:/{name}/{version}", tmp_path / "models")
@@ -75,9 +75,7 @@ def test_a_registered_model_comes_whole_and_its_weights_are_found(store: Store, 
 
 
 @pytest.mark.parametrize("source", ["a folder", "a run", "a logged model"])
-def test_wherever_a_version_says_that_its_files_are(
-    store: Store, tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wherever_a_version_says_that_its_files_are(store, tmp_path, source, monkeypatch):
     run = logged(store, tmp_path, "model/best.pt")
     where = {"a folder": (tmp_path / "made" / "model").as_uri(), "a run": f"runs:/{run.run_id}/model"}.get(source)
     model_id = None
@@ -95,7 +93,7 @@ def test_wherever_a_version_says_that_its_files_are(
     assert not (tmp_path / "another.db").exists(), "the store of the process is left alone"
 
 
-def test_an_alias_is_looked_up_every_time(store: Store, tmp_path: Path) -> None:
+def test_an_alias_is_looked_up_every_time(store, tmp_path):
     first = registered(store, tmp_path, "aliased", "first.pt")
     second = registered(store, tmp_path, "aliased", "second.pt")
     for version, file in ((first, "first.pt"), (second, "second.pt"), (first, "first.pt")):
@@ -106,7 +104,7 @@ def test_an_alias_is_looked_up_every_time(store: Store, tmp_path: Path) -> None:
         )
 
 
-def test_several_files_are_listed_and_one_can_be_named(store: Store, tmp_path: Path) -> None:
+def test_several_files_are_listed_and_one_can_be_named(store, tmp_path):
     version = registered(store, tmp_path, "several", "a.pt", "b.pth", "notes.txt")
     text = f"models:/several/{version}"
     assert refused(store, text, tmp_path / "models") == (
@@ -117,21 +115,8 @@ def test_several_files_are_listed_and_one_can_be_named(store: Store, tmp_path: P
     assert "a.pt, b.pt; name one of them, as runs:/" in refused(store, f"runs:/{run.run_id}", tmp_path / "models")
 
 
-def test_without_a_file_of_weights_what_there_is_is_listed(store: Store, tmp_path: Path) -> None:
-    version = registered(store, tmp_path, "bare", "MLmodel", "model.pkl")
-    text = f"models:/bare/{version}"
-    assert refused(store, text, tmp_path / "models") == (
-        "none of its files ends in .ckpt, .pt, .pth, .safetensors, .bin, .tar (found MLmodel, model.pkl); name one of "
-        f"its files, as {text}/<file>, or give another one"
-    )
-    fault = refused(store, f"{text}/no.pt", tmp_path / "models")
-    assert fault.startswith("no.pt is not there (found MLmodel, model.pkl); ")
-    run = start_run(store, "empty", {})
-    assert "(found nothing)" in refused(store, f"runs:/{run.run_id}", tmp_path / "models")
-
-
 @pytest.mark.parametrize("text", ["models:/nobody/1", "models:/nobody@best", f"runs:/{'0' * 32}"])
-def test_what_is_not_there_leaves_nothing(store: Store, tmp_path: Path, text: str) -> None:
+def test_what_is_not_there_leaves_nothing(store, tmp_path, text):
     fault = refused(store, text, tmp_path / "models")
     assert fault.startswith(f"MLflow has no such thing in {store.uri}, or cannot bring it (")
     assert fault.endswith("); look it up in lesionseg ui, or give a path")

@@ -33,7 +33,7 @@ def _losses(store: Store, run_dir: RunDir) -> list[tuple[int, float]]:
     return sorted((entry.step, entry.value) for entry in history)
 
 
-def test_what_was_logged_arrives_and_a_second_time_changes_nothing(store: Store, run_dir: RunDir) -> None:
+def test_what_was_logged_arrives_and_a_second_time_changes_nothing(store, run_dir):
     mirror(run_dir, store)
     first = _run(store, run_dir)
     assert (first.info.status, first.data.params) == ("RUNNING", {"init": "scratch"})
@@ -49,7 +49,7 @@ def test_what_was_logged_arrives_and_a_second_time_changes_nothing(store: Store,
     assert [file.path for file in store.client.list_artifacts(run.info.run_id)] == ["cases.csv"]
 
 
-def test_of_a_file_the_newest_content_counts(store: Store, run_dir: RunDir, tmp_path: Path) -> None:
+def test_of_a_file_the_newest_content_counts(store, run_dir, tmp_path):
     mirror(run_dir, store)
     (run_dir.path / "cases.csv").write_text("study\nsub-1\n")
     mirror(run_dir, store)
@@ -57,7 +57,7 @@ def test_of_a_file_the_newest_content_counts(store: Store, run_dir: RunDir, tmp_
     assert Path(fetched).read_text() == "study\nsub-1\n"
 
 
-def test_without_the_note_of_what_was_sent_the_same_run_is_found_again(store: Store, run_dir: RunDir) -> None:
+def test_without_the_note_of_what_was_sent_the_same_run_is_found_again(store, run_dir):
     mirror(run_dir, store)
     before = run_dir.sent()["run_id"]
     (run_dir.path / "sent.json").unlink()
@@ -67,9 +67,7 @@ def test_without_the_note_of_what_was_sent_the_same_run_is_found_again(store: St
 
 
 @pytest.mark.parametrize("method", ["log_params", "log_metrics", "log_file", "set_status"])
-def test_cut_off_at_any_call_it_is_whole_after_the_next(
-    store: Store, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
+def test_cut_off_at_any_call_it_is_whole_after_the_next(store, run_dir, monkeypatch, method):
     run_dir.end("FINISHED")
 
     def cut(*_: Any, **__: Any) -> None:
@@ -87,7 +85,7 @@ def test_cut_off_at_any_call_it_is_whole_after_the_next(
     assert len(found) == 1
 
 
-def test_the_uploader_ends_a_run_and_says_whether_all_arrived(store: Store, run_dir: RunDir) -> None:
+def test_the_uploader_ends_a_run_and_says_whether_all_arrived(store, run_dir):
     said: list[str] = []
     with Uploader(run_dir, lambda: store, said.append) as uploader:
         assert uploader.end("FINISHED", 30.0)
@@ -95,7 +93,7 @@ def test_the_uploader_ends_a_run_and_says_whether_all_arrived(store: Store, run_
     assert said == []
 
 
-def test_while_mlflow_is_away_the_run_goes_on_and_is_told_once(store: Store, run_dir: RunDir) -> None:
+def test_while_mlflow_is_away_the_run_goes_on_and_is_told_once(store, run_dir):
     said: list[str] = []
 
     def away() -> Store:

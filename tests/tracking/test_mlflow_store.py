@@ -9,13 +9,11 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import socket
-from typing import Any
 
 import pytest
 
 from lesionseg.errors import InputError
 from lesionseg.tracking import check_reachable, fault_of, open_store
-from lesionseg.tracking import mlflow_store as store_module
 
 OPEN = """
 import sys
@@ -64,7 +62,8 @@ def _server(answer: int, delay: threading.Event | None = None) -> Iterator[str]:
         server.server_close()
 
 
-def test_several_processes_open_a_store_that_is_not_there_yet(tmp_path: Path, environment: dict[str, str]) -> None:
+@pytest.mark.slow
+def test_several_processes_open_a_store_that_is_not_there_yet(tmp_path, environment):
     command = [sys.executable, "-c", OPEN, str(tmp_path / "new")]
     processes = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -78,9 +77,7 @@ def test_several_processes_open_a_store_that_is_not_there_yet(tmp_path: Path, en
     assert len(set(runs)) == 3
 
 
-def test_artifacts_lie_where_they_should_wherever_one_stands(
-    tmp_path: Path, with_store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_artifacts_lie_where_they_should_wherever_one_stands(tmp_path, with_store, monkeypatch):
     with_store(tmp_path / "home")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -96,7 +93,7 @@ def test_artifacts_lie_where_they_should_wherever_one_stands(
     assert location == (tmp_path / "home" / "artifacts").as_uri()
 
 
-def test_what_is_to_be_read_is_not_created(tmp_path: Path) -> None:
+def test_what_is_to_be_read_is_not_created(tmp_path):
     with pytest.raises(InputError) as caught:
         open_store(f"sqlite:///{tmp_path}/mlflow.db", "exp", None, tmp_path / ".lock", create=False)
     assert str(caught.value) == (
@@ -106,16 +103,7 @@ def test_what_is_to_be_read_is_not_created(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
-    database = tmp_path / "mlflow.db"
-    database.write_text("this is no database, not at all" * 100)
-    with pytest.raises(InputError) as caught:
-        open_store(f"sqlite:///{database}", "exp", None, tmp_path / ".lock")
-    assert str(caught.value).startswith(f"tracking.uri=sqlite:///{database}: MLflow cannot open it (")
-    assert str(caught.value).endswith("); move the file away, or set tracking.uri to another one")
-
-
-def test_a_server_that_is_there_will_do() -> None:
+def test_a_server_that_is_there_will_do():
     with _server(200) as uri:
         check_reachable(uri)
     with _server(401) as uri:  # it wants a password: MLflow's own settings have that
@@ -124,7 +112,7 @@ def test_a_server_that_is_there_will_do() -> None:
             check_reachable(uri.replace("http://", "https://"))
 
 
-def test_no_server_is_told_within_seconds() -> None:
+def test_no_server_is_told_within_seconds():
     with closing(socket()) as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -138,16 +126,7 @@ def test_no_server_is_told_within_seconds() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_server_that_hangs_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_PATIENCE", 0.2)
-    with _server(200, threading.Event()) as uri:
-        assert _fault(uri) == (
-            f"tracking.uri={uri}: no server answers there (timed out); start it, or use the embedded store with "
-            "tracking=sqlite"
-        )
-
-
-def test_a_server_out_of_order_is_told() -> None:
+def test_a_server_out_of_order_is_told():
     with _server(503) as uri:
         assert f"tracking.uri={uri}: no server answers there (it answers 503 Service Unavailable);" in _fault(uri)
 
@@ -160,18 +139,13 @@ def test_a_server_out_of_order_is_told() -> None:
         ("http://no-such-host.invalid", "no server answers there ("),
     ],
 )
-def test_an_address_that_is_none_is_told(uri: str, reason: str) -> None:
+def test_an_address_that_is_none_is_told(uri, reason):
     fault = _fault(uri)
     assert fault.startswith(f"tracking.uri={uri}: no server answers there (")
     assert reason in fault
 
 
-@pytest.mark.parametrize("uri", ["mlflow.db", "file:///tmp/mlruns", "databricks", "postgresql://x/y", "sqlite:x"])
-def test_an_address_of_another_kind_is_told(uri: str) -> None:
-    assert _fault(uri) == f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>"
-
-
-def test_a_database_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     assert _fault(f"sqlite:///{tmp_path}/file/mlflow.db") == (
         f"tracking.uri=sqlite:///{tmp_path}/file/mlflow.db: {tmp_path}/file is a file; choose another place"
@@ -185,7 +159,7 @@ def test_a_database_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: 
     )
 
 
-def test_what_mlflow_may_stumble_over_is_told_in_a_line_and_what_is_wrong_with_the_program_is_raised() -> None:
+def test_what_mlflow_may_stumble_over_is_told_in_a_line_and_what_is_wrong_with_the_program_is_raised():
     from mlflow.exceptions import MlflowException
     from requests.exceptions import ConnectionError as NoConnection
     from sqlalchemy.exc import OperationalError

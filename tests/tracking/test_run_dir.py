@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -23,7 +22,7 @@ with RunDir(Path(sys.argv[1])).locked() as free:
 """
 
 
-def test_the_lock_is_held_by_one_and_free_the_moment_its_process_is_killed(tmp_path: Path) -> None:
+def test_the_lock_is_held_by_one_and_free_the_moment_its_process_is_killed(tmp_path):
     run_dir = RunDir(tmp_path / "run")
     assert not run_dir.is_locked()
     command = [sys.executable, "-c", HOLD, str(run_dir.path)]
@@ -38,7 +37,7 @@ def test_the_lock_is_held_by_one_and_free_the_moment_its_process_is_killed(tmp_p
         assert free
 
 
-def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise OSError(38, "Function not implemented")
 
@@ -47,7 +46,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         pass
 
 
-def test_metrics_are_logged_once_per_name_and_step_and_never_nan(tmp_path: Path) -> None:
+def test_metrics_are_logged_once_per_name_and_step_and_never_nan(tmp_path):
     run_dir = RunDir(tmp_path)
     run_dir.log_metrics({"train/loss": 0.5, "val/dice": float("nan")}, step=1)
     run_dir.log_metrics({"train/loss": 0.7}, step=1)
@@ -60,7 +59,7 @@ def test_metrics_are_logged_once_per_name_and_step_and_never_nan(tmp_path: Path)
     assert run_dir.metrics(1) == run_dir.metrics()[1:]
 
 
-def test_a_line_in_which_a_process_was_killed_is_cut(tmp_path: Path) -> None:
+def test_a_line_in_which_a_process_was_killed_is_cut(tmp_path):
     run_dir = RunDir(tmp_path)
     run_dir.log_metrics({"a": 1.0}, step=1)
     with (tmp_path / "metrics.csv").open("a") as stream:
@@ -71,7 +70,7 @@ def test_a_line_in_which_a_process_was_killed_is_cut(tmp_path: Path) -> None:
     assert [(step, value) for step, _, _, value in again.metrics()] == [(1, 1.0), (2, 2.0)]
 
 
-def test_what_a_run_is_and_how_far_it_is_can_be_read_by_others(tmp_path: Path) -> None:
+def test_what_a_run_is_and_how_far_it_is_can_be_read_by_others(tmp_path):
     run_dir, other = RunDir(tmp_path), RunDir(tmp_path)
     assert not other.exists
     run_dir.begin(name="scratch-n2-r0", sweep="s", params={"init": "scratch"}, tags={"a": "1"}, dataset={})

@@ -1,11 +1,22 @@
 """Which parameter is trained when and how fast, by hand."""
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lesionseg.models import UNet3D
-from lesionseg.transfer import ParamPlan, Parts, add_adapters, is_adapter, plan_parameters, set_trained
+from lesionseg.transfer import (
+    ParamPlan,
+    Parts,
+    add_adapters,
+    is_adapter,
+    merged,
+    plain_name,
+    plan_parameters,
+    set_trained,
+)
 
 NAMES = [
     "encoder.levels.0.body.0.weight",
@@ -16,34 +27,28 @@ NAMES = [
 ]
 
 
-def test_at_rest_all_are_trained_alike() -> None:
+def test_at_rest_all_are_trained_alike():
     assert plan_parameters(NAMES, set(NAMES)) == dict.fromkeys(NAMES, ParamPlan())
     assert plan_parameters(["anything"], set()) == {"anything": ParamPlan()}, "no part is asked for"
 
 
-def test_parts_are_trained_from_their_step_on_or_never() -> None:
+def test_parts_are_trained_from_their_step_on_or_never():
     found = plan_parameters(NAMES, set(), train_from={"encoder": None, "decoder": 3, "head": 0})
     assert [found[name].first_step for name in NAMES] == [None, None, 3, 3, 0]
     assert [[found[name].trained_at(step) for name in NAMES].count(True) for step in (0, 2, 3, 99)] == [1, 1, 3, 3]
 
 
-def test_rates_fall_from_the_head_to_the_image_layer_by_layer() -> None:
+def test_rates_fall_from_the_head_to_the_image_layer_by_layer():
     found = plan_parameters(NAMES, set(), layer_decay=0.5)
     assert [found[name].rate for name in NAMES] == [1 / 8, 1 / 4, 1 / 2, 1 / 2, 1]
 
 
-def test_what_comes_from_the_source_is_pulled_unless_it_never_moves() -> None:
+def test_what_comes_from_the_source_is_pulled_unless_it_never_moves():
     found = plan_parameters(NAMES, {NAMES[0], NAMES[2]}, l2_sp=0.1, train_from={"decoder": None})
     assert [found[name].l2_sp for name in NAMES] == [0.1, 0, 0, 0, 0]
 
 
-def test_two_strategies_compose() -> None:
-    found = plan_parameters(NAMES, set(NAMES[:2]), train_from={"encoder": 7}, layer_decay=0.5, l2_sp=0.1)
-    assert found[NAMES[0]] == ParamPlan(7, 1 / 8, 0.1)
-    assert found["head.bias"] == ParamPlan()
-
-
-def test_with_adapters_what_was_taken_stays_and_what_is_fresh_is_trained() -> None:
+def test_with_adapters_what_was_taken_stays_and_what_is_fresh_is_trained():
     network = UNet3D(1, widths=(4, 8))
     taken = {name for name in network.state_dict() if not name.startswith("head.")}
     add_adapters(network, 2, taken)
@@ -55,12 +60,12 @@ def test_with_adapters_what_was_taken_stays_and_what_is_fresh_is_trained() -> No
     assert {later[name].first_step for name in names if is_adapter(name) and name.startswith("encoder")} == {5}
 
 
-def test_a_parameter_without_a_part_has_no_place_among_layers() -> None:
+def test_a_parameter_without_a_part_has_no_place_among_layers():
     with pytest.raises(ValueError, match=r"parameter 'stem.weight' belongs to none of the parts encoder, head"):
         plan_parameters(["stem.weight"], set(), parts=Parts({"encoder": ["down"], "head": ["out"]}), layer_decay=0.5)
 
 
-def test_gradients_reach_what_is_trained_and_its_norms_alone_move() -> None:
+def test_gradients_reach_what_is_trained_and_its_norms_alone_move():
     network = UNet3D(1, widths=(4, 8), norm="batch").train()
     plan = plan_parameters(dict(network.named_parameters()), set(), train_from={"encoder": 2, "decoder": 0})
     norms = {name: m for name, m in network.named_modules() if isinstance(m, nn.BatchNorm3d)}
@@ -79,9 +84,70 @@ def test_gradients_reach_what_is_trained_and_its_norms_alone_move() -> None:
     assert not any(norm.training for norm in norms.values()), "validation stays validation"
 
 
-def test_a_norm_without_parameters_goes_with_its_neighbours() -> None:
-    network = nn.ModuleDict({"a": nn.Sequential(nn.Conv3d(1, 1, 1), nn.BatchNorm3d(1, affine=False))})
-    set_trained(network, {name: ParamPlan(None) for name, _ in network.named_parameters()}, 0)
-    assert not network["a"][1].training  # type: ignore[index]
-    set_trained(network, {}, 0)
-    assert network["a"][1].training  # type: ignore[index]
+def unet(**options: Any) -> UNet3D:
+    torch.manual_seed(0)
+    return UNet3D(1, **{"widths": (4, 8), **options}).eval()
+
+
+def image() -> Tensor:
+    return torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(5))
+
+
+def adapted(rank: int, **options: Any) -> UNet3D:
+    """A network with adapters that are no longer zero."""
+    network = unet(**options)
+    add_adapters(network, rank, set(network.state_dict()))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if is_adapter(name):
+                parameter.normal_(std=0.3)
+    return network
+
+
+def test_it_starts_as_it_was():
+    plain, network = unet(), unet()
+    add_adapters(network, 2, set(network.state_dict()))
+    assert torch.equal(network(image()), plain(image()))
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in merged(network).items())
+
+
+@pytest.mark.parametrize("options", [{}, {"block": "plain", "norm": "batch"}])
+def test_the_merged_network_is_a_plain_one_that_answers_the_same(options):
+    network, plain = adapted(2, **options), unet(**options)
+    before = plain(image())
+    assert set(merged(network)) == set(plain.state_dict())
+    plain.load_state_dict(merged(network))
+    assert torch.equal(plain(image()), network(image()))
+    assert not torch.allclose(before, plain(image()), atol=0.01)
+
+
+def test_what_is_added_has_the_rank_and_is_up_times_down():
+    network, plain = adapted(2), unet()
+    name = "decoder.levels.0.body.0"
+    adapter: Any = network.get_submodule(name).parametrizations.weight[0]
+    assert (adapter.up.shape, adapter.down.shape) == ((4, 2), (2, 8 * 27))
+    added = merged(network)[f"{name}.weight"] - plain.state_dict()[f"{name}.weight"]
+    by_hand = torch.einsum("or,rc->oc", adapter.up, adapter.down).reshape(4, 8, 3, 3, 3)
+    assert torch.allclose(added, by_hand, atol=1e-6)
+    assert torch.linalg.matrix_rank(added.reshape(4, -1), rtol=1e-3) == 2
+
+
+def test_only_the_named_kernels_get_one_and_norms_never():
+    network = unet()
+    add_adapters(network, 2, {"head.weight", "encoder.levels.0.body.1.weight"})
+    adapters = [name for name, _ in network.named_parameters() if is_adapter(name)]
+    assert adapters == ["head.parametrizations.weight.0.down", "head.parametrizations.weight.0.up"]
+    assert {plain_name(name) for name in adapters} == {"head.weight"}
+    assert plain_name("head.parametrizations.weight.original") == "head.weight"
+    assert plain_name("head.bias") == "head.bias"
+    assert not is_adapter("head.parametrizations.weight.original")
+
+
+def test_gradients_reach_the_adapter_as_by_hand():
+    layer = nn.Sequential(nn.Linear(3, 2, bias=False))
+    add_adapters(layer, 1, {"0.weight"})
+    adapter: Any = layer[0].parametrizations.weight[0]  # type: ignore[union-attr,index]
+    given = torch.tensor([[1.0, 2.0, 3.0]])
+    layer(given).sum().backward()
+    assert torch.allclose(adapter.up.grad, (given @ adapter.down.T).expand(2, 1))
+    assert torch.equal(adapter.down.grad, torch.zeros(1, 3)), "since up is zero at the start"

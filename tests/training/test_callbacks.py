@@ -1,3 +1,7 @@
+"""A checkpoint is there whole or not at all, and holds all that a run needs to go on."""
+
+import os
+import resource
 from types import SimpleNamespace
 from typing import Any
 
@@ -5,7 +9,85 @@ import pytest
 import torch
 
 from lesionseg.training import callbacks as progress_module
-from lesionseg.training.callbacks import ProgressReport
+from lesionseg.training.callbacks import AtomicCheckpointIO, ProgressReport, RandomState, VariableEpochs
+
+
+def test_a_checkpoint_is_written_and_read(tmp_path):
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
+    assert torch.equal(torch.load(path, weights_only=True)["weights"], torch.ones(3))
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_of_before_and_nothing_else(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            AtomicCheckpointIO().save_checkpoint({"step": 2, "weights": torch.ones(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_whoever_is_stopped_while_writing_leaves_the_checkpoint_of_before_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+
+    def stop(handle: int) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(SystemExit):
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True)["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_the_random_state_goes_on_where_the_checkpoint_was_made(tmp_path):
+    torch.manual_seed(3)
+    torch.rand(5)
+    torch.save(RandomState().state_dict(), tmp_path / "state")
+    expected = torch.rand(4)
+
+    torch.manual_seed(99)
+    callback = RandomState()
+    callback.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    torch.rand(7)  # whatever is done before training starts may draw
+    callback.on_train_start(None, None)  # type: ignore[arg-type]
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize(("saved", "here", "taken"), [(2, 2, True), (2, 1, False), (0, 0, True)])
+def test_the_state_of_the_gpus_is_taken_up_where_there_are_as_many(monkeypatch, saved, here, taken):
+    states = [torch.arange(4, dtype=torch.uint8) + number for number in range(saved)]
+    given: list[Any] = []
+    gpus = SimpleNamespace(
+        is_available=lambda: True,
+        device_count=lambda: here,
+        get_rng_state_all=lambda: states,
+        set_rng_state_all=given.append,
+    )
+    monkeypatch.setattr(torch, "cuda", gpus)
+    callback = RandomState()
+    callback.load_state_dict(callback.state_dict())
+    callback.on_train_start(None, None)  # type: ignore[arg-type]
+    assert len(given) == taken
+    assert not taken or all(torch.equal(one, other) for one, other in zip(given[0], states, strict=True))
+
+
+def test_after_a_checkpoint_an_epoch_counts_as_many_batches_as_the_next_one_has():
+    current = {"ready": 3, "started": 3, "processed": 3, "completed": 3}
+    progress = {"current": current, "total": {"ready": 9}}
+    loops = {"fit_loop": {"epoch_loop.batch_progress": progress}}
+    checkpoint = {"global_step": 9, "loops": loops}
+    VariableEpochs(lambda done: done + 5).on_load_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
+    assert current == {"ready": 5, "started": 5, "processed": 5, "completed": 5}
+    assert progress["total"] == {"ready": 9}, "what was done stays done"
 
 
 def _trainer(step: int, **metrics: float) -> Any:
@@ -18,7 +100,7 @@ def _outputs(loss: float) -> Any:
     return {"loss": torch.tensor(loss + 7.0), "train/loss": torch.tensor(loss)}
 
 
-def test_a_line_tells_place_loss_scores_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_tells_place_loss_scores_and_time_left(monkeypatch):
     clock = iter([0.0, 100.0, 130.0, 145.0])
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
     lines: list[str] = []
@@ -46,9 +128,7 @@ class Told:
         self.words.append((phase, step, seconds_left))
 
 
-def test_every_step_is_told_with_its_phase_and_the_time_that_training_takes_yet(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_step_is_told_with_its_phase_and_the_time_that_training_takes_yet(monkeypatch):
     clock = iter([0.0, 100.0, 110.0, 120.0, 120.0, 120.0, 120.0, 160.0, 160.0, 200.0])
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
     told = Told()
@@ -73,7 +153,7 @@ def test_every_step_is_told_with_its_phase_and_the_time_that_training_takes_yet(
     ]
 
 
-def test_what_listens_can_end_the_training(make_module: Any, make_data: Any, train: Any, tmp_path: Any) -> None:
+def test_what_listens_can_end_the_training(make_module, make_data, train, tmp_path):
     class Lost(Exception):
         """The run is another's now."""
 
@@ -99,7 +179,7 @@ def test_what_listens_can_end_the_training(make_module: Any, make_data: Any, tra
     assert module.global_step == 3
 
 
-def test_of_several_devices_the_first_one_speaks() -> None:
+def test_of_several_devices_the_first_one_speaks():
     told, lines = Told(), list[str]()
     trainer = _trainer(10, lesion_f1=0.5)
     trainer.is_global_zero = False

@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 import torch
 
+from lesionseg.commands import selection
 from lesionseg.commands import selection as story
 from lesionseg.commands import train as work_module
 from lesionseg.commands.initialise import initialise, model_card, source_model
 from lesionseg.commands.plan import store_of
 from lesionseg.commands.preflight import preflight
-from lesionseg.commands.selection import Candidate, best_candidate, choose_learning_rate, with_learning_rate
+from lesionseg.commands.scoring import Segmentation, reference_of
+from lesionseg.commands.selection import Candidate, best_candidate, choose_learning_rate
 from lesionseg.commands.train import TrainResult
 from lesionseg.config.schema import TrainConfig
+from lesionseg.data.cache import CachedStudy
 from lesionseg.errors import InputError
 from lesionseg.training import NotFiniteError
-from lesionseg.transfer import load_model
+from lesionseg.transfer import METADATA_KEY, load_model
 
 NAN = float("nan")
 TWO = ("optim.learning_rates=[0.01,0.03]", "optim.search_steps=2", "metrics.monitor=val/dice")
@@ -63,13 +66,11 @@ def _folder(result: TrainResult) -> Path:
     ],
     ids=["score", "loss", "rate", "all zero", "zero or undefined", "above zero", "broke off", "broke off or undefined"],
 )
-def test_the_highest_score_then_the_lowest_loss_then_the_smallest_rate_is_chosen(
-    candidates: list[tuple[float, float, float]], chosen: float
-) -> None:
+def test_the_highest_score_then_the_lowest_loss_then_the_smallest_rate_is_chosen(candidates, chosen):
     assert best_candidate([Candidate(*one) for one in candidates]).learning_rate == chosen
 
 
-def test_where_every_candidate_broke_off_none_is_chosen() -> None:
+def test_where_every_candidate_broke_off_none_is_chosen():
     with pytest.raises(NotFiniteError) as caught:
         best_candidate([Candidate(1e30, NAN, NAN), Candidate(0.5, NAN, NAN)])
     assert str(caught.value) == (
@@ -78,7 +79,7 @@ def test_where_every_candidate_broke_off_none_is_chosen() -> None:
     )
 
 
-def test_a_search_is_no_longer_than_the_training(make: Configure) -> None:
+def test_a_search_is_no_longer_than_the_training(make):
     with pytest.raises(InputError) as caught:
         make("optim.learning_rates=[0.01,0.03]")
     assert caught.value.faults == (
@@ -89,9 +90,7 @@ def test_a_search_is_no_longer_than_the_training(make: Configure) -> None:
     assert make("optim.search_steps=4").candidate_rates == ()
 
 
-def test_the_run_trains_as_with_the_chosen_rate_alone_and_tells_what_it_chose(
-    make: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_run_trains_as_with_the_chosen_rate_alone_and_tells_what_it_chose(make, monkeypatch, capsys):
     alone = train(make("optim.learning_rate=0.03", "metrics.monitor=val/dice"))
     capsys.readouterr()
     used: list[tuple[float, int, int]] = []
@@ -142,9 +141,7 @@ def test_the_run_trains_as_with_the_chosen_rate_alone_and_tells_what_it_chose(
     assert sorted(path.name for path in (_folder(result) / "checkpoints").iterdir()) == ["best.ckpt"]
 
 
-def test_a_run_that_goes_on_searches_once_and_ends_as_if_it_had_not_been_stopped(
-    make: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_searches_once_and_ends_as_if_it_had_not_been_stopped(make, monkeypatch):
     def halt(*_: Any, **__: Any) -> Any:
         raise SystemExit(143)
 
@@ -184,9 +181,7 @@ def test_a_run_that_goes_on_searches_once_and_ends_as_if_it_had_not_been_stopped
     assert load_model(forced.checkpoint).digest == again
 
 
-def test_each_candidate_is_the_run_in_small_and_leaves_the_first_weights_alone(
-    make: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_candidate_is_the_run_in_small_and_leaves_the_first_weights_alone(make, tmp_path, monkeypatch):
     source = train(make())
     config = make(
         *TWO,
@@ -227,29 +222,51 @@ def test_each_candidate_is_the_run_in_small_and_leaves_the_first_weights_alone(
         assert any(not torch.equal(state[name], value) for name, value in before.items())
 
 
-def test_a_rate_out_of_all_bounds_loses_and_where_all_are_the_run_fails(make: Configure) -> None:
-    huge = ("optim.search_steps=2", "optim.learning_rates=[1e30,0.01]")
-    result = train(make(*huge))
-    assert result.status == "finished"
-    record = json.loads((_folder(result) / "learning_rate.json").read_text())
-    assert record["chosen"] == 0.01
-    assert record["candidates"][0] == {"learning_rate": 1e30, "score": None, "loss": None}
+@pytest.fixture
+def chosen(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Chooses for a model that gives 0.7 in the middle of each lesion, 0.4 in the rest of it and 0.3 beside it."""
 
-    failed = train(make("optim.search_steps=2", "optim.learning_rates=[1e30,2e30]"))
-    assert failed.status == "failed"
+    def segment(network: Any, card: Any, studies: list[CachedStudy], *_: Any, **__: Any) -> Any:
+        for study in studies:
+            reference, _grid = reference_of(study)
+            inner = reference.astype(bool)
+            for axis in range(3):
+                inner = inner & (reference.take(range(1, 33), axis, mode="clip") > 0)
+                inner = inner & (reference.take(range(-1, 31), axis, mode="clip") > 0)
+            probability = 0.4 * reference + 0.3 * inner
+            probability[2:6, 2:6, 2:6] = 0.3
+            yield Segmentation(study, probability, reference)
+
+    monkeypatch.setattr(selection, "segment", segment)
+
+    def choose(*overrides: str) -> dict[str, Any]:
+        config = configure(*overrides)
+        (spec,) = preflight([config])
+        network, _ = initialise(config, model_card(config, []), 3, None)
+        weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+        checkpoint = tmp_path / "best.ckpt"
+        torch.save({"state_dict": weights, METADATA_KEY: model_card(config, []).to_dict()}, checkpoint)
+        selection.set_threshold(spec, checkpoint, tmp_path / "threshold.json")
+        record = json.loads((tmp_path / "threshold.json").read_text())
+        assert load_model(checkpoint).card.threshold == record["threshold"]
+        return record
+
+    return choose
 
 
-def test_a_run_that_trains_not_a_step_searches_nothing(make: Configure) -> None:
-    source = train(make())
-    config = make(*TWO, "init=zero_shot", f"init.checkpoint={source.checkpoint}")
-    result = train(config)
-    assert result.status == "finished"
-    assert not (_folder(result) / "learning_rate.json").exists()
-    run = store_of(config.tracking, config.paths).client.get_run(result.run_id)
-    assert "train/learning_rate" not in run.data.metrics
+def test_the_tasks_own_criterion_decides_unless_another_is_named(chosen):
+    own = chosen("metrics.threshold_criterion=task", "metrics.thresholds=[0.25,0.4,0.7]", "task.min_lesion_volume=0")
+    low, *others = (entry["lesion_f1"] for entry in own["mean_lesion_f1"])
+    assert others == [1.0, 1.0]
+    assert 0.5 < low < 1, "at 0.25 every study has one false lesion"
+    assert own["threshold"] == 0.4, "0.4 is nearer to 0.5 than 0.7"
+    assert own["criterion"] == {"name": "task", "_target_": "lesionseg.metrics.AnyOverlap"}
+    other = chosen("metrics.thresholds=[0.25,0.4,0.7]", "metrics.threshold_criterion=iou_0.5", "metrics.threshold=0.9")
+    assert other["threshold"] == 0.4, "at 0.7 only the middle of a lesion is left"
+    assert other["criterion"] == {"name": "iou_0.5", "_target_": "lesionseg.metrics.BestIoU", "min_iou": 0.5}
+    assert other["mean_lesion_f1"][2]["lesion_f1"] == 0
 
 
-def test_the_configuration_to_train_with_has_one_rate(make: Configure) -> None:
-    config = with_learning_rate(make(*TWO), 0.03)
-    assert (config.optim.learning_rate, config.candidate_rates) == (0.03, ())
-    assert config.trainer == make(*TWO).trainer
+def test_where_no_threshold_finds_anything_the_configured_one_stays(chosen):
+    record = chosen("metrics.threshold_criterion=task", "metrics.thresholds=[0.8,0.9]", "metrics.threshold=0.45")
+    assert (record["threshold"], record["n_studies_defined"]) == (0.45, 0)

@@ -1,6 +1,5 @@
 """nnU-Net's networks: the same answers, initial values and counts as dynamic-network-architectures gives."""
 
-import copy
 import sys
 from typing import Any
 
@@ -56,7 +55,7 @@ def theirs(block: str, seed: int = 0) -> Any:
 
 
 @BLOCKS
-def test_it_starts_and_answers_as_nnunets_network(block: str) -> None:
+def test_it_starts_and_answers_as_nnunets_network(block):
     network, original = ours(block, **ANISOTROPIC), theirs(block)
     image = torch.randn(1, 2, 8, 8, 4)
     assert torch.equal(network(image), original(image))
@@ -64,7 +63,7 @@ def test_it_starts_and_answers_as_nnunets_network(block: str) -> None:
 
 
 @BLOCKS
-def test_every_parameter_has_one_of_nnunets_names(block: str) -> None:
+def test_every_parameter_has_one_of_nnunets_names(block):
     network, original = ours(block, **ANISOTROPIC), theirs(block)
     state, names = network.state_dict(), original.state_dict()
     assert all(torch.equal(value, names[name]) for name, value in state.items())
@@ -74,23 +73,7 @@ def test_every_parameter_has_one_of_nnunets_names(block: str) -> None:
     assert sum(v.numel() for v in state.values()) == sum(p.numel() for p in original.parameters()) - heads
 
 
-@BLOCKS
-def test_every_parameter_is_trained(block: str) -> None:
-    network = ours(block)
-    network(torch.randn(1, 2, 8, 8, 8)).square().mean().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
-
-
-def test_a_copy_and_a_stored_state_answer_alike() -> None:
-    network, image = ours(), torch.randn(1, 2, 8, 8, 8)
-    other = ours(seed=1)
-    assert not torch.equal(other(image), network(image))
-    other.load_state_dict(network.state_dict())
-    assert torch.equal(other(image), network(image))
-    assert torch.equal(copy.deepcopy(network)(image), network(image))
-
-
-def test_the_preset_is_nnunets_size_l_with_its_parts() -> None:
+def test_the_preset_is_nnunets_size_l_with_its_parts():
     preset = yaml.safe_load((conf_dir() / "model" / "resenc_unet.yaml").read_text())
     with torch.device("meta"):
         network = build({**preset["network"], "in_channels": 1}, nn.Module)
@@ -118,12 +101,12 @@ def test_the_preset_is_nnunets_size_l_with_its_parts() -> None:
         ({"block": "dense"}, "block must be 'residual' or 'plain', not 'dense'"),
     ],
 )
-def test_what_cannot_be_made_says_why(options: Any, message: str) -> None:
+def test_what_cannot_be_made_says_why(options, message):
     with pytest.raises(ValueError, match=message):
         ours(**options)
 
 
-def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures.unet", None)
     with pytest.raises(ValueError, match=r"pip install 'lesionseg\[nnunet\]'"):
         ours()

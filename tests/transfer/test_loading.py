@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionseg.models import UNet3D
-from lesionseg.transfer import TransferReport, from_scratch, transfer
+from lesionseg.transfer import ChannelRule, TransferReport, from_scratch, shuffled, transfer
 
 PATCH = (4, 4, 4)
 
@@ -58,7 +58,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-def test_the_same_network_takes_everything(options) -> None:
+def test_the_same_network_takes_everything(options):
     source, target = unet(2, **options), unet(2, seed=1, **options)
     assert not same(source(image(2)), target(image(2)))
     report = bring(target, source, ["flair", "t1"], ["flair", "t1"])
@@ -68,19 +68,9 @@ def test_the_same_network_takes_everything(options) -> None:
     assert torch.equal(target(image(2)), source(image(2)))
 
 
-def test_running_means_are_brought_along() -> None:
-    source, target = unet(1, norm="batch"), unet(1, seed=1, norm="batch")
-    source.train()(image(1) * 3 + 2)
-    bring(target, source, ["flair"], ["flair"])
-    name = "encoder.levels.0.body.1.running_mean"
-    assert source.state_dict()[name].abs().sum() > 0
-    assert torch.equal(target.state_dict()[name], source.state_dict()[name])
-    assert target.state_dict()["encoder.levels.0.body.1.num_batches_tracked"] == 1
-
-
 @KINDS
 @pytest.mark.parametrize("inputs", [["flair", "prior.flair"], ["prior.flair", "flair"], ["t1", "flair", "t2"]])
-def test_on_the_sources_own_channel_the_network_answers_as_the_source_did(options, inputs: list[str]) -> None:
+def test_on_the_sources_own_channel_the_network_answers_as_the_source_did(options, inputs):
     source, target = unet(1, **options), unet(len(inputs), seed=1, **options)
     report = bring(target, source, inputs, ["flair"])
     where = inputs.index("flair")
@@ -96,7 +86,7 @@ def test_on_the_sources_own_channel_the_network_answers_as_the_source_did(option
         assert not kernel[:, [number for number in range(len(inputs)) if number != where]].any()
 
 
-def test_channels_in_another_order_are_put_in_order() -> None:
+def test_channels_in_another_order_are_put_in_order():
     source, target = unet(2), unet(2, seed=1)
     report = bring(target, source, ["t1", "flair"], ["flair", "t1"])
     assert same(target(image(2).flip(1)), source(image(2)))
@@ -107,22 +97,7 @@ def test_channels_in_another_order_are_put_in_order() -> None:
     assert reason == "channels ['t1', 'flair'] by name from ['flair', 't1']"
 
 
-def test_a_channel_that_the_target_has_not_is_left_behind() -> None:
-    source, target = unet(2), unet(1, seed=1)
-    bring(target, source, ["t1"], ["flair", "t1"])
-    alone = torch.cat([torch.zeros_like(image(1)), image(1)], dim=1)
-    assert same(target(image(1)), source(alone))
-
-
-def test_a_difference_of_two_is_a_channel_of_its_own_name() -> None:
-    source, target = unet(1), unet(2, seed=1)
-    report = bring(target, source, ["t1_post", "t1_post - t1"], ["t1_post - t1"])
-    given = image(2)
-    assert same(target(given), source(given[:, 1:]))
-    assert "zeros for ['t1_post']" in next(p.reason for p in report.parameters if p.name in STEMS)
-
-
-def test_without_a_common_name_the_stems_stay_fresh_even_if_their_shape_fits() -> None:
+def test_without_a_common_name_the_stems_stay_fresh_even_if_their_shape_fits():
     source, target = unet(1), unet(1, seed=1)
     before = copy.deepcopy(target.state_dict())
     report = bring(target, source, ["t1"], ["flair"])
@@ -136,7 +111,7 @@ def test_without_a_common_name_the_stems_stay_fresh_even_if_their_shape_fits() -
     assert report.loaded_share == pytest.approx(1 - stems / sum(v.numel() for v in source.state_dict().values()))
 
 
-def test_another_width_is_fresh_here_and_skipped_there() -> None:
+def test_another_width_is_fresh_here_and_skipped_there():
     source, target = unet(1), unet(1, seed=1, widths=(4, 16))
     before = copy.deepcopy(target.state_dict())
     report = bring(target, source, ["flair"], ["flair"])
@@ -151,19 +126,7 @@ def test_another_width_is_fresh_here_and_skipped_there() -> None:
     assert fresh["encoder.levels.1.body.0.weight"] == "shape (16, 4, 3, 3, 3), the source's is (8, 4, 3, 3, 3)"
 
 
-def test_stems_of_another_width_are_fresh() -> None:
-    report = bring(unet(2, widths=(6, 8)), unet(1), ["flair", "t1"], ["flair"])
-    (reason,) = {p.reason for p in report.parameters if p.name == "encoder.levels.0.body.0.weight"}
-    assert reason == "shape (6, 2, 3, 3, 3), the source's is (4, 1, 3, 3, 3)"
-    assert set(report.skipped) >= STEMS
-
-
-def test_channel_names_that_do_not_fit_the_sources_kernels_load_none_of_them() -> None:
-    report = bring(unet(2, seed=1), unet(1), ["flair", "t1"], ["flair", "t1"])
-    assert {name for name, fate in fates(report).items() if fate == "fresh"} == STEMS
-
-
-def test_other_blocks_take_what_has_the_same_name() -> None:
+def test_other_blocks_take_what_has_the_same_name():
     source, target = unet(1, block="plain"), unet(1, seed=1)
     report = bring(target, source, ["flair"], ["flair"])
     fresh = {p.name: p.reason for p in report.parameters if p.status == "fresh"}
@@ -175,7 +138,7 @@ def test_other_blocks_take_what_has_the_same_name() -> None:
     assert back.loaded_share == 1
 
 
-def test_the_report_adds_up() -> None:
+def test_the_report_adds_up():
     source, target = unet(1), unet(3, seed=1, widths=(4, 16))
     report = bring(target, source, ["t1", "flair", "t2"], ["flair"], differences=["spacing differs"])
     state = target.state_dict()
@@ -209,7 +172,7 @@ def test_the_report_adds_up() -> None:
     assert written["differences"] == ["spacing differs"]
 
 
-def test_the_summary_tells_shares_reasons_and_notes() -> None:
+def test_the_summary_tells_shares_reasons_and_notes():
     report = bring(unet(2, seed=1), unet(1), ["flair", "t1"], ["flair"], differences=["spacing differs"])
     first, *lines = report.summary().splitlines()
     loaded = len(report.parameters) - 2
@@ -228,7 +191,7 @@ def test_the_summary_tells_shares_reasons_and_notes() -> None:
     ]
 
 
-def test_from_scratch_everything_is_fresh() -> None:
+def test_from_scratch_everything_is_fresh():
     network = unet(1)
     report = from_scratch(network, ["flair"])
     assert set(fates(report).values()) == {"fresh"}
@@ -240,7 +203,7 @@ def test_from_scratch_everything_is_fresh() -> None:
     assert {parameter["reason"] for parameter in written["parameters"]} == {"from scratch"}
 
 
-def test_only_what_is_to_be_taken_is_and_the_share_is_of_that() -> None:
+def test_only_what_is_to_be_taken_is_and_the_share_is_of_that():
     source, target = unet(1), unet(1, seed=1)
     before = copy.deepcopy(target.state_dict())
     take = {name for name in before if name.startswith("encoder.")}
@@ -256,7 +219,7 @@ def test_only_what_is_to_be_taken_is_and_the_share_is_of_that() -> None:
     assert wider.taken_share == pytest.approx(fits / wider.parts["encoder"].values)
 
 
-def test_the_shares_of_each_part_are_of_its_own_values() -> None:
+def test_the_shares_of_each_part_are_of_its_own_values():
     source, target = unet(1), unet(2, seed=1, widths=(4, 16))
     report = bring(target, source, ["flair", "t1"], ["flair"])
     assert list(report.parts) == ["encoder", "decoder", "head"]
@@ -280,26 +243,6 @@ def test_the_shares_of_each_part_are_of_its_own_values() -> None:
     }
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_looking_for_the_stems_leaves_no_trace(training: bool) -> None:
-    network, source = unet(1, seed=1, norm="batch").train(training), unet(1, norm="batch")
-    bring(network, source, ["flair"], ["flair"])
-    assert network.training == training
-    assert all(torch.equal(value, source.state_dict()[name]) for name, value in network.state_dict().items())
-    assert not any(module._forward_pre_hooks for module in network.modules())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
-
-
-def test_the_source_is_not_changed_by_training_the_target() -> None:
-    source, target = unet(1), unet(2, seed=1)
-    before = copy.deepcopy(source.state_dict())
-    bring(target, source, ["flair", "t1"], ["flair"])
-    with torch.no_grad():
-        for parameter in target.parameters():
-            parameter.add_(1)
-    assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
-
-
 class Scaled(nn.Module):
     """A network whose convolution never sees the image itself."""
 
@@ -312,7 +255,7 @@ class Scaled(nn.Module):
         return logits
 
 
-def test_a_network_whose_stem_is_not_seen_says_that_channels_went_by_position() -> None:
+def test_a_network_whose_stem_is_not_seen_says_that_channels_went_by_position():
     source, target = Scaled().double(), Scaled().double()
     assert bring(target, source, ["flair", "t1"], ["flair", "t1"]).differences == ()
     (note,) = bring(target, source, ["t1", "flair"], ["flair", "t1"]).differences
@@ -320,3 +263,188 @@ def test_a_network_whose_stem_is_not_seen_says_that_channels_went_by_position() 
         "WARNING: no convolution of Scaled reads the image itself, so that the channels ['flair', 't1'] there and "
         "['t1', 'flair'] here were matched by position, not by name"
     )
+
+
+STEM = "encoder.levels.0.body.0.weight"
+
+
+def unet_of_stems(channels: int, seed: int = 0) -> UNet3D:
+    torch.manual_seed(seed)
+    return UNet3D(channels, widths=(4, 8)).eval()
+
+
+def bring_of_stems(
+    network: nn.Module, source: nn.Module, inputs: list[str], there: list[str], rule: Any
+) -> TransferReport:
+    return transfer(
+        network,
+        source.state_dict(),
+        inputs=inputs,
+        patch_size=(4, 4, 4),
+        source_inputs=there,
+        source="best.ckpt",
+        source_digest="",
+        source_task="",
+        rule=rule,
+    )
+
+
+def image_of_stems(channels: int, seed: int = 5) -> Tensor:
+    return torch.randn(1, channels, 8, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("fill", ["zeros", "mean", "fresh"])
+def test_on_the_sources_input_alone_the_answer_is_the_sources(fill):
+    source, target = unet_of_stems(2), unet_of_stems(3, seed=1)
+    bring_of_stems(target, source, ["t2", "t1", "flair"], ["flair", "t1"], ChannelRule(fill))
+    given = torch.zeros(1, 3, 8, 8, 8)
+    given[:, 2], given[:, 1] = image_of_stems(2)[:, 0], image_of_stems(2)[:, 1]
+    assert torch.allclose(target(given), source(image_of_stems(2)), rtol=0, atol=1e-6)
+    given[:, 0] = image_of_stems(1, seed=8)[:, 0]
+    same = torch.allclose(target(given), source(image_of_stems(2)), rtol=0, atol=1e-6)
+    assert same == (fill == "zeros"), "with zeros it is so whatever the new channels hold"
+
+
+def test_each_fill_is_what_it_says():
+    source, target = unet_of_stems(2), unet_of_stems(5, seed=1)
+    fresh = copy.deepcopy(target.state_dict()[STEM])
+    inputs = ["flair", "t1_post", "t2", "pd", "swi"]
+    rule = ChannelRule("zeros", {"t1_post": "t1", "t2": "mean", "pd": "fresh"})
+    report = bring_of_stems(target, source, inputs, ["flair", "t1"], rule)
+    kernel, there = target.state_dict()[STEM], source.state_dict()[STEM]
+    assert torch.equal(kernel[:, 0], there[:, 0])
+    assert torch.equal(kernel[:, 1], there[:, 1])
+    assert torch.allclose(kernel[:, 2], (there[:, 0] + there[:, 1]) / 2)
+    assert torch.equal(kernel[:, 3], fresh[:, 3])
+    assert not kernel[:, 4].any()
+    (fate,) = [fate for fate in report.parameters if fate.name == STEM]
+    assert (fate.status, fate.loaded, fate.count) == ("adapted", 3 * 4 * 27, 5 * 4 * 27)
+    assert fate.reason == (
+        "channels ['flair'] by name from ['flair', 't1']; 't1' for ['t1_post']; the mean for ['t2']; fresh values for "
+        "['pd']; zeros for ['swi']"
+    )
+
+
+def test_a_mapped_channel_answers_to_another_contrast():
+    source, target = unet_of_stems(1), unet_of_stems(1, seed=1)
+    report = bring_of_stems(target, source, ["t2"], ["flair"], ChannelRule("zeros", {"t2": "flair"}))
+    assert torch.equal(target(image_of_stems(1)), source(image_of_stems(1)))
+    assert report.loaded_share == 1
+    assert report.parameters[0].reason == "'flair' for ['t2']"
+
+
+def test_without_a_common_name_the_mean_serves_and_zeros_do_not():
+    source = unet_of_stems(2)
+    target = unet_of_stems(1, seed=1)
+    bring_of_stems(target, source, ["t2"], ["flair", "t1"], ChannelRule("mean"))
+    assert torch.allclose(target.state_dict()[STEM][:, 0], source.state_dict()[STEM].mean(dim=1))
+    target = unet_of_stems(1, seed=1)
+    report = bring_of_stems(target, source, ["t2"], ["flair", "t1"], ChannelRule("zeros"))
+    assert report.parameters[0].status == "fresh", "a kernel of zeros would never see the image_of_stems"
+
+
+def test_a_rule_that_does_not_fit_is_told():
+    rule = ChannelRule("zeros", {"t1": "mean", "flair": "t2", "pd": "flair"})
+    assert rule.faults(["flair", "t1"], ["flair"]) == [
+        "'pd' is none of the inputs ['flair', 't1']",
+        "'flair' cannot take 't2': the source has ['flair']; or write zeros, mean or fresh",
+    ]
+
+
+SHORTCUT = "encoder.levels.0.shortcut.weight"
+SAYING = "WARNING: even on the source's own channels the network does not answer as the source did: "
+CHANNELS = ["flair", "t1", "t1_post", "t2"]
+
+
+def unet_of_shortcuts(channels: int, seed: int = 0, **options) -> UNet3D:
+    torch.manual_seed(seed)
+    return UNet3D(channels, **{"widths": (4, 8), **options}).double().eval()
+
+
+def bring_of_shortcuts(
+    target: UNet3D, source: UNet3D, inputs: list[str], there: list[str], **further
+) -> TransferReport:
+    return transfer(
+        target,
+        source.state_dict(),
+        inputs=inputs,
+        patch_size=(4, 4, 4),
+        source_inputs=there,
+        source="best.ckpt",
+        source_digest="",
+        source_task="",
+        **further,
+    )
+
+
+def answers_alike(target: UNet3D, source: UNet3D, n_target: int, n_source: int) -> bool:
+    """Whether on the channels that both have, with zeros in the others, the answers are the same."""
+    common = torch.randn(1, min(n_target, n_source), 8, 8, 8, dtype=torch.float64)
+    images = [torch.zeros(1, count, 8, 8, 8, dtype=torch.float64) for count in (n_target, n_source)]
+    for image in images:
+        image[:, : common.shape[1]] = common
+    return torch.allclose(target(images[0]), source(images[1]), rtol=0, atol=1e-12)
+
+
+def test_a_source_as_wide_as_it_has_channels_has_no_shortcut_to_take():
+    source, target = unet_of_shortcuts(4), unet_of_shortcuts(5, seed=1)
+    report = bring_of_shortcuts(target, source, [*CHANNELS, "pd"], CHANNELS)
+    assert not answers_alike(target, source, 5, 4)
+    assert report.differences == (
+        f"{SAYING}{SHORTCUT} reads the image and is fresh (there the first block adds the image as it is)",
+    )
+    assert report.summary().splitlines()[-1] == f"  note: {report.differences[0]}"
+
+
+def test_a_network_as_wide_as_it_has_channels_has_no_place_for_the_shortcut():
+    source, target = unet_of_shortcuts(2), unet_of_shortcuts(4, seed=1)
+    report = bring_of_shortcuts(target, source, CHANNELS, CHANNELS[:2])
+    assert not answers_alike(target, source, 4, 2)
+    assert report.differences == (
+        f"{SAYING}its {SHORTCUT} read the image and has no place here (here the first block adds the image as it is)",
+    )
+
+
+@pytest.mark.parametrize(("n_target", "n_source"), [(3, 2), (2, 3), (4, 4)])
+def test_where_both_have_a_shortcut_or_neither_there_is_no_warning(n_target, n_source):
+    source, target = unet_of_shortcuts(n_source), unet_of_shortcuts(n_target, seed=1)
+    report = bring_of_shortcuts(target, source, CHANNELS[:n_target], CHANNELS[:n_source])
+    assert answers_alike(target, source, n_target, n_source)
+    assert report.differences == ()
+
+
+def test_plain_blocks_beside_residual_ones_are_warned_of_in_both_directions():
+    plain, residual = unet_of_shortcuts(1, block="plain"), unet_of_shortcuts(1, seed=1)
+    assert bring_of_shortcuts(unet_of_shortcuts(1, seed=1), plain, ["flair"], ["flair"]).differences == (
+        f"{SAYING}{SHORTCUT} reads the image and is fresh (the source has none of that name)",
+    )
+    assert bring_of_shortcuts(plain, residual, ["flair"], ["flair"]).differences == (
+        f"{SAYING}its {SHORTCUT} read the image and has no place here (the network has none of that name)",
+    )
+
+
+def test_every_tensor_keeps_its_values_and_loses_their_order():
+    torch.manual_seed(0)
+    weights = UNet3D(1, widths=(4, 8)).state_dict()
+    weights = {name: torch.rand_like(value) for name, value in weights.items()}
+    mixed = shuffled(weights, 7)
+    assert mixed.keys() == weights.keys()
+    for name, value in weights.items():
+        assert mixed[name].shape == value.shape
+        assert torch.equal(mixed[name].flatten().sort().values, value.flatten().sort().values)
+        if value.numel() > 8:
+            assert not torch.equal(mixed[name], value)
+    big = "decoder.levels.0.body.0.weight"
+    moved = (mixed[big] != weights[big]).float().mean()
+    assert moved > 0.99, "of 864 values about one stays where it was"
+
+
+def test_the_order_is_the_seeds_and_each_tensors_own():
+    values = torch.arange(100.0).reshape(4, 25)
+    first = shuffled({"a": values, "b": values}, 7)
+    assert torch.equal(shuffled({"a": values}, 7)["a"], first["a"]), "whatever else there is"
+    assert not torch.equal(first["a"], first["b"])
+    assert not torch.equal(shuffled({"a": values}, 8)["a"], first["a"])
+    state = torch.get_rng_state()
+    shuffled({"a": values}, 7)
+    assert torch.equal(torch.get_rng_state(), state), "fresh weights are drawn as they would be without"

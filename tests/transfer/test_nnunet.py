@@ -144,7 +144,7 @@ def answers(model: ForeignModel, made: nn.Module, shape: tuple[int, ...]) -> tup
 
 
 @pytest.mark.parametrize("name", ["ResidualEncoderUNet", "PlainConvUNet"])
-def test_the_network_of_the_plans_answers_as_nnunets_own(tmp_path: Path, name: str) -> None:
+def test_the_network_of_the_plans_answers_as_nnunets_own(tmp_path, name):
     made = network(name)
     architecture = ARCHITECTURE if name == "ResidualEncoderUNet" else PLAIN
     path = checkpoint(made, tmp_path / "checkpoint_final.pth", init_args=arguments(plans=plans(architecture, name)))
@@ -154,7 +154,7 @@ def test_the_network_of_the_plans_answers_as_nnunets_own(tmp_path: Path, name: s
     assert theirs.std() > 0.01
 
 
-def test_the_card_says_what_the_plans_do(tmp_path: Path) -> None:
+def test_the_card_says_what_the_plans_do(tmp_path):
     card = foreign(checkpoint(network(), tmp_path / "checkpoint_final.pth")).card
     assert (card.program, card.dataset) == ("nnU-Net", "Dataset001_Lesions")
     assert (card.inputs, card.channels, card.classes) == (["flair", "t1"], 2, ["background", "lesion"])
@@ -181,7 +181,7 @@ def test_the_card_says_what_the_plans_do(tmp_path: Path) -> None:
     )
 
 
-def test_names_of_the_same_tensor_are_told_and_left_out(tmp_path: Path) -> None:
+def test_names_of_the_same_tensor_are_told_and_left_out(tmp_path):
     made = network()
     path = checkpoint(made, tmp_path / "checkpoint_final.pth")
     model = foreign(path)
@@ -195,7 +195,7 @@ def test_names_of_the_same_tensor_are_told_and_left_out(tmp_path: Path) -> None:
     assert fitted.digest == model.digest
 
 
-def test_axes_that_nnunet_transposed_are_put_in_order_too(tmp_path: Path) -> None:
+def test_axes_that_nnunet_transposed_are_put_in_order_too(tmp_path):
     changed = plans(transpose_forward=[1, 0, 2])  # y, z, x
     card = foreign(checkpoint(network(), tmp_path / "a.pth", init_args=arguments(plans=changed))).card
     assert card.patch_size == [24, 8, 16]
@@ -203,7 +203,7 @@ def test_axes_that_nnunet_transposed_are_put_in_order_too(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", [".", ".."])
-def test_plans_beside_a_checkpoint_or_in_the_folder_above(tmp_path: Path, place: str) -> None:
+def test_plans_beside_a_checkpoint_or_in_the_folder_above(tmp_path, place):
     folder = tmp_path / "nnUNetTrainer__nnUNetResEncUNetLPlans__3d_fullres"
     path = checkpoint(network(), folder / "fold_0" / "checkpoint_final.pth", init_args={})
     assert foreign(path).card.spacing is None
@@ -215,7 +215,7 @@ def test_plans_beside_a_checkpoint_or_in_the_folder_above(tmp_path: Path, place:
     assert foreign(path).digest == whole.digest
 
 
-def test_plans_of_before_version_2_4_say_the_network_in_other_words(tmp_path: Path) -> None:
+def test_plans_of_before_version_2_4_say_the_network_in_other_words(tmp_path):
     old = {
         "UNet_class_name": "PlainConvUNet",
         "UNet_base_num_features": 4,
@@ -234,14 +234,14 @@ def test_plans_of_before_version_2_4_say_the_network_in_other_words(tmp_path: Pa
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_regions_are_maps_without_a_background(tmp_path: Path) -> None:
+def test_regions_are_maps_without_a_background(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     dataset = {"modality": {"0": "FLAIR", "1": "T1"}, "labels": labels, "regions_class_order": [1, 2]}
     card = foreign(checkpoint(network(), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))).card
     assert (card.classes, card.activation, card.inputs) == (["whole", "core"], "sigmoid", ["flair", "t1"])
 
 
-def test_a_cascades_labels_are_inputs(tmp_path: Path) -> None:
+def test_a_cascades_labels_are_inputs(tmp_path):
     changed = plans(configuration={"previous_stage": "3d_lowres"})
     card = foreign(checkpoint(network(channels=3), tmp_path / "a.pth", init_args=arguments(plans=changed))).card
     assert (card.inputs, card.channels) == (["flair", "t1", "3d_lowres.lesion"], 3)
@@ -260,7 +260,7 @@ def test_a_cascades_labels_are_inputs(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_network_that_ours_does_not_cover_says_why(tmp_path: Path, architecture: Any, name: str, reason: str) -> None:
+def test_a_network_that_ours_does_not_cover_says_why(tmp_path, architecture, name, reason):
     path = checkpoint(network(), tmp_path / "a.pth", init_args=arguments(plans=plans(architecture, name)))
     card = foreign(path).card
     assert card.network is None
@@ -275,7 +275,7 @@ def test_a_network_that_ours_does_not_cover_says_why(tmp_path: Path, architectur
         ({"plans": {"configurations": {"3d_fullres": {}}}}, "cannot be understood (KeyError: 'spacing')"),
     ],
 )
-def test_plans_that_cannot_be_understood(tmp_path: Path, changes: Any, found: str) -> None:
+def test_plans_that_cannot_be_understood(tmp_path, changes, found):
     path = checkpoint(network(), tmp_path / "a.pth", init_args=arguments(**changes))
     with pytest.raises(InputError, match="nnU-Net's plans") as caught:
         load_weights(path)
@@ -307,7 +307,7 @@ HEAD = ("decoder.seg_layers.1.weight", "decoder.seg_layers.1.bias")
 
 
 @pytest.mark.parametrize("name", ["ResidualEncoderUNet", "PlainConvUNet"])
-def test_one_lesion_map_has_the_probability_of_nnunets_softmax(tmp_path: Path, name: str) -> None:
+def test_one_lesion_map_has_the_probability_of_nnunets_softmax(tmp_path, name):
     made = network(name).double()
     architecture = ARCHITECTURE if name == "ResidualEncoderUNet" else PLAIN
     path = checkpoint(made, tmp_path / "checkpoint_final.pth", init_args=arguments(plans=plans(architecture, name)))
@@ -341,9 +341,7 @@ def test_one_lesion_map_has_the_probability_of_nnunets_softmax(tmp_path: Path, n
         (None, 2, "no dataset.json tells what the source's maps are"),
     ],
 )
-def test_a_head_of_other_maps_stays_fresh_and_it_is_said_why(
-    tmp_path: Path, labels: Any, maps: int, reason: str
-) -> None:
+def test_a_head_of_other_maps_stays_fresh_and_it_is_said_why(tmp_path, labels, maps, reason):
     dataset = {**DATASET, "labels": labels} if labels else {"channel_names": DATASET["channel_names"]}
     path = checkpoint(network(maps=maps), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))
     _, report = brought(path)
@@ -354,14 +352,14 @@ def test_a_head_of_other_maps_stays_fresh_and_it_is_said_why(
     }
 
 
-def test_the_ignore_label_is_no_map_of_the_head(tmp_path: Path) -> None:
+def test_the_ignore_label_is_no_map_of_the_head(tmp_path):
     dataset = {**DATASET, "labels": {"background": 0, "plaque": 1, "ignore": 2}}
     path = checkpoint(network(), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))
     _, report = brought(path)
     assert "the map of 'plaque' minus" in next(fate.reason for fate in report.parameters if fate.status == "adapted")
 
 
-def test_another_network_is_pointed_to_the_one_of_the_plans(tmp_path: Path) -> None:
+def test_another_network_is_pointed_to_the_one_of_the_plans(tmp_path):
     path = checkpoint(network(), tmp_path / "a.pth")
     with pytest.raises(InputError, match="none of its") as caught:
         load_weights(path, names={"blocks.0.kernel": torch.ones(1)})
@@ -404,7 +402,7 @@ def adaptation_plan(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("place", ["encoder", "online_encoder", "student.encoder"])
-def test_nnssls_encoder_and_stem_arrive_and_nothing_else(tmp_path: Path, place: str) -> None:
+def test_nnssls_encoder_and_stem_arrive_and_nothing_else(tmp_path, place):
     made = network(channels=1, maps=1, kernel_sizes=[[3, 3, 3]] * 3)
     state = made.state_dict()
     weights = {name.replace("encoder", place, 1) if name[0] == "e" else name: value for name, value in state.items()}
@@ -428,7 +426,7 @@ def test_nnssls_encoder_and_stem_arrive_and_nothing_else(tmp_path: Path, place: 
         assert torch.allclose(mine, original.permute(0, 1, 4, 3, 2), atol=1e-4)
 
 
-def test_nnssls_preset_is_our_resenc_unet(tmp_path: Path) -> None:
+def test_nnssls_preset_is_our_resenc_unet(tmp_path):
     plan = adaptation_plan(
         architecture_plans={"arch_class_name": "ResEncL", "arch_kwargs": None, "arch_kwargs_requiring_import": None}
     )
@@ -454,7 +452,7 @@ def test_nnssls_preset_is_our_resenc_unet(tmp_path: Path) -> None:
         ({"architecture_plans": {"arch_class_name": "ResEncL"}}, "cannot be understood (KeyError: 'key_to_encoder')"),
     ],
 )
-def test_an_adaptation_plan_that_does_not_fit_its_weights(tmp_path: Path, plan: Any, found: str) -> None:
+def test_an_adaptation_plan_that_does_not_fit_its_weights(tmp_path, plan, found):
     state = {"encoder.stem.convs.0.conv.weight": torch.ones(1)}
     torch.save({"network_weights": state, "nnssl_adaptation_plan": plan}, tmp_path / "a.pth")
     with pytest.raises(InputError, match="nnssl_adaptation_plan") as caught:

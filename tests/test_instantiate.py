@@ -1,14 +1,12 @@
 """Objects from descriptions: what is made, and what is refused before anything is called."""
 
-from pathlib import Path
-
 import pytest
 from torch import nn
 
 from lesionseg.instantiate import build, locate, target_faults
 
 
-def test_a_name_is_found_and_what_it_names_is_made() -> None:
+def test_a_name_is_found_and_what_it_names_is_made():
     assert locate("torch.nn.Conv3d") is nn.Conv3d
     layer = build({"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}, nn.Module)
     assert isinstance(layer, nn.Linear)
@@ -28,7 +26,7 @@ def test_a_name_is_found_and_what_it_names_is_made() -> None:
         ("..UNet3D", "cannot be imported: the 'package' argument is required"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_told(target: str, message: str) -> None:
+def test_a_name_that_leads_nowhere_is_told(target, message):
     with pytest.raises(ValueError, match="_target_") as caught:
         locate(target)
     assert repr(target) in str(caught.value)
@@ -36,7 +34,7 @@ def test_a_name_that_leads_nowhere_is_told(target: str, message: str) -> None:
     assert target_faults({"_target_": target, "in_channels": 1}) == [str(caught.value)]
 
 
-def test_every_wrong_argument_is_listed() -> None:
+def test_every_wrong_argument_is_listed():
     faults = target_faults({"_target_": "torch.nn.Linear", "in_features": 3, "out": 2, "biased": True})
     assert [fault.partition(":")[0] for fault in faults] == ["out", "biased", "out_features"]
     assert "takes no such argument; it takes in_features, out_features, bias" in faults[0]
@@ -45,16 +43,7 @@ def test_every_wrong_argument_is_listed() -> None:
         build({"_target_": "torch.nn.Linear", "in_features": 3, "out": 2, "biased": True}, nn.Module)
 
 
-def test_right_arguments_have_no_fault() -> None:
-    assert target_faults({"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}) == []
-    assert target_faults({"_target_": "torchio.RandomFlip", "axes": [0], "p": 0.5, "include": None}) == []
-
-
-def test_a_function_that_takes_any_name_takes_any_name() -> None:
-    assert target_faults({"_target_": "argparse.Namespace", "anything": 1}) == []
-
-
-def test_a_description_without_target_is_a_fault() -> None:
+def test_a_description_without_target_is_a_fault():
     assert target_faults({"widths": [8], "norm": "batch"}) == [
         "there is no _target_ among ['widths', 'norm']: write the full dotted name of a class"
     ]
@@ -62,13 +51,7 @@ def test_a_description_without_target_is_a_fault() -> None:
         build({})
 
 
-def test_a_class_that_does_not_tell_its_arguments_is_a_fault() -> None:
-    (fault,) = target_faults({"_target_": "builtins.int"})
-    assert fault.startswith("_target_ 'builtins.int' does not tell its arguments")
-    assert fault.endswith("name another class")
-
-
-def test_a_class_of_another_kind_is_refused_before_it_is_called(tmp_path: Path) -> None:
+def test_a_class_of_another_kind_is_refused_before_it_is_called(tmp_path):
     archive = tmp_path / "made.zip"
     spec = {"_target_": "zipfile.ZipFile", "file": str(archive), "mode": "w"}
     with pytest.raises(ValueError, match=r"^_target_ 'zipfile.ZipFile' is no Module$"):
@@ -78,17 +61,7 @@ def test_a_class_of_another_kind_is_refused_before_it_is_called(tmp_path: Path) 
     assert archive.exists(), "the very call that was refused would have written this file"
 
 
-def test_a_function_is_refused_before_it_is_called(tmp_path: Path) -> None:
-    folder = tmp_path / "made"
-    spec = {"_target_": "os.mkdir", "path": str(folder)}
-    with pytest.raises(ValueError, match=r"^_target_ 'os.mkdir' is no Module$"):
-        build(spec, nn.Module)
-    with pytest.raises(ValueError, match=r"^_target_ 'os.mkdir' is no class$"):
-        build(spec)
-    assert not folder.exists()
-
-
-def test_what_the_class_itself_refuses_is_told() -> None:
+def test_what_the_class_itself_refuses_is_told():
     with pytest.raises(ValueError, match=r"^torch.nn.Linear: .*"):
         build({"_target_": "torch.nn.Linear", "in_features": "three", "out_features": 2}, nn.Module)
     with pytest.raises(ValueError, match="at least two levels"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -32,10 +32,6 @@ CONNECTIVITIES = st.sampled_from([6, 18, 26])
 
 def line(picture: str) -> np.ndarray:
     return np.array([mark == "#" for mark in picture]).reshape(1, 1, -1)
-
-
-def whole_dice(reference, prediction):
-    return 2 * (reference & prediction).sum() / (reference.sum() + prediction.sum())
 
 
 def load(case):
@@ -73,12 +69,6 @@ def test_a_false_voxel_counts_against_the_nearest_lesion_alone():
     assert cc_dice(reference, prediction, MM) == pytest.approx(0.4)
 
 
-def test_a_small_lesion_counts_as_much_as_a_large_one():
-    reference, prediction = line("#" * 20 + "...#"), line("#" * 20 + "....")
-    assert cc_dice(reference, prediction, MM) == 0.5
-    assert whole_dice(reference, prediction) == pytest.approx(40 / 41)
-
-
 def test_nothing_to_measure():
     assert lesion_dice(line(".."), line(".."), MM).shape == (0,)
     assert lesion_dice(line(".."), line(".#"), MM).shape == (0,)
@@ -88,13 +78,6 @@ def test_nothing_to_measure():
     assert isnan(cc_dice(nothing, nothing, MM))
     np.testing.assert_array_equal(lesion_dice(line("#.#"), line("..."), MM), [0, 0])
     assert cc_dice(line("#.#"), line("..."), MM) == 0
-
-
-def test_connectivity_says_what_a_lesion_is():
-    reference = np.array([[[1, 0, 0], [0, 1, 0]]])
-    prediction = np.array([[[1, 0, 0], [0, 0, 0]]])
-    np.testing.assert_allclose(lesion_dice(reference, prediction, MM), [2 / 3])
-    np.testing.assert_allclose(lesion_dice(reference, prediction, MM, connectivity=6), [1, 0])
 
 
 def test_nearer_is_meant_in_mm():
@@ -107,22 +90,10 @@ def test_nearer_is_meant_in_mm():
     np.testing.assert_allclose(lesion_dice(reference, prediction, MM), [2 / 3, 1])
 
 
-@pytest.mark.parametrize("axis", range(3))
-def test_a_tie_goes_to_the_lower_index_along_any_axis(axis):
-    reference, prediction = np.moveaxis(line("#.#"), 2, axis), np.moveaxis(line("###"), 2, axis)
-    np.testing.assert_allclose(lesion_dice(reference, prediction, MM), [2 / 3, 1])
-
-
 def test_a_tie_is_decided_along_the_last_axis_first():
     # "o" is 2 voxels from both; the left one is lesion 2 in raster order and takes it.
     grid = np.array([list(row) for row in ["..#", "...", "#.o"]])[:, np.newaxis, :]
     np.testing.assert_allclose(lesion_dice(grid == "#", grid != ".", MM), [1, 2 / 3])
-
-
-def test_a_tie_between_lengths_without_exact_binary_form():
-    assert 3 * 0.1 - 1 * 0.1 > 5 * 0.1 - 3 * 0.1, "in floating point the second lesion is nearer"
-    scores = lesion_dice(line("##...#"), line("##.#.#"), (1.0, 1.0, 0.1))
-    np.testing.assert_allclose(scores, [2 * 2 / (2 + 3), 1])
 
 
 def test_a_tie_between_thirty_lesions():
@@ -164,34 +135,6 @@ def test_against_all_pairs(pair, spacing, connectivity, unit):
     np.testing.assert_allclose(scores, expected, rtol=1e-12)
 
 
-@given(REFERENCES, SPACINGS, CONNECTIVITIES)
-def test_a_mask_agrees_with_itself(mask, spacing, connectivity):
-    assert (lesion_dice(mask, mask, spacing, connectivity=connectivity) == 1).all()
-
-
-@given(PREDICTIONS)
-def test_the_cell_of_a_lone_lesion_is_all(prediction):
-    reference = np.zeros(SHAPE, dtype=bool)
-    reference[1:3, 1:3, 1:3] = True
-    assert cc_dice(reference, prediction, MM) == pytest.approx(whole_dice(reference, prediction), abs=1e-12)
-
-
-@settings(deadline=None)
-@given(PAIRS, SPACINGS, st.sets(st.integers(0, 2)), st.permutations(range(3)))
-def test_flips_and_the_order_of_axes_change_nothing_where_no_voxel_is_tied(pair, spacing, axes, order):
-    expected, tied = brute(*pair, spacing)
-    assume(not tied)
-    turned = [np.flip(mask, tuple(axes)).transpose(order) for mask in pair]
-    scores = lesion_dice(*turned, tuple(spacing[axis] for axis in order))
-    np.testing.assert_allclose(np.sort(scores), np.sort(expected), rtol=1e-12)
-
-
-@given(PAIRS, SPACINGS, st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 3))
-def test_padding_changes_nothing(pair, spacing, widths):
-    padded = [np.pad(mask, widths) for mask in pair]
-    np.testing.assert_array_equal(lesion_dice(*padded, spacing), lesion_dice(*pair, spacing))
-
-
 @given(PAIRS, SPACINGS)
 def test_memory_order_and_dtype_change_nothing(pair, spacing):
     expected = lesion_dice(*pair, spacing)
@@ -200,12 +143,6 @@ def test_memory_order_and_dtype_change_nothing(pair, spacing):
     np.testing.assert_array_equal(lesion_dice(*fortran, spacing), expected)
     np.testing.assert_array_equal(lesion_dice(fortran[0], pair[1], spacing), expected)
     np.testing.assert_array_equal(lesion_dice(*strided, spacing), expected)
-
-
-@given(PAIRS, SPACINGS, st.sampled_from([0.1, 0.5, 3.0]))
-def test_only_the_shape_of_a_voxel_matters(pair, spacing, factor):
-    scaled = tuple(factor * edge for edge in spacing)
-    np.testing.assert_array_equal(lesion_dice(*pair, scaled), lesion_dice(*pair, spacing))
 
 
 @given(PAIRS, SPACINGS, st.randoms(use_true_random=False))

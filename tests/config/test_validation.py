@@ -15,7 +15,7 @@ sweep: null
 """
 
 
-def test_the_result_is_plain_and_frozen() -> None:
+def test_the_result_is_plain_and_frozen():
     config = validate("ui", OmegaConf.create(UI))
     assert isinstance(config, UiConfig)
     assert config.tracking.uri == "sqlite:///outputs/mlflow.db"
@@ -24,7 +24,7 @@ def test_the_result_is_plain_and_frozen() -> None:
         config.port = 1
 
 
-def test_what_hangs_on_a_missing_value_is_not_told_as_well() -> None:
+def test_what_hangs_on_a_missing_value_is_not_told_as_well():
     composed = OmegaConf.create(UI.replace("outputs: outputs", 'outputs: "???"').replace("5000", "0"))
     with pytest.raises(InputError) as caught:
         validate("ui", composed)
@@ -34,7 +34,7 @@ def test_what_hangs_on_a_missing_value_is_not_told_as_well() -> None:
     )
 
 
-def test_a_dangling_interpolation_hides_no_other_fault() -> None:
+def test_a_dangling_interpolation_hides_no_other_fault():
     composed = OmegaConf.create(UI.replace("sweep: null", "sweep: ${nope}").replace("5000", "70000"))
     with pytest.raises(InputError) as caught:
         validate("ui", composed)
@@ -44,7 +44,7 @@ def test_a_dangling_interpolation_hides_no_other_fault() -> None:
     )
 
 
-def test_a_misspelt_key_is_found_beneath_lists_mappings_and_what_may_be_null() -> None:
+def test_a_misspelt_key_is_found_beneath_lists_mappings_and_what_may_be_null():
     class Entry(BaseModel, extra="forbid"):
         length: int
 

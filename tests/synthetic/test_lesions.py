@@ -1,0 +1,415 @@
+"""Lesions as they are drawn: as many, as large and as shaped as the patients' are, evolving, enhancing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import ndimage, stats
+
+from lesionseg.metrics.components import label_components
+from lesionseg.synthetic.anatomy import Anatomy, Grid
+from lesionseg.synthetic.config import ENHANCED, Enhancement, Evolution, Layer, LesionParameters
+from lesionseg.synthetic.distributions import Quantiles, Volumes
+from lesionseg.synthetic.lesions import (
+    Lesion,
+    PlacedLesion,
+    _correlated_shares,
+    draw_lesions,
+    enhancing_mask,
+    lesion_mask,
+    lesion_signal,
+    place_lesions,
+)
+
+Alike = Callable[..., LesionParameters]
+PATIENTS = 200
+
+
+@pytest.fixture(scope="module")
+def patients(ms_lesions: LesionParameters) -> list[list[Lesion]]:
+    """Drawn, not placed; both sessions."""
+    return [draw_lesions(np.random.default_rng(seed), ms_lesions, 2) for seed in range(PATIENTS)]
+
+
+def within(share: float, expected: float, number: int) -> bool:
+    """Whether a share of a sample is what chance makes of the expected one (four standard errors)."""
+    return abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / number)
+
+
+class TestDraw:
+    @pytest.mark.parametrize("rank", [-0.5, 0.0, 0.69, 1.0])
+    def test_shares_have_the_rank_correlation(self, rank):
+        rng = np.random.default_rng(0)
+        first, second = np.array([_correlated_shares(rng, rank) for _ in range(6000)]).T
+        assert stats.spearmanr(first, second).statistic == pytest.approx(rank, abs=0.04)
+        for share in (first, second):
+            assert stats.kstest(share, "uniform").pvalue > 1e-3
+
+    def test_volumes_are_a_truncated_log_normal(self):
+        volumes = Volumes(median=14.0, log_sd=1.6, low=1.0, high=200.0)
+        drawn = np.array(volumes.draw(np.random.default_rng(0), 20_000))
+        ends = [(np.log(limit) - np.log(14.0)) / 1.6 for limit in (1.0, 200.0)]
+        expected = stats.truncnorm(*ends, loc=np.log(14.0), scale=1.6)
+        assert 1 <= drawn.min() < 1.01
+        assert 198 < drawn.max() <= 200
+        assert stats.kstest(np.log(drawn), expected.cdf).pvalue > 1e-3
+        assert np.median(drawn) == pytest.approx(np.exp(expected.median()), rel=0.04)
+        assert np.log(drawn).mean() == pytest.approx(expected.mean(), abs=0.04)
+        rejected = np.exp(np.random.default_rng(1).normal(np.log(14.0), 1.6, 20_000))  # another way to cut off
+        assert np.median(drawn) == pytest.approx(np.median(rejected[(rejected > 1) & (rejected < 200)]), rel=0.06)
+
+    def test_looks_like_the_published_patients(self, patients):
+        """As measured on 30 patients (Lesjak et al. 2017) in voxels of 1 mm³, so that volumes are whole numbers."""
+        whole = [[max(1, round(one.volumes_mm3[0])) for one in lesions if one.volumes_mm3[0]] for lesions in patients]
+        assert np.median([len(volumes) for volumes in whole]) == pytest.approx(85, abs=20)
+        assert np.median([sum(volumes) / 1000 for volumes in whole]) == pytest.approx(13.5, abs=5)
+        volumes = np.sort(np.concatenate(whole))
+        assert np.log(volumes).mean() == pytest.approx(2.80, abs=0.15)
+        assert np.log(volumes).std() == pytest.approx(1.65, abs=0.12)
+        assert np.mean(volumes < 10) == pytest.approx(0.38, abs=0.04)
+        assert np.mean(volumes < 50) == pytest.approx(0.77, abs=0.04)
+        largest = volumes[-round(0.016 * volumes.size) :]
+        assert 0.6 <= largest.sum() / volumes.sum() <= 0.8
+
+    def test_what_is_left_of_the_load_is_confluent(self, alike):
+        load = Quantiles(shares=[0.0, 1.0], values=[9.0, 9.0])
+        drawn = draw_lesions(np.random.default_rng(0), alike(20, 50.0, load_ml=load, confluent_share=0.15), 1)
+        volumes = sorted(one.volumes_mm3[0] for one in drawn)
+        small = [volume for volume in volumes if volume == pytest.approx(50)]
+        assert len(volumes) == 20
+        assert 1 <= 20 - len(small) <= 8
+        assert sum(volumes) == pytest.approx(9000)
+
+    def test_axes_zones_and_signals(self, ms_lesions, patients):
+        lesions = [one for drawn in patients[:60] for one in drawn]
+        axes = np.array([one.axis_ratios for one in lesions])
+        assert axes.prod(axis=1) == pytest.approx(np.ones(len(axes)))
+        assert (np.diff(axes, axis=1) <= 1e-9).all(), "the longest first"
+        assert [np.median(axes[:, i] / axes[:, i + 1]) for i in (0, 1)] == pytest.approx(
+            ms_lesions.axis_ratios, rel=0.03
+        )
+        small = [one.zone for one in lesions if max(one.volumes_mm3) <= 1000]
+        for zone, weight in ms_lesions.zones.items():
+            assert within(small.count(zone) / len(small), weight / sum(ms_lesions.zones.values()), len(small))
+        assert {one.zone for one in lesions if max(one.volumes_mm3) > 1000} == {"periventricular"}
+        for name, (low, high) in ms_lesions.layers[0].signal.items():
+            values = np.array([one.signals[0][name] for one in lesions])
+            assert low <= values.min() < values.max() <= high
+            assert values.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
+        low, high = ms_lesions.border_mm
+        assert low <= min(one.border_mm for one in lesions) < max(one.border_mm for one in lesions) <= high
+        assert {
+            (one.enhancing, one.enhancement)
+            for one in draw_lesions(np.random.default_rng(0), ms_lesions.model_copy(update={"enhancement": None}), 1)
+        } == {((), 0.0)}
+
+
+class TestEvolution:
+    def test_shares_and_factors(self, ms_lesions, patients):
+        evolution = ms_lesions.evolution
+        assert isinstance(evolution, Evolution)
+        old = np.array([one.volumes_mm3 for lesions in patients for one in lesions if one.volumes_mm3[0]])
+        able = old[old[:, 0] <= evolution.largest_mm3]
+        ratio = able[:, 1] / able[:, 0]
+        assert within(float(np.mean(ratio > 1)), evolution.growing, len(able))
+        assert within(float(np.mean(ratio < 1)), evolution.shrinking, len(able))
+        low, high = evolution.factor
+        for factors in (ratio[ratio > 1], 1 / ratio[ratio < 1]):
+            assert low <= factors.min() < factors.max() <= high + 1e-9
+            assert factors.mean() == pytest.approx((low + high) / 2, abs=0.05)
+        large = old[old[:, 0] > evolution.largest_mm3]
+        assert len(large) > 50
+        assert (large[:, 0] == large[:, 1]).all()
+
+    def test_new_lesions(self, ms_lesions, patients):
+        evolution = ms_lesions.evolution
+        assert isinstance(evolution, Evolution)
+        new = [[one.volumes_mm3[1] for one in lesions if not one.volumes_mm3[0]] for lesions in patients]
+        counts = np.array([len(volumes) for volumes in new])
+        assert within(float(np.mean(counts == 0)), evolution.nothing_new, PATIENTS)
+        assert counts.max() <= evolution.new.values[-1]
+        assert within(float(np.mean(counts[counts > 0] <= evolution.new.at(0.75))), 0.75, int((counts > 0).sum()))
+        volumes = np.concatenate(new)
+        limits = evolution.new_volume_mm3
+        assert limits.low <= volumes.min() < volumes.max() <= limits.high
+        ends = [np.log(limit / limits.median) / limits.log_sd for limit in (limits.low, limits.high)]
+        assert np.median(volumes) == pytest.approx(
+            limits.median * np.exp(limits.log_sd * stats.truncnorm(*ends).median()), rel=0.15
+        )
+
+
+class TestEnhancement:
+    def test_who_enhances(self, ms_lesions, patients):
+        enhancement = ms_lesions.enhancement
+        assert isinstance(enhancement, Enhancement)
+        active = [lesions for lesions in patients if any(one.enhancing for one in lesions)]
+        assert within(len(active) / PATIENTS, enhancement.subjects, PATIENTS)
+        able = [one for lesions in active for one in lesions if max(one.volumes_mm3) <= enhancement.largest_mm3]
+        new = [bool(one.enhancing) for one in able if not one.volumes_mm3[0]]
+        assert within(float(np.mean(new)), enhancement.new_lesions, len(new))
+        old = [bool(one.enhancing) for one in able if one.volumes_mm3[0]]
+        assert within(float(np.mean(old)), enhancement.lesions, len(old))
+        for one in (one for lesions in active for one in lesions if one.enhancing):
+            assert one.enhancing == ((1,) if one.volumes_mm3[0] else (2,)), "when it is seen first"
+            assert max(one.volumes_mm3) <= enhancement.largest_mm3
+            assert enhancement.signal[0] <= one.enhancement <= enhancement.signal[1]
+
+    def test_at_least_one_of_an_active_subject_but_none_too_large(self, ms_lesions, alike):
+        assert ms_lesions.enhancement is not None
+        rare = ms_lesions.enhancement.model_copy(update={"subjects": 1.0, "lesions": 0.0, "largest_mm3": 100.0})
+        for seed in range(5):
+            drawn = draw_lesions(np.random.default_rng(seed), alike(6, 90.0, enhancement=rare), 1)
+            assert sum(bool(one.enhancing) for one in drawn) == 1
+        drawn = draw_lesions(np.random.default_rng(0), alike(6, 110.0, enhancement=rare), 1)
+        assert not any(one.enhancing for one in drawn)
+
+
+ZONES = ("periventricular", "juxtacortical", "deep", "infratentorial", "cortical", "deep_grey")
+
+
+class TestPlaces:
+    def test_centres_lie_in_their_zones(self, alike, grid, anatomy):
+        zones = dict.fromkeys(ZONES, 1.0)
+        own = alike(60, 60.0, zones=zones)
+        drawn = draw_lesions(np.random.default_rng(0), own, 1)
+        found = place_lesions(np.random.default_rng(1), grid, anatomy, own, drawn)
+        assert len(found) > 50
+        seen = dict.fromkeys(zones, 0)
+        for one in found:
+            centre = one.lesion.centre
+            assert centre is not None
+            assert one.masks[0][tuple(c - side.start for c, side in zip(centre, one.where, strict=True))]
+            seen[one.lesion.zone] += 1
+            white, cortex, nuclei, below, wall, grey = (
+                volume[centre]
+                for volume in (
+                    anatomy.white,
+                    anatomy.cortex,
+                    anatomy.deep_grey,
+                    anatomy.infratentorial,
+                    anatomy.ventricle_mm,
+                    anatomy.cortex_mm,
+                )
+            )
+            assert {
+                "periventricular": white > 0.5 and wall < 10 and below < 0.5,
+                "juxtacortical": white > 0.5 and grey < 4 and below < 0.5,
+                "deep": white > 0.5 and grey > 3 and below < 0.5,
+                "infratentorial": below > 0.5,
+                "cortical": cortex > 0.5 and below < 0.5,
+                "deep_grey": nuclei > 0.5,
+            }[one.lesion.zone], one.lesion
+        assert min(seen.values()) >= 4
+
+    def test_periventricular_ones_point_away_from_the_wall(self, alike, grid, anatomy):
+        away = np.stack(np.gradient(anatomy.ventricle_mm, *grid.spacing))
+        cosines = {}
+        for zone in ("periventricular", "deep"):
+            own = alike(40, 600.0, zones={zone: 1.0}, axis_ratios=[2.5, 1.2])
+            drawn = draw_lesions(np.random.default_rng(0), own, 1)
+            cosines[zone] = [
+                abs(longest_axis(one, grid) @ unit(away[(slice(None), *one.lesion.centre)]))
+                for one in place_lesions(np.random.default_rng(0), grid, anatomy, own, drawn)
+                if one.lesion.centre
+            ]
+        assert len(cosines["periventricular"]) > 30
+        assert np.mean(cosines["periventricular"]) > 0.8
+        assert 0.35 < np.mean(cosines["deep"]) < 0.65, "that of random directions is 0.5"
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def longest_axis(one, grid):
+    points = np.argwhere(one.masks[0]) * grid.spacing
+    return np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
+
+
+@pytest.fixture(scope="module")
+def placed(ms_lesions: LesionParameters, grid: Grid, anatomy: Anatomy) -> list[PlacedLesion]:
+    """A patient's lesions of both sessions, 120 of them in the first."""
+    count = Quantiles(shares=[0.0, 1.0], values=[120.0, 120.0])
+    load = Quantiles(shares=[0.0, 1.0], values=[15.0, 15.0])
+    always = ms_lesions.evolution.model_copy(update={"nothing_new": 0.0, "growing": 0.4, "shrinking": 0.3})  # type: ignore[union-attr]
+    own = ms_lesions.model_copy(update={"count": count, "load_ml": load, "evolution": always})
+    drawn = draw_lesions(np.random.default_rng(2), own, 2)
+    return place_lesions(np.random.default_rng(3), grid, anatomy, ms_lesions, drawn)
+
+
+def grown(own: LesionParameters, grid: Grid, anatomy: Anatomy) -> list[PlacedLesion]:
+    """Lesions of one session."""
+    drawn = draw_lesions(np.random.default_rng(0), own, 1)
+    return place_lesions(np.random.default_rng(0), grid, anatomy, own, drawn)
+
+
+def faces(mask: npt.NDArray[np.bool_]) -> int:
+    """How many faces of its voxels lie on its surface."""
+    return sum(int(np.diff(np.pad(mask, 1).astype(np.int8), axis=axis).astype(bool).sum()) for axis in range(3))
+
+
+class TestGrowth:
+    def test_no_two_touch_in_any_session(self, grid, placed):
+        structure = np.ones((3, 3, 3))
+        for session in (0, 1):
+            there = [one for one in placed if one.lesion.volumes_mm3[session]]
+            mask = lesion_mask(grid, placed, session)
+            labels, count = label_components(mask)
+            assert count == ndimage.label(mask, structure)[1] == len(there)
+            sizes = [one.lesion.voxels[session] for one in there]
+            assert sorted(sizes) == sorted(np.bincount(labels.ravel())[1:])
+            assert mask.sum() == sum(sizes)
+        assert len(placed) > 115
+
+    def test_each_is_as_large_as_drawn(self, grid, placed):
+        off = []
+        for one in placed:
+            for session, volume in enumerate(one.lesion.volumes_mm3):
+                voxels, wanted = one.lesion.voxels[session], volume / grid.voxel_mm3
+                assert voxels == one.masks[session].sum()
+                off.append(abs(voxels - max(wanted, 1)) > max(1, 0.1 * wanted) if volume else voxels > 0)
+        assert np.mean(off) < 0.05
+        assert max(one.lesion.voxels[0] for one in placed) > 30, "not only the smallest"
+
+    def test_none_lies_in_fluid_or_outside(self, grid, anatomy, placed):
+        mask = lesion_mask(grid, placed, 0) | lesion_mask(grid, placed, 1)
+        assert anatomy.fluid[mask].max() <= 0.5
+        assert anatomy.depth_mm[mask].min() > 0
+
+    def test_growth_is_nested(self, placed):
+        grown = 0
+        for one in placed:
+            first, second = one.masks
+            if 0 < one.lesion.volumes_mm3[0] < one.lesion.volumes_mm3[1]:
+                assert not (first & ~second).any()
+                grown += second.sum() > first.sum()
+            elif one.lesion.volumes_mm3[0] > one.lesion.volumes_mm3[1]:
+                assert not (second & ~first).any()
+            elif one.lesion.volumes_mm3[0]:
+                assert np.array_equal(first, second)
+            else:
+                assert not first.any()
+                assert second.any()
+        assert grown > 5
+
+    def test_a_lesion_in_even_tissue_is_an_ellipsoid(self, alike, even, anatomy):
+        grid = Grid((40, 40, 40), (1.0, 1.0, 1.0))
+        own = alike(1, 2000.0, zones={"deep": 1.0}, axis_ratios=[2.0, 1.5])
+        drawn = draw_lesions(np.random.default_rng(0), own, 1)
+        (one,) = place_lesions(np.random.default_rng(5), grid, even(grid), own, drawn)
+        points = np.argwhere(one.masks[0]) * grid.spacing
+        extents = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+        assert extents / np.prod(extents) ** (1 / 3) == pytest.approx(one.lesion.axis_ratios, rel=0.05)
+        assert one.lesion.voxels == (2000,)
+        assert one.reach[0] == pytest.approx((3 * 2000 / (4 * np.pi)) ** (1 / 3), rel=0.02), "the sphere's radius"
+
+    def test_hugging_keeps_confluent_lesions_at_the_ventricle(self, alike, grid, anatomy):
+        far = []
+        for hugging in (0.0, 3.0):
+            own = alike(4, 6000.0, zones={"periventricular": 1.0}, hugging=hugging)
+            found = grown(own, grid, anatomy)
+            assert len(found) == 4
+            far.append(anatomy.ventricle_mm[lesion_mask(grid, found, 0)].mean())
+        assert far[1] < 0.8 * far[0]
+
+    def test_where_there_is_no_room_there_is_none(self, alike, even):
+        grid = Grid((32, 32, 32), (2.0, 2.0, 2.0))
+        own = alike(5, 100.0, zones={"deep": 1.0})
+        drawn = draw_lesions(np.random.default_rng(0), own, 1)
+        healthy = even(grid)
+        assert len(place_lesions(np.random.default_rng(0), grid, healthy, own, drawn)) == 5
+        for anatomy in (
+            replace(healthy, white=0 * healthy.white),
+            replace(healthy, fluid=1 + 0 * healthy.fluid),
+            replace(healthy, depth_mm=-1 + 0 * healthy.depth_mm),
+        ):
+            assert place_lesions(np.random.default_rng(0), grid, anatomy, own, drawn) == []
+        crowded = alike(400, 1500.0, zones={"deep": 1.0})
+        many = draw_lesions(np.random.default_rng(0), crowded, 1)
+        assert 20 < len(place_lesions(np.random.default_rng(0), grid, healthy, crowded, many)) < 400
+
+
+def changed(parameters: LesionParameters, **others: Any) -> LesionParameters:
+    return parameters.model_copy(update=others)
+
+
+LINE = Grid((1, 1, 11), (1.0, 1.0, 1.0))
+NEW = Lesion("deep", (0.0, 300.0), (1.0, 1.0, 1.0), 2.0, ({"FLAIR": 2.0},), enhancing=(2,), enhancement=5.0)
+
+
+def on_a_line(lesion: Lesion = NEW, reach: float = 4.5) -> PlacedLesion:
+    """Centre at voxel 5, a sulcus at voxel 8: what lies behind is no part of it."""
+    cost = np.abs(np.arange(11, dtype=np.float32) - 5)[None, None]
+    mask = cost <= reach
+    mask[..., 8:] = False
+    whole = (slice(0, 1), slice(0, 1), slice(0, 11))
+    return PlacedLesion(lesion, whole, cost, (0.0, reach), (np.zeros_like(mask), mask))
+
+
+class TestSignal:
+    @pytest.fixture
+    def parameters(self, ms_lesions: LesionParameters) -> LesionParameters:
+        """One even layer, nothing random."""
+        return changed(ms_lesions, layers=[Layer(until=1.0, signal={"FLAIR": [2.0, 2.0]})], signal_scatter=0.0)
+
+    @staticmethod
+    def signal(
+        parameters: LesionParameters, lesion: Lesion = NEW, contrast: str = "FLAIR", session: int = 1, **others: Any
+    ) -> npt.NDArray[np.floating]:
+        unevenness = others.pop("unevenness", np.zeros(LINE.shape, np.float32))
+        placed = on_a_line(lesion, **others)
+        return lesion_signal(LINE, [placed], parameters, session, contrast, unevenness).ravel()
+
+    def test_depth_and_profile_by_hand(self):
+        one = on_a_line(reach=4.0)
+        assert one.depth(1).ravel()[:7] == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1, 0.75])
+        assert one.profile(1).ravel().tolist() == [0, 0.5, 1, 1, 1, 1, 1, 1, 0, 0, 0], (
+            "0.5 at the border, cut off beyond"
+        )
+        assert not one.depth(0)[one.cost > 0].any()
+
+    def test_an_even_lesion_with_soft_borders(self, parameters):
+        assert self.signal(parameters, reach=4.0).tolist() == [0, 1, 2, 2, 2, 2, 2, 2, 0, 0, 0]
+        narrow = self.signal(parameters, replace(NEW, border_mm=1.0))
+        assert narrow.tolist() == [0, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0]
+        assert not self.signal(parameters, contrast="T2w").any(), "of which its layers tell nothing"
+
+    def test_layers_by_depth(self, parameters):
+        layers = [Layer(until=until, signal={"FLAIR": [0.0, 9.0]}) for until in (0.3, 0.7, 1.0)]
+        shells = replace(NEW, border_mm=0.5, signals=tuple({"FLAIR": level} for level in (1.0, 3.0, -2.0)))
+        found = self.signal(changed(parameters, layers=layers), shells)  # depths 0.11, 0.33, 0.56, 0.78, 1
+        assert found.tolist() == [0, 1, 3, 3, -2, -2, -2, 3, 0, 0, 0]
+
+    def test_small_ones_have_their_own_strength(self, parameters):
+        own = changed(parameters, small_signal=0.5)
+        middle = {mm3: self.signal(own, replace(NEW, volumes_mm3=(0.0, mm3)))[5] for mm3 in (2, 10, 54.77, 300, 9000)}
+        assert list(middle.values()) == pytest.approx([1, 1, 1.5, 2, 2], rel=1e-3), "logarithmic between 10 and 300"
+
+    def test_enhancement_on_one_contrast_and_in_one_session(self, ms_lesions):
+        assert ms_lesions.enhancement is not None
+        layer = Layer(until=1.0, signal={ENHANCED: [-1.0, -1.0], "T1w": [-1.0, -1.0]})
+        parameters = changed(
+            ms_lesions,
+            layers=[layer],
+            signal_scatter=0.0,
+            enhancement=ms_lesions.enhancement.model_copy(update={"depth": 0.2}),
+        )
+        lesion = replace(NEW, border_mm=0.5, signals=({ENHANCED: -1.0, "T1w": -1.0},))
+        assert self.signal(parameters, lesion, ENHANCED).tolist() == [0, -1, 4, 4, 4, 4, 4, 4, 0, 0, 0]
+        assert self.signal(parameters, lesion, "T1w").tolist() == [0, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0]
+        ring = replace(lesion, ring_depth=0.6)
+        assert self.signal(parameters, ring, ENHANCED).tolist() == [0, -1, 4, 4, -1, -1, -1, 4, 0, 0, 0]
+        former = replace(lesion, enhancing=(1,))
+        assert self.signal(parameters, former, ENHANCED).tolist() == [0, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0]
+        none = changed(parameters, enhancement=None)
+        assert self.signal(none, lesion, ENHANCED).max() <= 0
+
+    def test_the_enhancing_mask_holds_what_a_ring_encloses(self):
+        ring = on_a_line(replace(NEW, ring_depth=0.6))
+        assert np.flatnonzero(enhancing_mask(LINE, [ring], 1, 0.2)).tolist() == [2, 3, 4, 5, 6, 7]
+        assert np.flatnonzero(enhancing_mask(LINE, [ring], 1, 0.0)).tolist() == [1, 2, 3, 4, 5, 6, 7]
+        silent = on_a_line(replace(NEW, enhancing=()))
+        assert not enhancing_mask(LINE, [silent], 1, 0.0).any()
