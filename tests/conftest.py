@@ -1,7 +1,6 @@
 """Tiny studies on disk, and the command line run as a user runs it."""
 
 import contextlib
-import importlib.util
 import io
 import os
 import shutil
@@ -249,19 +248,27 @@ def tiny() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium: ``chromium.open(address or file, "a text to wait for")`` gives the text of the page and a
-    picture of it; see ``tests/headless.py``. Skips where there is none."""
-    spec = importlib.util.spec_from_file_location("headless", Path(__file__).with_name("headless.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    headless = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(headless)
-    program = headless.find_chromium()
-    if program is None:
-        pytest.skip(f"needs a browser: none of {', '.join(headless.NAMES)} is installed")
-    with headless.Chromium(program) as browser:
-        yield browser
+def page_text() -> Iterator[Callable[..., str]]:
+    """Gives what stands on a page once all of some texts do: ``page_text(address, "a text", "another")``, in a headless
+    Chromium; skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    program = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+    )
+    if not program:
+        pytest.skip("needs a browser: Chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 2400, "height": 1400})
+
+        def read(address: str, *texts: str) -> str:
+            page.goto(address)
+            there = "texts => texts.every(text => document.body.innerText.includes(text))"
+            page.wait_for_function(there, arg=list(texts), timeout=120_000)
+            return str(page.inner_text("body"))
+
+        yield read
+        browser.close()
 
 
 @pytest.fixture(scope="session")

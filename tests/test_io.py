@@ -1,7 +1,6 @@
 import hashlib
 import json
 import os
-import stat
 
 import pytest
 
@@ -31,17 +30,6 @@ def test_what_fails_halfway_leaves_the_old_file_and_nothing_else(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["table.csv"]
-
-
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_a_file_has_the_rights_that_any_new_file_has(tmp_path, umask, mode):
-    before = os.umask(umask)
-    try:
-        write_json(tmp_path / "a.json", {})
-        assert os.umask(umask) == umask, "asking for the mask does not change it"
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode
 
 
 def test_json_that_cannot_be_written_leaves_the_old(tmp_path):

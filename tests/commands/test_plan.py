@@ -110,20 +110,6 @@ def test_where_the_learning_rate_is_searched_the_search_counts_and_not_what_it_r
     assert len({identity(), identity(*searched), identity(*searched, "optim.search_steps=3")}) == 3
 
 
-def test_of_a_configuration_only_what_counts_is_left(configure):
-    content = counted_settings(configure("metrics.threshold_criterion=anima").model_dump())
-    assert {"tracking", "paths", "sweep", "force"}.isdisjoint(content)
-    assert {"root", "images", "masks"}.isdisjoint(content["dataset"])
-    assert {"threads", "num_workers", "accelerator", "checkpoint_every"}.isdisjoint(content["trainer"])
-    assert "parts" not in content["model"]
-    assert set(content["metrics"]) == {"monitor", "threshold", "save_predictions", "chosen"}
-    assert content["metrics"]["chosen"][1]["_target_"] == "lesionseg.metrics.Anima"
-    own = counted_settings(configure("metrics.threshold_criterion=task").model_dump())
-    assert own["metrics"]["chosen"][1] == content["task"]["matching"]
-    assert content["optim"]["learning_rate"] == 0.01
-    assert "learning_rates" not in content["optim"]
-
-
 def test_what_counts_of_an_older_configuration_without_newer_keys(configure):
     content = configure().model_dump()
     older = {**content, "model": {key: value for key, value in content["model"].items() if key != "parts"}}
@@ -139,20 +125,6 @@ def test_initial_weights_count_by_their_content(identity):
     assert identity(*pretrained, weights="1") == identity("init=pretrained", "init.checkpoint=b.ckpt", weights="1")
     assert identity(*pretrained, weights="1") != identity(*pretrained, weights="2")
     assert identity(*pretrained, weights="1") != identity()
-
-
-KNOBS = [
-    "init=pretrained_shuffled",
-    "init=encoder_only",
-    "init=zero_shot",
-    "init.train_from.encoder=never",
-    "init.train_from.encoder=0.2",
-    "init.layer_decay=0.8",
-    "init.l2_sp=0.01",
-    "init.lora_rank=2",
-    "init.new_channels=mean",
-    "+init.channels.flair=mean",
-]
 
 
 def test_the_same_scans_elsewhere_are_the_same_data(identity, cohort, tmp_path, make_cohort):
@@ -234,21 +206,6 @@ def test_the_runs_of_a_sweep_share_a_folder_and_those_of_none_that_of_their_task
 @pytest.mark.parametrize("override", ["paths.outputs=elsewhere", "trainer.threads=2", "sweep=another", "force=true"])
 def test_the_key_is_the_same_wherever_and_however_it_is_computed(configure, override):
     assert grid_entry(configure(override)) == grid_entry(configure())
-
-
-def test_the_key_tells_the_configurations_of_a_sweep_apart(configure):
-    pretrained = ("init=pretrained", "init.checkpoint=a.ckpt")
-    overrides = [
-        (),
-        ("train_size=3",),
-        ("repeat=1",),
-        ("seed=1",),
-        ("optim.learning_rate=0.02",),
-        pretrained,
-        (*pretrained, "init.layer_decay=0.8"),
-        ("init=pretrained", "init.checkpoint=b.ckpt"),
-    ]
-    assert len({grid_entry(configure(*some))["key"] for some in overrides}) == len(overrides)
 
 
 def test_where_the_sweep_trains_its_own_source_the_key_is_known_before_the_checkpoint_is(configure):

@@ -1,17 +1,12 @@
 """Everything that a sweep needs is tried before its first run starts."""
 
-from collections.abc import Callable
-
 import pytest
 
 from lesionseg.commands import preflight as preflight_module
 from lesionseg.commands.preflight import announce, preflight
 from lesionseg.commands.timing import note_seconds
-from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
 from lesionseg.io import check_writable
-
-Configure = Callable[..., TrainConfig]
 
 
 def test_after_it_every_study_is_prepared_and_the_store_is_there(configure, tmp_path, monkeypatch, capsys):

@@ -11,11 +11,11 @@ import torch
 from lesionseg.commands import selection
 from lesionseg.commands import selection as story
 from lesionseg.commands import train as work_module
-from lesionseg.commands.initialise import initialise, model_card, source_model
+from lesionseg.commands.initialise import initialise, model_card
 from lesionseg.commands.plan import store_of
 from lesionseg.commands.preflight import preflight
 from lesionseg.commands.scoring import Segmentation, reference_of
-from lesionseg.commands.selection import Candidate, best_candidate, choose_learning_rate
+from lesionseg.commands.selection import Candidate, best_candidate
 from lesionseg.commands.train import TrainResult
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.cache import CachedStudy
@@ -179,47 +179,6 @@ def test_a_run_that_goes_on_searches_once_and_ends_as_if_it_had_not_been_stopped
     assert len(tried) == 6, "what is to be run again is searched again"
     assert forced.checkpoint is not None
     assert load_model(forced.checkpoint).digest == again
-
-
-def test_each_candidate_is_the_run_in_small_and_leaves_the_first_weights_alone(make, tmp_path, monkeypatch):
-    source = train(make())
-    config = make(
-        *TWO,
-        "init=lora",
-        f"init.checkpoint={source.checkpoint}",
-        "init.train_from.decoder=0.5",
-        "optim.warmup_steps=5",
-        "trainer.steps=8",
-    )
-    (spec,) = preflight([config])
-    card = model_card(config, [])
-    origin = source_model(config, None, tmp_path)
-    network, report = initialise(config, card, spec.seed, origin)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    modules: list[Any] = []
-    rehearse = story.rehearse
-
-    def watched(module: Any, data: Any, **named: Any) -> tuple[float, float]:
-        first = module.network.state_dict()
-        assert all(torch.equal(first[name], value) for name, value in before.items())
-        assert (data.steps, data.validate_every, data.seed) == (2, 2, spec.seed)
-        assert torch.initial_seed() == spec.seed
-        end = rehearse(module, data, **named)
-        modules.append(module)
-        return end
-
-    monkeypatch.setattr(story, "rehearse", watched)
-    choose_learning_rate(spec, network, card, report, tmp_path / "record.json")
-    after = network.state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert [module.optimiser.learning_rate for module in modules] == [0.01, 0.03]
-    for module in modules:
-        assert (module.optimiser.steps, module.optimiser.warmup_steps) == (2, 2)
-        starts = {name.partition(".")[0]: one.first_step for name, one in module.plans.items() if one.first_step}
-        assert starts == {"decoder": 1}, "half of the search, as it is half of the run"
-        state = module.network.state_dict()
-        assert any(not torch.equal(state[name], value) for name, value in before.items())
 
 
 @pytest.fixture

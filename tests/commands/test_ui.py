@@ -114,14 +114,6 @@ def test_of_a_server_that_runs_only_the_links_are_printed(config, store, monkeyp
         assert line.startswith(f"  http://tracking.example:5000/#/experiments/{store.experiment_id}/runs")
 
 
-def test_a_server_that_ends_by_itself_is_told(config, instead_of_mlflow, capfd):
-    instead_of_mlflow("echo no such database >&2; exit 3")
-    assert ui(config) == 1
-    said = capfd.readouterr()
-    assert said.err == "no such database\nMLflow's server ended with exit code 3; what it says is above\n"
-    assert said.out == "", "no link to where nothing answers"
-
-
 def test_a_server_that_does_not_answer_is_stopped_with_all_that_it_started_even_by_force(
     config, instead_of_mlflow, monkeypatch, capsys, tmp_path
 ):
@@ -149,12 +141,3 @@ def test_whoever_stops_it_leaves_no_process_and_has_exit_code_0(config, instead_
         signal.signal(signal.SIGINT, before[signal.SIGINT])
     assert signal.getsignal(number) == before[number]
     assert _are_gone(tmp_path / "processes")
-
-
-def test_a_hangup_that_is_ignored_stays_ignored(config, instead_of_mlflow, monkeypatch, tmp_path):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
-        instead_of_mlflow("kill -HUP $PPID\nexit 3")
-        assert ui(config) == 1
-    finally:
-        signal.signal(signal.SIGHUP, before)

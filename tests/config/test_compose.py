@@ -16,18 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 import lesionseg.config as location
 from lesionseg.config import conf_dir
 from lesionseg.config.compose import (
-    Job,
     Request,
     check_launcher,
     compose_jobs,
-    compose_one,
-    differing_overrides,
     expand,
     forget_plugin_configs,
     quoted,
-    without_hydra,
 )
-from lesionseg.config.schema import SCHEMAS, TrainConfig, UiConfig
+from lesionseg.config.schema import SCHEMAS, TrainConfig
 from lesionseg.config.validation import register_resolvers
 from lesionseg.errors import InputError
 
@@ -286,14 +282,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert _faults(config_dir=tmp_path / "gone") == (f"--config-dir {tmp_path / 'gone'}: no such folder",)
 
 
-def test_one_configuration_unjudged():
-    config = without_hydra(compose_one(Request("train", ("train_size=0",))))
-    assert config.train_size == 0
-    assert "hydra" not in config
-    with pytest.raises(InputError, match="there is no key 'nope' in the configuration"):
-        compose_one(Request("train", ("nope=1",)))
-
-
 def test_expand_gives_the_values_of_each_override():
     assert expand(["a=1", "b=1,2", "c=[1,2]", "d=range(3)"]) == [
         ["a=1"],
@@ -301,25 +289,6 @@ def test_expand_gives_the_values_of_each_override():
         ["c=[1,2]"],
         ["d=0", "d=1", "d=2"],
     ]
-
-
-@pytest.mark.parametrize(
-    ("axes", "differing"),
-    [
-        ([], [""]),
-        ([["seed=7"]], [""]),
-        ([["init=scratch", "init=lora"], ["force=true"], ["train_size=2", "train_size=3"], ["repeat=0"]], [""] * 4),
-        ([["train_size=2", "train_size=3"], ["seed=1", "seed=2"]], ["seed=1", "seed=2"] * 2),
-        ([["a.b=1", "a.b=2"], ["seed=1", "seed=2"]], ["a.b=1 seed=1", "a.b=1 seed=2", "a.b=2 seed=1", "a.b=2 seed=2"]),
-        (
-            [["init=scratch"], ["init.layer_decay=1", "init.layer_decay=0.5"]],
-            ["init.layer_decay=1", "init.layer_decay=0.5"],
-        ),
-    ],
-)
-def test_jobs_differ_in_what_a_sweep_varies_beside_arm_size_and_repeat(axes, differing):
-    config = UiConfig.model_construct()  # what it holds does not matter
-    assert differing_overrides([Job(combination, config) for combination in itertools.product(*axes)]) == differing
 
 
 @pytest.mark.parametrize(
@@ -373,12 +342,6 @@ def test_every_launcher_that_is_shipped_is_composed_as_it_stands(launcher, with_
 def test_every_launcher_that_is_shipped_can_launch_where_all_is_installed(launcher):
     for choice in CHOICES:
         check_launcher(launcher(choice))
-
-
-def test_a_plugins_own_configuration_of_the_same_name_is_not_mixed_in(launcher):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    assert launcher("joblib").hydra.launcher.n_jobs == 2, "the plugin has -1"
-    assert "prefer" not in launcher("joblib").hydra.launcher
 
 
 @pytest.mark.parametrize(

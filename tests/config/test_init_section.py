@@ -140,22 +140,6 @@ def test_what_means_nothing_is_refused_in_a_sentence(overrides, fault):
     assert found.startswith(fault)
 
 
-def test_all_that_means_nothing_is_told_at_once():
-    (fault,) = _faults("init=encoder_only", "init.lora_rank=2", "init.l2_sp=1", "init.train_from.head=never")
-    assert fault.count("; ") >= 3
-    assert "init=encoder_only needs a source model" in fault
-    assert "head is not taken" in fault
-    assert "l2_sp and lora_rank" in fault
-
-
-def test_a_strategy_of_ones_own_says_only_what_differs(tmp_path):
-    (tmp_path / "init").mkdir()
-    (tmp_path / "init" / "gentle.yaml").write_text("name: gentle\nl2_sp: 0.1\ntrain_from: {encoder: 0.5}\n")
-    (job,), _ = compose_jobs(Request("train", ("init=gentle", SOURCE), config_dir=tmp_path))
-    assert isinstance(job.config, TrainConfig)
-    assert job.config.init.knobs == {"l2_sp": 0.1, "train_from": {"encoder": 0.5}}
-
-
 def test_the_networks_parts_can_be_named():
     assert _config().model.parts is None
     assert _config("+model.parts={encoder:[down],head:[up.out]}").model.parts == {

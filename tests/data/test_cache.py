@@ -88,18 +88,6 @@ def test_another_content_is_another_entry(cache, study, prepared, write_scan, wr
     assert len(set(keys)) == len(keys) == len(prepared)
 
 
-def test_one_byte_changed_in_a_file_of_the_same_size_is_another_entry(cache, study):
-    key = cache.key(study, MM)
-    path = study.sources[0][1]
-    content = bytearray(path.read_bytes())
-    content[100] ^= 1
-    path.write_bytes(content)
-    assert cache.key(study, MM) != key
-    content[100] ^= 1
-    path.write_bytes(content)
-    assert cache.key(study, MM) == key
-
-
 def test_the_same_content_elsewhere_is_the_same_entry(cache, study, tmp_path, prepared, task_study):
     first = cache.get(study, MM)
     moved = tmp_path / "moved"

@@ -56,18 +56,6 @@ def test_sessions_are_counted_among_those_that_serve(sessions, expected):
     assert names("flair", sessions=sessions) == expected
 
 
-def test_without_target_every_study_with_the_contrasts_serves_and_takes_no_mask():
-    found = select_studies(COHORT, [parse_channel("flair")], None)
-    assert [each.name for each in found] == [
-        "sub-a_ses-1",
-        "sub-a_ses-2",
-        "sub-a_ses-3",
-        "sub-b_ses-2",
-        "sub-c",
-    ]
-    assert {each.mask for each in found} == {None}
-
-
 def test_a_study_comes_with_the_files_of_its_channels_in_order_of_first_use():
     channels = [parse_channel(text) for text in ("t1", "flair - prior.flair", "flair")]
     (found,) = select_studies(COHORT, [parse_channel("t1"), *channels], "lesion", "last")[:1]
@@ -98,13 +86,6 @@ def _cohort(*labels: tuple[str, str]) -> Dataset:
 def test_a_study_is_named_after_subject_and_session():
     assert Study("01", "2", {}).name == "sub-01_ses-2"
     assert Study("01", "", {}).name == "sub-01"
-
-
-def test_the_prior_is_the_session_right_before():
-    cohort = _cohort(("01", "1"), ("01", "2"), ("01", "10"), ("02", "1"))
-    names = [prior.session if (prior := cohort.prior_of(study)) else None for study in cohort.studies]
-    assert names == [None, "1", "2", None]
-    assert cohort.subjects == ("01", "02")
 
 
 def test_some_subjects_are_selected_with_all_their_sessions():

@@ -119,21 +119,6 @@ def test_too_many_to_train_on_says_how_many_there_are():
     assert len(split_of(train_size=20).train) == 20
 
 
-@pytest.mark.parametrize(
-    ("names", "fixed", "found"),
-    [
-        (["a", "b"], None, "0 subjects to train on (2 in all, of which 2 for the test and 0 for validation)"),
-        (["a"], {"a": "train"}, "1 subjects to train on (1 in all, of which 0 for the test and 0 for"),
-        (["a", "b", "c", "d"], {"a": "train"}, "1 subjects to train on (4 in all, of which 2 for the test and 1"),
-    ],
-    ids=["no validation", "no test", "fewer to validate on than asked for"],
-)
-def test_too_few_for_the_other_parts_says_how_many_there_are(names, fixed, found):
-    with pytest.raises(InputError) as caught:
-        split_of(names, train_size=1, test=2, validation=2, fixed=fixed)
-    assert str(caught.value).startswith(f"train_size=1: there are {found}")
-
-
 def test_a_file_fixes_test_and_validation_alone():
     named = {"test": ["01", "02"], "validation": ["03"], "train": ["04"], "pool": ["04", "05"]}
     assert fixed_parts(named, SUBJECTS, "split.file=x.json") == {

@@ -33,9 +33,7 @@ def sweep(cohort: Any, tiny: Any) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def with_joblib(
-    sweep: Any, lesionseg: Any, with_store: Any, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Any]:
+def with_joblib(sweep, lesionseg, with_store, tmp_path_factory):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     folder = tmp_path_factory.mktemp("joblib, two (at once)")
     with_store(folder / "outputs")

@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -63,9 +62,7 @@ def _run_sweep(outputs: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(
-    with_store: Any, command_line: Any, environment: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+def served(with_store, command_line, environment, tmp_path_factory):
     """The pages of a sweep of two arms and two sizes."""
     folder = tmp_path_factory.mktemp("pages")
     _run_sweep(with_store(folder / "outputs"))
@@ -97,35 +94,30 @@ def _links(process: Any) -> dict[str, str]:
     raise AssertionError("\n".join(lines))
 
 
-def test_the_runs_of_both_arms_and_their_metrics_are_on_the_page_of_charts(served, chromium):
+def test_the_runs_of_both_arms_and_their_metrics_are_on_the_page_of_charts(served, page_text):
     names = [f"{init}-n{size}-r0" for init, size in SCORES]
     values = [f"{score:.2f}" for scores in SCORES.values() for score in scores]
     charts = ["test/lesion_sensitivity", "test/lesion_ppv"]
-    page = chromium.open(served.links["runs with charts"], "4 matching runs", *names, *charts, *values, limit=LIMIT)
-    assert set(names) <= set(page.text.splitlines()), "each child in the list, not folded away beneath the parent"
+    text = page_text(served.links["runs with charts"], "4 matching runs", *names, *charts, *values)
+    assert set(names) <= set(text.splitlines()), "each child in the list, not folded away beneath the parent"
 
 
-def test_the_saved_views_are_the_learning_curves_and_the_table(served, chromium):
+def test_the_saved_views_are_the_learning_curves_and_the_table(served, page_text):
     curves = [f"{init} (test_by_size/{name})" for init, _ in SCORES for name in ("lesion_sensitivity", "lesion_ppv")]
-    page = chromium.open(
-        served.links["sensitivity and PPV over training size"], "4 matching runs", *curves, limit=LIMIT
-    )
-    assert "Group: scratch" in page.text
-    assert "shared view" in page.text
+    text = page_text(served.links["sensitivity and PPV over training size"], "4 matching runs", *curves)
+    assert "Group: scratch" in text
+    assert "shared view" in text
     columns = ["init", "train_size", "repeat", "test/lesion_sensitivity", "test/lesion_ppv"]
     values = [str(score) for scores in SCORES.values() for score in scores]
-    page = chromium.open(
-        served.links["table of the runs"], "4 matching runs", *columns, *values, limit=LIMIT, width=2400
-    )
-    assert "by_size" not in page.text
-    place = [page.text.index(f"\n{column}\n") for column in columns]
+    text = page_text(served.links["table of the runs"], "4 matching runs", *columns, *values)
+    assert "by_size" not in text
+    place = [text.index(f"\n{column}\n") for column in columns]
     assert place == sorted(place), "in the order of the view"
 
 
-def test_the_sweeps_own_run_has_a_page_with_its_artifacts(served, chromium):
+def test_the_sweeps_own_run_has_a_page_with_its_artifacts(served, page_text):
     own = served.links["the sweep's own run: grid, progress, comparison"]
-    page = chromium.open(own, "Artifacts", "lesionseg.sweep", limit=LIMIT)
-    assert "first" in page.text.splitlines()
+    assert "first" in page_text(own, "Artifacts", "lesionseg.sweep").splitlines()
 
 
 def test_nothing_is_left_of_a_server_that_was_stopped(served):

@@ -40,15 +40,7 @@ class Sweep:
 
 
 @pytest.fixture(scope="module")
-def sweep(
-    lesionseg: Any,
-    inside: Any,
-    cohort: Any,
-    source_cohort: Any,
-    tiny: Any,
-    runs_in: Any,
-    tmp_path_factory: Any,
-) -> Sweep:
+def sweep(lesionseg, inside, cohort, source_cohort, tiny, runs_in, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep, (first) 'one'")  # a folder's name may have anything in it
     arguments = (
         "train",

@@ -41,17 +41,6 @@ def test_an_empty_mask_has_no_lesion(empty):
     assert component_volumes(labels, count, 1.0).shape == (0,)
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (1, 2, 3, 4)])
-def test_a_mask_that_is_not_3d_is_refused(shape):
-    with pytest.raises(ValueError, match=rf"must be 3D, found shape \({shape[0]}, {shape[1]}"):
-        label_components(np.zeros(shape))
-
-
-def test_another_connectivity_is_refused():
-    with pytest.raises(ValueError, match="must be 6, 18 or 26, found 8"):
-        label_components(np.zeros((2, 2, 2)), 8)  # type: ignore[arg-type]
-
-
 @settings(max_examples=60, deadline=None)
 @given(MASKS, st.sampled_from([6, 18, 26]))
 def test_the_partition_is_scipys(mask, connectivity):
@@ -63,18 +52,6 @@ def test_the_partition_is_scipys(mask, connectivity):
     assert len(pairs) == len(np.unique(expected)), "one label for each of scipy's, and the other way"
     np.testing.assert_array_equal(labels > 0, mask)
     assert sorted(component_sizes(labels, count)) == sorted(np.bincount(expected.ravel())[1:])
-
-
-@settings(max_examples=40, deadline=None)
-@given(MASKS, st.permutations([0, 1, 2]), st.sampled_from([6, 18, 26]))
-def test_memory_order_does_not_matter(mask, axes, connectivity):
-    count = label_components(mask, connectivity)[1]
-    padded = np.zeros(tuple(2 * side for side in mask.shape), dtype=bool)
-    padded[::2, ::2, ::2] = mask
-    for view in (mask.transpose(axes), mask[::-1, :, ::-1], np.asfortranarray(mask), padded[::2, ::2, ::2]):
-        labels, found = label_components(view, connectivity)
-        assert found == count
-        np.testing.assert_array_equal(labels > 0, view)
 
 
 def test_volumes_are_mm3_in_label_order():
@@ -153,15 +130,6 @@ def test_any_layout_in_memory_lists_the_same_voxels(mask, axes):
 def test_a_surface_is_what_erosion_takes(mask):
     inner = ndimage.binary_erosion(mask) if mask.size else mask
     np.testing.assert_array_equal(SparseMask.of(mask).surface().at, np.flatnonzero(mask & ~inner))
-
-
-def test_rows_do_not_run_on_into_the_next():
-    # ..#   The last voxel of a row and the first of the next are no neighbours,
-    # #..   nor are those of the last row of a plane and the first of the next.
-    mask = np.zeros((2, 2, 3), bool)
-    mask[0, 0, 2] = mask[0, 1, 0] = mask[0, 1, 2] = mask[1, 0, 0] = True
-    assert SparseMask.of(mask).labels(6)[1] == 3
-    assert SparseMask.of(mask).labels(26)[1] == 2
 
 
 def test_the_box_is_the_smallest_that_holds_all():

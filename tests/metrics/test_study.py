@@ -1,23 +1,17 @@
 """The lesion table and a whole study: by hand, and against scipy lesion by lesion."""
 
-from math import isnan
-
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from lesionseg.metrics import (
-    Anima,
     AnyOverlap,
     average,
     detection_row,
     dice,
-    lesion_dice,
     lesion_table,
-    score_criteria,
     score_lesions,
     score_study,
-    score_surfaces,
 )
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 0, 3, -20], [0, 1, 0, 5], [0, 0, 0, 1]])
@@ -122,27 +116,6 @@ def test_a_study_is_its_parts_put_together():
     assert (case.false_positives, case.false_positive_volume_ml) == (0, 0.0)
     table = lesion_table(reference, prediction, AFFINE, AnyOverlap(connectivity=6), min_volume_mm3=7.0)
     np.testing.assert_equal([row.as_row() for row in study.lesions], [row.as_row() for row in table])
-
-
-def test_surfaces_cells_and_criteria_are_those_of_their_own_functions():
-    reference, prediction = drawn()
-    spacing = (2.0, 1.0, 3.0)
-    criteria = {"anima": Anima(), "face": AnyOverlap(connectivity=6)}
-    study = score_study(reference, prediction, AFFINE, criteria=criteria, volume_edges_mm3=[10], tolerance_mm=2.0)
-    surfaces = score_surfaces(reference, prediction, spacing, tolerance_mm=2.0)
-    assert (study.case.hd95_mm, study.case.assd_mm, study.case.nsd) == (
-        surfaces.hd95_mm,
-        surfaces.assd_mm,
-        surfaces.nsd,
-    )
-    in_mm, in_voxels = (lesion_dice(reference, prediction, edges) for edges in (spacing, (1.0, 1.0, 1.0)))
-    assert [row.dice for row in study.lesions if row.side == "reference"] == pytest.approx(in_mm.tolist())
-    assert study.case.cc_dice_mm == pytest.approx(in_mm.mean())
-    assert study.case.cc_dice == pytest.approx(in_voxels.mean()), "as the published program measures it"
-    assert isnan(next(row.dice for row in study.lesions if row.side == "prediction"))
-    assert study.criteria == score_criteria(reference, prediction, spacing, criteria)
-    below, above = study.strata
-    assert (below.n_reference, above.n_reference, below.n_prediction, above.n_prediction) == (1, 1, 1, 2)
 
 
 def test_a_quick_look_has_the_same_columns_and_averages():

@@ -65,9 +65,7 @@ def wait_for(what: str, found: Callable[[], Any], seconds: float) -> Any:
 
 
 @pytest.fixture(scope="module")
-def submitted(
-    cohort: Any, tiny: Any, command_line: Any, environment: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Submitted:
+def submitted(cohort, tiny, command_line, environment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("slurm")
     outputs = folder / "outputs"
     launcher = {

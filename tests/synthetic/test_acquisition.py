@@ -15,8 +15,6 @@ from lesionseg.synthetic.acquisition import (
     _magnitude,
     _slices,
     acquire,
-    draw_scan,
-    draw_tissues,
     healthy_signal,
 )
 from lesionseg.synthetic.anatomy import Anatomy, Grid
@@ -28,9 +26,7 @@ PLAIN = Scan(
 GRID = Grid((20, 24, 18), (1.0, 1.0, 1.0))
 
 
-def scan(
-    signal: npt.NDArray[np.floating], how: Scan = PLAIN, grid: Grid | None = None, seed: int = 0, bias_mm: float = 45.0
-) -> npt.NDArray[np.int16]:
+def scan(signal, how=PLAIN, grid=None, seed=0, bias_mm=45.0):
     """A scan of the whole grid."""
     steps = grid.spacing if grid else (1.0, 1.0, 1.0)
     i, j, k = signal.shape
@@ -56,49 +52,6 @@ def cutting() -> Callable[..., tuple[npt.NDArray[np.float32], npt.NDArray[np.flo
         return _slices(grid, replace(PLAIN, slice_mm=thickness, slice_offset=offset))
 
     return cut
-
-
-class TestDraws:
-    def test_tissues_lie_within_their_intervals(self, pathology):
-        signals = pathology("ms").signals
-        drawn = [draw_tissues(np.random.default_rng(seed), signals) for seed in range(100)]
-        assert set(drawn[0]) == set(signals)
-        for contrast, own in signals.items():
-            for name in ("fluid", "cortex", "deep_grey", "bone", "scalp", "texture"):
-                low, high = getattr(own, name)
-                values = [getattr(one[contrast], name) for one in drawn]
-                assert low <= min(values) < max(values) <= high
-                assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.12 * (high - low))
-
-    def test_a_scan_scatters_around_its_site(self, pathology):
-        own = pathology("ms")
-        site, signals = own.sites[1], own.signals["T1w"]
-        parameters = own.scan.model_copy(
-            update={
-                "gain_log_sd": 0.15,
-                "noise_log_sd": 0.2,
-                "grey_white_log_sd": 0.1,
-                "ghost_share": 0.3,
-                "ghost_shift": [0.1, 0.7],
-            }
-        )
-        rng = np.random.default_rng(0)
-        drawn = [draw_scan(rng, site, parameters, signals, (1.0, 2.0), None) for _ in range(600)]
-        for name, middle, spread in (
-            ("gain", site.gain, 0.15),
-            ("grey_white", site.grey_white, 0.1),
-            ("noise", site.noise * signals.noise, 0.2),
-        ):
-            logs = np.log([getattr(one, name) for one in drawn])
-            assert logs.mean() == pytest.approx(np.log(middle), abs=0.03)
-            assert logs.std() == pytest.approx(spread, rel=0.12)
-        ghosts = [one.ghost for one in drawn if one.ghost]
-        assert len(ghosts) / 600 == pytest.approx(0.3, abs=0.07)
-        assert parameters.ghost[0] <= min(ghosts) < max(ghosts) <= parameters.ghost[1]
-        for name, low, high in (("slice_offset", 0, 1), ("ghost_shift", 0.1, 0.7), ("flow", 1, 2)):
-            values = [getattr(one, name) for one in drawn]
-            assert low <= min(values) < max(values) <= high
-            assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.1 * (high - low))
 
 
 class TestHealthySignal:
@@ -146,18 +99,8 @@ class TestNoise:
         assert noise.std() == pytest.approx(0.3 * np.sqrt(2 - np.pi / 2), rel=0.01)
         assert stats.kstest(noise[:5000], stats.rayleigh(scale=0.3).cdf).pvalue > 1e-3
 
-    def test_where_there_is_some_it_is_rices(self):
-        noisy = _magnitude(np.random.default_rng(0), even(0.6), 0.3).ravel()
-        assert stats.kstest(noisy, stats.rice(0.6 / 0.3, scale=0.3).cdf).pvalue > 1e-3
-
 
 class TestAcquire:
-    def test_the_plainest_scan_is_gain_times_signal(self):
-        signal = random_signal()
-        for gain in (100.0, 700.0):
-            assert np.array_equal(scan(signal, replace(PLAIN, gain=gain)), np.rint(np.float32(gain) * signal))
-        assert scan(signal).dtype == np.int16
-
     def test_0_outside_the_brain_and_1_or_more_within(self):
         brain = np.zeros(GRID.shape, bool)
         brain[4:16, 5:20, 3:15] = True
@@ -199,24 +142,3 @@ class TestAcquire:
         assert np.allclose(image, 1000 * expected, atol=1)
         assert image[6, 11, 7] == pytest.approx(120, abs=1)
         assert np.array_equal(scan(signal, replace(PLAIN, ghost_shift=0.25)), scan(signal)), "none without strength"
-
-
-class TestDisplacement:
-    @pytest.mark.parametrize("axis", [0, 1, 2])
-    def test_one_voxel_is_a_roll(self, axis):
-        grid = Grid(GRID.shape, (1.0, 2.0, 1.5))
-        shift = tuple(grid.spacing[axis] * (axis == other) for other in range(3))
-        moved = scan(random_signal(), replace(PLAIN, shift_mm=shift), grid)
-        inside = (slice(2, -2),) * 3
-        assert np.abs(moved - np.roll(scan(random_signal()), -1, axis=axis))[inside].max() <= 1
-
-    def test_a_tilt_in_mm_on_uneven_voxels(self):
-        """Ten degrees about axis 0 move a point 40 mm along axis 1 by 40·sin 10° mm along axis 2."""
-        grid = Grid((5, 51, 31), (1.0, 2.0, 3.0))
-        signal = even(0.02, grid.shape)
-        signal[2, 25 + 20, 15] = 50.0
-        turned = scan(signal, replace(PLAIN, tilt_deg=(10.0, 0.0, 0.0)), grid).astype(float) - 2
-        moved = (np.array(ndimage.center_of_mass(turned)) - (2, 25, 15)) * grid.spacing
-        angle = np.deg2rad(10)
-        assert np.abs(moved) == pytest.approx([0, 40 * np.cos(angle), 40 * np.sin(angle)], abs=0.8)
-        assert moved[2] < 0, "turned back into the other scan's space"

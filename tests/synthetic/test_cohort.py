@@ -3,10 +3,8 @@
 import hashlib
 import json
 import os
-import shutil
 import signal
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,46 +116,6 @@ def test_the_number_of_workers_changes_no_byte(root, make, tmp_path):
     assert calls == [(done, SUBJECTS) for done in range(SUBJECTS + 1)]
 
 
-def test_broken_off_run_ends_in_the_same_bytes(root, make, tmp_path):
-    make(tmp_path, 1)  # a smaller cohort is contained in the larger one
-    stale = tmp_path / ".partial-sub-002" / "images"
-    stale.mkdir(parents=True)
-    (stale / "half.nii.gz").write_bytes(b"half")
-    orphan = tmp_path / "derivatives/lesions/sub-002"  # masks renamed, killed before the images
-    orphan.mkdir()
-    (orphan / "old.nii.gz").write_bytes(b"old")
-    shutil.rmtree(tmp_path / "derivatives/lesions/sub-001")
-    make(tmp_path, 1)  # what lacks its masks is made again
-    untouched = (tmp_path / "sub-001/sub-001_parameters.json").stat().st_mtime_ns
-    calls: list[tuple[int, int]] = []
-    make(tmp_path, SUBJECTS, progress=lambda *counts: calls.append(counts))
-    assert digests(tmp_path) == digests(root)
-    assert calls == [(done, SUBJECTS) for done in range(1, SUBJECTS + 1)], "first comes what was there already"
-    assert (tmp_path / "sub-001/sub-001_parameters.json").stat().st_mtime_ns == untouched
-    assert not list(tmp_path.glob(".partial-*"))
-
-
-@pytest.mark.parametrize("last", ["masks", "images"])
-def test_killed_while_writing_leaves_no_half_subject(root, make, tmp_path, monkeypatch, last):
-    rename = Path.rename
-
-    def killed(self: Path, target: Path) -> Path:
-        if self.name == last and target.name == "sub-002":
-            raise KeyboardInterrupt
-        return rename(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", killed)
-        with pytest.raises(KeyboardInterrupt):
-            make(tmp_path, SUBJECTS)
-    for home in _homes(tmp_path):
-        assert [path.name for path in home.glob("sub-*")] == ["sub-001"]
-    assert not list(tmp_path.glob(".partial-*"))
-    assert len((tmp_path / "participants.tsv").read_text().splitlines()) == 2, "those who are there are listed"
-    make(tmp_path, SUBJECTS)
-    assert digests(tmp_path) == digests(root)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_subject_that_fails_is_named_and_the_others_remain(root, make, tmp_path, workers):
     make(tmp_path, 1)
@@ -259,13 +217,6 @@ def make_of_subject(ms: Pathology) -> Make:
     return call
 
 
-@pytest.fixture(scope="module")
-def in_mni(mni: Pathology) -> Callable[[int], Subject]:
-    """Subjects of the template that is shipped, with FLAIR of one session."""
-    flair = mni.model_copy(update={"contrasts": ["FLAIR"], "sessions": 1})
-    return cache(lambda index: make_subject(SEED, index, flair))
-
-
 def arrays(session: Session) -> dict[str, bytes]:
     return {name: volume.tobytes() for name, volume in (session.images | session.masks).items()}
 
@@ -286,18 +237,6 @@ class TestAgain:
         assert same(make_of_subject(), again)
         assert make_of_subject().parameters == again.parameters
 
-    def test_other_arguments_another_subject(self, make_of_subject):
-        others = [
-            make_of_subject(),
-            make_of_subject(seed=SEED + 1),
-            make_of_subject(index=INDEX + 1),
-            make_of_subject(name="msb"),
-            make_of_subject(seed=INDEX, index=SEED),
-        ]
-        assert len({other.sessions[1].images["FLAIR"].tobytes() for other in others}) == 5
-        assert len({(other.sessions[1].images["FLAIR"] > 0).tobytes() for other in others}) == 5
-        assert len({other.sessions[1].masks["lesion"].tobytes() for other in others}) == 5
-
     def test_fewer_contrasts_leave_the_others_as_they_are(self, make_of_subject):
         whole = make_of_subject()
         for contrasts in (["FLAIR"], ["T1w", "FLAIR"]):
@@ -310,28 +249,6 @@ class TestAgain:
 
 
 class TestContent:
-    def test_images_and_masks_of_one_shape(self, ms, make_of_subject):
-        subject = make_of_subject()
-        shape = tuple(round(extent / 4) for extent in ms.field_of_view_mm)
-        assert grid_of(ms).shape == shape
-        outlines = set()
-        for session in subject.sessions:
-            assert list(session.images) == ["FLAIR", "T1w", ENHANCED, "T2w"]
-            for image in session.images.values():
-                assert (image.dtype, image.shape) == (np.int16, shape)
-                assert image.min() == 0
-                outlines.add((image > 0).tobytes())
-            assert {(mask.dtype, mask.shape) for mask in session.masks.values()} == {(np.dtype(bool), shape)}
-        assert len(outlines) == 1, "one brain in every scan"
-        brain = subject.sessions[0].images["FLAIR"] > 0
-        assert 0.1 < brain.mean() < 0.6
-        for axis in range(3):
-            assert not np.take(brain, [0, -1], axis=axis).any()
-        assert [set(session.masks) for session in subject.sessions] == [
-            {"lesion", "enhancing"},
-            {"lesion", "enhancing", "newlesion"},
-        ]
-
     def test_masks_hold_the_lesions_that_the_json_tells(self, make_of_subject):
         for index in (INDEX, INDEX + 1, INDEX + 2):
             subject = make_of_subject(index=index)
@@ -362,75 +279,6 @@ class TestContent:
                 assert not (masks["enhancing"] & ~masks["lesion"]).any()
             assert not (new & ~after["enhancing"]).any(), "here, where every new one enhances"
 
-    def test_json_tells_what_was_drawn(self, ms, make_of_subject):
-        drawn = make_of_subject().parameters
-        assert (drawn["seed"], drawn["index"], drawn["pathology"]) == (SEED, INDEX, ms.model_dump())
-        (site,) = (site for site in ms.sites if site.name == drawn["site"])
-        assert drawn["slice_mm"] == site.slice_mm
-        assert list(drawn["tissues"]) == ms.contrasts
-        assert [list(scans) for scans in drawn["scans"]] == [ms.contrasts] * 2
-        earlier, last = ({(scan["shift_mm"], scan["tilt_deg"]) for scan in scans.values()} for scans in drawn["scans"])
-        assert len(earlier) == 1, "one displacement for all contrasts of a session"
-        assert last == {((0.0,) * 3, (0.0,) * 3)} != earlier
-        noises = [scan["noise"] for scans in drawn["scans"] for scan in scans.values()]
-        assert len(set(noises)) == 8, "each scan has its own"
-        assert {lesion["zone"] for lesion in drawn["lesions"]} <= set(ms.lesions.zones)
-
-    def test_the_earlier_session_is_displaced(self, ms, make_of_subject):
-        likeness = []
-        for shift in (0.0, 0.5, 3.0):
-            scan = ms.scan.model_copy(update={"shift_mm": shift, "tilt_deg": 0.0})
-            first, second = (session.images["T1w"] for session in make_of_subject(scan=scan).sessions)
-            likeness.append(np.corrcoef(first[first > 0], second[first > 0])[0, 1])
-        assert likeness[0] > likeness[1] > likeness[2]
-
-
-class TestLesionsShow:
-    def test_brighter_than_the_rest_of_the_brain_on_flair(self, in_mni):
-        total = voxels = 0.0
-        for index in range(1, 6):
-            (session,) = in_mni(index).sessions
-            lesion = session.masks["lesion"]
-            z = in_sd(session.images["FLAIR"], lesion)
-            ring = ndimage.binary_dilation(lesion, NEIGHBOURS, 2) & ~lesion & (z > -10)
-            seen = lesion & (z > -10)
-            assert z[seen].mean() > np.median(z[ring]) + 0.6, "than what lies around"
-            total, voxels = total + z[seen].sum(), voxels + seen.sum()
-        assert 1.0 < total / voxels < 2.2
-
-    def test_enhancing_lesions_light_up_after_gadolinium_only(self, make_of_subject):
-        gains: dict[bool, list[float]] = {True: [], False: []}
-        for index in (INDEX, INDEX + 1, INDEX + 2):
-            session = make_of_subject(index=index).sessions[1]
-            lesion, enhancing = session.masks["lesion"], session.masks["enhancing"]
-            before, after = (in_sd(session.images[contrast], lesion) for contrast in ("T1w", ENHANCED))
-            for active, where in ((True, enhancing), (False, lesion & ~enhancing)):
-                gains[active].append(float((after - before)[where & (after > -10)].mean()))
-            flair = in_sd(session.images["FLAIR"], lesion)
-            assert abs(flair[enhancing].mean() - flair[lesion & ~enhancing].mean()) < 1.2
-        assert min(gains[True]) > 0.8 + max(gains[False])
-        assert np.mean(gains[False]) == pytest.approx(0, abs=0.5)
-
-    def test_no_global_threshold_solves_it(self, in_mni):
-        """Lesionwise F1 of the best threshold on FLAIR, any overlap, over all subjects."""
-        scans = []
-        for index in range(1, 6):
-            (session,) = in_mni(index).sessions
-            z = in_sd(session.images["FLAIR"], np.zeros_like(session.masks["lesion"]))
-            scans.append((z, *label_components(session.masks["lesion"])))
-        scores = []
-        for threshold in np.arange(0.5, 4.0, 0.25):
-            hits = predicted = right = lesions = 0
-            for z, reference, count in scans:
-                prediction, found = label_components(z > threshold)
-                both = (reference > 0) & (prediction > 0)
-                hits += np.unique(reference[both]).size
-                right += np.unique(prediction[both]).size
-                lesions, predicted = lesions + count, predicted + found
-            sensitivity, ppv = hits / lesions, right / max(predicted, 1)
-            scores.append(2 * sensitivity * ppv / max(sensitivity + ppv, 1e-9))
-        assert 0.03 < max(scores) < 0.5
-
 
 class TestShipped:
     @pytest.mark.parametrize("name", NAMES)
@@ -454,15 +302,25 @@ class TestShipped:
             assert enhancing
         assert len({subject.sessions[0].masks["lesion"].tobytes() for subject in subjects}) == 2
 
-    def test_tumours_have_a_ring_around_a_dark_core(self, pathology):
-        own = pathology("glioma", "lesions.enhancement.ring=1.0", "lesions.enhancement.subjects=1.0", "spacing=[3,3,3]")
-        inner = []
-        for index in (1, 2, 3):
-            (session,) = make_subject(SEED, index, own).sessions
-            enhancing = session.masks["enhancing"]
-            z = in_sd(session.images[ENHANCED], session.masks["lesion"])
-            depth = ndimage.distance_transform_edt(enhancing)
-            shell, core = enhancing & (depth < 2), depth > 0.7 * depth.max()
-            inner.append(z[shell].mean() - z[core].mean())
-            assert enhancing.sum() < 0.6 * session.masks["lesion"].sum(), "within the oedema"
-        assert min(inner) > 1.0
+
+@pytest.mark.parametrize("last", ["masks", "images"])
+def test_killed_while_writing_leaves_no_half_subject(
+    root: Path, make: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name == last and target.name == "sub-002":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path, SUBJECTS)
+    for home in _homes(tmp_path):
+        assert [path.name for path in home.glob("sub-*")] == ["sub-001"]
+    assert not list(tmp_path.glob(".partial-*"))
+    assert len((tmp_path / "participants.tsv").read_text().splitlines()) == 2, "those who are there are listed"
+    make(tmp_path, SUBJECTS)
+    assert digests(tmp_path) == digests(root)

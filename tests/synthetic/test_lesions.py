@@ -1,6 +1,5 @@
 """Lesions as they are drawn: as many, as large and as shaped as the patients' are, evolving, enhancing."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from scipy import ndimage, stats
 
 from lesionseg.metrics.components import label_components
 from lesionseg.synthetic.anatomy import Anatomy, Grid
-from lesionseg.synthetic.config import ENHANCED, Enhancement, Evolution, Layer, LesionParameters
+from lesionseg.synthetic.config import ENHANCED, Evolution, Layer, LesionParameters
 from lesionseg.synthetic.distributions import Quantiles, Volumes
 from lesionseg.synthetic.lesions import (
     Lesion,
@@ -24,7 +23,6 @@ from lesionseg.synthetic.lesions import (
     place_lesions,
 )
 
-Alike = Callable[..., LesionParameters]
 PATIENTS = 200
 
 
@@ -61,51 +59,6 @@ class TestDraw:
         rejected = np.exp(np.random.default_rng(1).normal(np.log(14.0), 1.6, 20_000))  # another way to cut off
         assert np.median(drawn) == pytest.approx(np.median(rejected[(rejected > 1) & (rejected < 200)]), rel=0.06)
 
-    def test_looks_like_the_published_patients(self, patients):
-        """As measured on 30 patients (Lesjak et al. 2017) in voxels of 1 mm³, so that volumes are whole numbers."""
-        whole = [[max(1, round(one.volumes_mm3[0])) for one in lesions if one.volumes_mm3[0]] for lesions in patients]
-        assert np.median([len(volumes) for volumes in whole]) == pytest.approx(85, abs=20)
-        assert np.median([sum(volumes) / 1000 for volumes in whole]) == pytest.approx(13.5, abs=5)
-        volumes = np.sort(np.concatenate(whole))
-        assert np.log(volumes).mean() == pytest.approx(2.80, abs=0.15)
-        assert np.log(volumes).std() == pytest.approx(1.65, abs=0.12)
-        assert np.mean(volumes < 10) == pytest.approx(0.38, abs=0.04)
-        assert np.mean(volumes < 50) == pytest.approx(0.77, abs=0.04)
-        largest = volumes[-round(0.016 * volumes.size) :]
-        assert 0.6 <= largest.sum() / volumes.sum() <= 0.8
-
-    def test_what_is_left_of_the_load_is_confluent(self, alike):
-        load = Quantiles(shares=[0.0, 1.0], values=[9.0, 9.0])
-        drawn = draw_lesions(np.random.default_rng(0), alike(20, 50.0, load_ml=load, confluent_share=0.15), 1)
-        volumes = sorted(one.volumes_mm3[0] for one in drawn)
-        small = [volume for volume in volumes if volume == pytest.approx(50)]
-        assert len(volumes) == 20
-        assert 1 <= 20 - len(small) <= 8
-        assert sum(volumes) == pytest.approx(9000)
-
-    def test_axes_zones_and_signals(self, ms_lesions, patients):
-        lesions = [one for drawn in patients[:60] for one in drawn]
-        axes = np.array([one.axis_ratios for one in lesions])
-        assert axes.prod(axis=1) == pytest.approx(np.ones(len(axes)))
-        assert (np.diff(axes, axis=1) <= 1e-9).all(), "the longest first"
-        assert [np.median(axes[:, i] / axes[:, i + 1]) for i in (0, 1)] == pytest.approx(
-            ms_lesions.axis_ratios, rel=0.03
-        )
-        small = [one.zone for one in lesions if max(one.volumes_mm3) <= 1000]
-        for zone, weight in ms_lesions.zones.items():
-            assert within(small.count(zone) / len(small), weight / sum(ms_lesions.zones.values()), len(small))
-        assert {one.zone for one in lesions if max(one.volumes_mm3) > 1000} == {"periventricular"}
-        for name, (low, high) in ms_lesions.layers[0].signal.items():
-            values = np.array([one.signals[0][name] for one in lesions])
-            assert low <= values.min() < values.max() <= high
-            assert values.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
-        low, high = ms_lesions.border_mm
-        assert low <= min(one.border_mm for one in lesions) < max(one.border_mm for one in lesions) <= high
-        assert {
-            (one.enhancing, one.enhancement)
-            for one in draw_lesions(np.random.default_rng(0), ms_lesions.model_copy(update={"enhancement": None}), 1)
-        } == {((), 0.0)}
-
 
 class TestEvolution:
     def test_shares_and_factors(self, ms_lesions, patients):
@@ -123,48 +76,6 @@ class TestEvolution:
         large = old[old[:, 0] > evolution.largest_mm3]
         assert len(large) > 50
         assert (large[:, 0] == large[:, 1]).all()
-
-    def test_new_lesions(self, ms_lesions, patients):
-        evolution = ms_lesions.evolution
-        assert isinstance(evolution, Evolution)
-        new = [[one.volumes_mm3[1] for one in lesions if not one.volumes_mm3[0]] for lesions in patients]
-        counts = np.array([len(volumes) for volumes in new])
-        assert within(float(np.mean(counts == 0)), evolution.nothing_new, PATIENTS)
-        assert counts.max() <= evolution.new.values[-1]
-        assert within(float(np.mean(counts[counts > 0] <= evolution.new.at(0.75))), 0.75, int((counts > 0).sum()))
-        volumes = np.concatenate(new)
-        limits = evolution.new_volume_mm3
-        assert limits.low <= volumes.min() < volumes.max() <= limits.high
-        ends = [np.log(limit / limits.median) / limits.log_sd for limit in (limits.low, limits.high)]
-        assert np.median(volumes) == pytest.approx(
-            limits.median * np.exp(limits.log_sd * stats.truncnorm(*ends).median()), rel=0.15
-        )
-
-
-class TestEnhancement:
-    def test_who_enhances(self, ms_lesions, patients):
-        enhancement = ms_lesions.enhancement
-        assert isinstance(enhancement, Enhancement)
-        active = [lesions for lesions in patients if any(one.enhancing for one in lesions)]
-        assert within(len(active) / PATIENTS, enhancement.subjects, PATIENTS)
-        able = [one for lesions in active for one in lesions if max(one.volumes_mm3) <= enhancement.largest_mm3]
-        new = [bool(one.enhancing) for one in able if not one.volumes_mm3[0]]
-        assert within(float(np.mean(new)), enhancement.new_lesions, len(new))
-        old = [bool(one.enhancing) for one in able if one.volumes_mm3[0]]
-        assert within(float(np.mean(old)), enhancement.lesions, len(old))
-        for one in (one for lesions in active for one in lesions if one.enhancing):
-            assert one.enhancing == ((1,) if one.volumes_mm3[0] else (2,)), "when it is seen first"
-            assert max(one.volumes_mm3) <= enhancement.largest_mm3
-            assert enhancement.signal[0] <= one.enhancement <= enhancement.signal[1]
-
-    def test_at_least_one_of_an_active_subject_but_none_too_large(self, ms_lesions, alike):
-        assert ms_lesions.enhancement is not None
-        rare = ms_lesions.enhancement.model_copy(update={"subjects": 1.0, "lesions": 0.0, "largest_mm3": 100.0})
-        for seed in range(5):
-            drawn = draw_lesions(np.random.default_rng(seed), alike(6, 90.0, enhancement=rare), 1)
-            assert sum(bool(one.enhancing) for one in drawn) == 1
-        drawn = draw_lesions(np.random.default_rng(0), alike(6, 110.0, enhancement=rare), 1)
-        assert not any(one.enhancing for one in drawn)
 
 
 ZONES = ("periventricular", "juxtacortical", "deep", "infratentorial", "cortical", "deep_grey")
@@ -203,30 +114,6 @@ class TestPlaces:
                 "deep_grey": nuclei > 0.5,
             }[one.lesion.zone], one.lesion
         assert min(seen.values()) >= 4
-
-    def test_periventricular_ones_point_away_from_the_wall(self, alike, grid, anatomy):
-        away = np.stack(np.gradient(anatomy.ventricle_mm, *grid.spacing))
-        cosines = {}
-        for zone in ("periventricular", "deep"):
-            own = alike(40, 600.0, zones={zone: 1.0}, axis_ratios=[2.5, 1.2])
-            drawn = draw_lesions(np.random.default_rng(0), own, 1)
-            cosines[zone] = [
-                abs(longest_axis(one, grid) @ unit(away[(slice(None), *one.lesion.centre)]))
-                for one in place_lesions(np.random.default_rng(0), grid, anatomy, own, drawn)
-                if one.lesion.centre
-            ]
-        assert len(cosines["periventricular"]) > 30
-        assert np.mean(cosines["periventricular"]) > 0.8
-        assert 0.35 < np.mean(cosines["deep"]) < 0.65, "that of random directions is 0.5"
-
-
-def unit(vector):
-    return vector / np.linalg.norm(vector)
-
-
-def longest_axis(one, grid):
-    points = np.argwhere(one.masks[0]) * grid.spacing
-    return np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
 
 
 @pytest.fixture(scope="module")
@@ -306,15 +193,6 @@ class TestGrowth:
         assert one.lesion.voxels == (2000,)
         assert one.reach[0] == pytest.approx((3 * 2000 / (4 * np.pi)) ** (1 / 3), rel=0.02), "the sphere's radius"
 
-    def test_hugging_keeps_confluent_lesions_at_the_ventricle(self, alike, grid, anatomy):
-        far = []
-        for hugging in (0.0, 3.0):
-            own = alike(4, 6000.0, zones={"periventricular": 1.0}, hugging=hugging)
-            found = grown(own, grid, anatomy)
-            assert len(found) == 4
-            far.append(anatomy.ventricle_mm[lesion_mask(grid, found, 0)].mean())
-        assert far[1] < 0.8 * far[0]
-
     def test_where_there_is_no_room_there_is_none(self, alike, even):
         grid = Grid((32, 32, 32), (2.0, 2.0, 2.0))
         own = alike(5, 100.0, zones={"deep": 1.0})
@@ -356,9 +234,7 @@ class TestSignal:
         return changed(ms_lesions, layers=[Layer(until=1.0, signal={"FLAIR": [2.0, 2.0]})], signal_scatter=0.0)
 
     @staticmethod
-    def signal(
-        parameters: LesionParameters, lesion: Lesion = NEW, contrast: str = "FLAIR", session: int = 1, **others: Any
-    ) -> npt.NDArray[np.floating]:
+    def signal(parameters, lesion=NEW, contrast="FLAIR", session=1, **others):
         unevenness = others.pop("unevenness", np.zeros(LINE.shape, np.float32))
         placed = on_a_line(lesion, **others)
         return lesion_signal(LINE, [placed], parameters, session, contrast, unevenness).ravel()
@@ -370,12 +246,6 @@ class TestSignal:
             "0.5 at the border, cut off beyond"
         )
         assert not one.depth(0)[one.cost > 0].any()
-
-    def test_an_even_lesion_with_soft_borders(self, parameters):
-        assert self.signal(parameters, reach=4.0).tolist() == [0, 1, 2, 2, 2, 2, 2, 2, 0, 0, 0]
-        narrow = self.signal(parameters, replace(NEW, border_mm=1.0))
-        assert narrow.tolist() == [0, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0]
-        assert not self.signal(parameters, contrast="T2w").any(), "of which its layers tell nothing"
 
     def test_layers_by_depth(self, parameters):
         layers = [Layer(until=until, signal={"FLAIR": [0.0, 9.0]}) for until in (0.3, 0.7, 1.0)]

@@ -1,12 +1,11 @@
 """A small network and prepared studies to train it on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from lesionseg.data.cache import Cache, CachedStudy
 from lesionseg.data.channels import parse_channel
@@ -15,7 +14,7 @@ from lesionseg.data.patches import Augmentation
 from lesionseg.data.readers import read_bids
 from lesionseg.models import DiceCrossEntropy, UNet3D
 from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit
-from lesionseg.transfer import ModelCard, ParamPlan
+from lesionseg.transfer import ModelCard
 
 FLAIR = (parse_channel("flair"),)
 
@@ -67,13 +66,7 @@ def card() -> ModelCard:
 def make_module(card: ModelCard) -> Callable[..., SegmentationModule]:
     """A module whose network's weights come from a seed."""
 
-    def make(
-        steps: int = 6,
-        names: Sequence[str] = ("a", "b", "c"),
-        network: nn.Module | None = None,
-        plans: Mapping[str, ParamPlan] | None = None,
-        **optimiser: Any,
-    ) -> SegmentationModule:
+    def make(steps=6, names=("a", "b", "c"), network=None, plans=None, **optimiser):
         torch.manual_seed(0)
         chosen = {"learning_rate": 0.01, "weight_decay": 0.01, "warmup_steps": 2, "schedule": "cosine"}
         return SegmentationModule(

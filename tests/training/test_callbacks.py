@@ -62,24 +62,6 @@ def test_the_random_state_goes_on_where_the_checkpoint_was_made(tmp_path):
     assert torch.equal(torch.rand(4), expected)
 
 
-@pytest.mark.parametrize(("saved", "here", "taken"), [(2, 2, True), (2, 1, False), (0, 0, True)])
-def test_the_state_of_the_gpus_is_taken_up_where_there_are_as_many(monkeypatch, saved, here, taken):
-    states = [torch.arange(4, dtype=torch.uint8) + number for number in range(saved)]
-    given: list[Any] = []
-    gpus = SimpleNamespace(
-        is_available=lambda: True,
-        device_count=lambda: here,
-        get_rng_state_all=lambda: states,
-        set_rng_state_all=given.append,
-    )
-    monkeypatch.setattr(torch, "cuda", gpus)
-    callback = RandomState()
-    callback.load_state_dict(callback.state_dict())
-    callback.on_train_start(None, None)  # type: ignore[arg-type]
-    assert len(given) == taken
-    assert not taken or all(torch.equal(one, other) for one, other in zip(given[0], states, strict=True))
-
-
 def test_after_a_checkpoint_an_epoch_counts_as_many_batches_as_the_next_one_has():
     current = {"ready": 3, "started": 3, "processed": 3, "completed": 3}
     progress = {"current": current, "total": {"ready": 9}}
@@ -128,31 +110,6 @@ class Told:
         self.words.append((phase, step, seconds_left))
 
 
-def test_every_step_is_told_with_its_phase_and_the_time_that_training_takes_yet(monkeypatch):
-    clock = iter([0.0, 100.0, 110.0, 120.0, 120.0, 120.0, 120.0, 160.0, 160.0, 200.0])
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
-    told = Told()
-    words = ProgressReport(16, [].append, told)
-    words.on_train_start(_trainer(10), None)  # type: ignore[arg-type]
-    for step in (11, 12):
-        words.on_train_batch_end(_trainer(step), None, _outputs(1.0), None, 0)  # type: ignore[arg-type]
-    words.on_validation_start(_trainer(12), None)  # type: ignore[arg-type]
-    for _ in range(2):
-        words.on_validation_batch_end(_trainer(12), None, None, None, 0)  # type: ignore[arg-type]
-    words.on_validation_end(_trainer(12), None)  # type: ignore[arg-type]
-    words.on_train_batch_end(_trainer(16), None, _outputs(1.0), None, 0)  # type: ignore[arg-type]
-    assert told.words == [
-        ("training", 10, None),  # nothing is known of its pace yet
-        ("training", 11, 50.0),  # 10 s a step, 5 steps more
-        ("training", 12, 40.0),
-        ("validating", 12, 40.0),
-        ("validating", 12, 40.0),
-        ("validating", 12, 40.0),
-        ("training", 12, 120.0),  # with the validation 30 s a step
-        ("training", 16, 0.0),
-    ]
-
-
 def test_what_listens_can_end_the_training(make_module, make_data, train, tmp_path):
     class Lost(Exception):
         """The run is another's now."""
@@ -177,15 +134,3 @@ def test_what_listens_can_end_the_training(make_module, make_data, train, tmp_pa
         ("training", 3),
     ]
     assert module.global_step == 3
-
-
-def test_of_several_devices_the_first_one_speaks():
-    told, lines = Told(), list[str]()
-    trainer = _trainer(10, lesion_f1=0.5)
-    trainer.is_global_zero = False
-    for callback in (ProgressReport(16, lines.append, told),):
-        callback.on_train_start(_trainer(0), None)  # type: ignore[arg-type]
-        del told.words[:]
-        callback.on_train_batch_end(trainer, None, _outputs(1.0), None, 0)  # type: ignore[arg-type]
-        callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
-    assert (told.words, lines) == ([], [])

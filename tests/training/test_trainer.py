@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from lesionseg.errors import InputError
 from lesionseg.models import UNet3D
 from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision, keep, rehearse
-from lesionseg.transfer import L2SPPenalty, add_adapters, is_adapter, load_model, plan_parameters
+from lesionseg.transfer import add_adapters, is_adapter, load_model, plan_parameters
 
 
 class Stop(Exception):
@@ -153,19 +152,6 @@ def test_the_weights_of_the_highest_score_are_kept_or_the_last_where_none_is_abo
     assert (line in records.lines) is told
 
 
-def test_the_best_checkpoint_is_weights_and_card_alone(make_module, make_data, train, tmp_path, card):
-    best, _ = train(make_module(steps=2), make_data(steps=2), tmp_path)
-    assert best == tmp_path / "best.ckpt"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
-    content = torch.load(best, weights_only=True)
-    assert "optimizer_states" not in content
-    source = load_model(best)
-    assert source.card == card
-    network = source.network()
-    assert not network.training
-    assert network(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
-
-
 def test_a_rate_out_of_all_bounds_ends_with_step_and_studies(make_module, make_data, train, tmp_path):
     module = make_module(learning_rate=1e30, warmup_steps=0, names=["sub-01", "sub-02", "sub-03"])
     with pytest.raises(NotFiniteError, match=r"the loss is (nan|inf) at step \d, in a batch of sub-0"):
@@ -282,19 +268,6 @@ def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def _watch(module: Any) -> list[dict[str, Tensor]]:
-    """The network's state before each step."""
-    states: list[dict[str, Tensor]] = []
-    step = module.training_step
-
-    def watched(batch: Any, batch_idx: int) -> Any:
-        states.append(_state(module))
-        return step(batch, batch_idx)
-
-    module.training_step = watched
-    return states
-
-
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_what_is_frozen_is_bit_identical_after_training(make, make_data, train, tmp_path, norm):
     module = make(4, {"train_from": {"encoder": None}}, norm)
@@ -307,40 +280,6 @@ def test_what_is_frozen_is_bit_identical_after_training(make, make_data, train, 
     assert all(torch.equal(stored[name], before[name]) for name in before if name.startswith("encoder."))
     (group,) = module.trainer.optimizers[0].param_groups
     assert len(group["params"]) == len([n for n, _ in module.network.named_parameters() if not n.startswith("enc")])
-
-
-def test_parts_join_at_their_steps(make, make_data, train, tmp_path):
-    module = make(5, {"train_from": {"decoder": 1, "encoder": 3}}, warmup_steps=0)
-    states = _watch(module)
-    train(module, make_data(steps=5), tmp_path)
-    states.append(_state(module))
-    joined = [{name.partition(".")[0] for name in _moved(*pair)} for pair in pairwise(states)]
-    assert joined == [
-        {"head"},
-        {"head", "decoder"},
-        {"head", "decoder"},
-        {"head", "decoder", "encoder"},
-        {"head", "decoder", "encoder"},
-    ]
-
-
-def test_the_pull_is_half_the_squared_way_and_its_gradient_the_way_itself():
-    made = network()
-    plan = plan_parameters(dict(made.named_parameters()), {"head.weight", "head.bias"}, l2_sp=0.3)
-    start = L2SPPenalty(made, plan)
-    assert start(made).item() == 0
-    with torch.no_grad():
-        made.head.weight += torch.tensor([1.0, -2.0, 0.0, 3.0]).reshape(1, 4, 1, 1, 1)
-        made.head.bias += 0.5
-        made.decoder.levels[0].body[0].weight += 100  # not pulled
-    penalty = start(made)
-    assert penalty.item() == pytest.approx(0.3 / 2 * (1 + 4 + 9 + 0.25))
-    penalty.backward()
-    assert made.head.weight.grad is not None
-    assert made.head.weight.grad.flatten().tolist() == pytest.approx([0.3, -0.6, 0.0, 0.9], abs=1e-6)
-    assert made.head.bias.grad is not None
-    assert made.head.bias.grad.item() == pytest.approx(0.15)
-    assert start.state_dict() == {}
 
 
 def test_the_pull_is_part_of_the_loss_and_takes_the_place_of_weight_decay(make, make_data, train, tmp_path):
@@ -391,7 +330,7 @@ STRATEGIES = {
 
 @pytest.mark.parametrize("stopped_after", [1, 2])
 @pytest.mark.parametrize("name", list(STRATEGIES))
-def test_a_stopped_run_ends_with_the_very_weights_of_an_uninterrupted_one_strategies(
+def test_a_stopped_run_ends_with_the_very_weights_of_an_uninterrupted_with_a_strategy(
     make, make_data, train, tmp_path, monkeypatch, name, stopped_after
 ):
     strategy, norm = STRATEGIES[name], "batch" if "batch" in name else "instance"

@@ -98,17 +98,6 @@ def test_whoever_wrote_it_the_values_arrive_under_the_networks_names(network, ta
     assert nested == ([f"the weights are those under {writer!r}"] if writer in NESTED else [])
 
 
-def test_without_a_network_the_names_stay_and_can_be_fitted_later(network, target, tmp_path):
-    path = saved(prefixed(network.state_dict(), "model."), tmp_path / "a.pt")
-    model = foreign(path)
-    assert all(name.startswith("model.") for name in model.weights)
-    fitted = model.fitted(target.state_dict())
-    assert (fitted.card, fitted.digest) == (foreign(path, target.state_dict()).card, model.digest)
-    target.load_state_dict(fitted.weights)
-    image = torch.randn(1, 2, 8, 8, 8)
-    assert torch.equal(target(image), network(image))
-
-
 def test_the_longest_prefix_that_fits_is_told_from_what_stands_elsewhere(network, target, tmp_path):
     teacher = UNet3D(2, widths=[4, 8, 8])
     content = {
@@ -145,15 +134,6 @@ def test_an_encoder_stored_alone_is_put_in_its_place(network, target, tmp_path):
     assert report.parts["decoder"].loaded == report.parts["head"].loaded == 0
 
 
-def test_names_that_do_not_fit_are_listed_from_both_sides(network, tmp_path):
-    path = saved({f"block{number}.w": torch.ones(2) for number in range(7)}, tmp_path / "a.pt")
-    state = network.state_dict()
-    assert refused(path, state) == (
-        "none of its 7 names fits the network: it has block0.w, block1.w, block2.w, block3.w, block4.w, ..., the "
-        f"network {', '.join(list(state)[:5])}, ...; choose the model that it was trained with"
-    )
-
-
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -169,15 +149,6 @@ def test_a_file_without_weights(tmp_path, content, found):
         f"holds no weights ({found}); give a state dict, names to tensors, alone or under one of state_dict, "
         "model_state_dict, network_weights, model, network, net, weights"
     )
-
-
-@pytest.mark.parametrize("content", [b"", b"epoch,loss\n1,0.5\n", b"PK\x03\x04 rubbish", b"\x80\x02rubbish"])
-def test_a_file_that_is_none_of_these(tmp_path, content):
-    path = tmp_path / "a.pt"
-    path.write_bytes(content)
-    fault = refused(path)
-    assert fault.startswith("is no checkpoint that can be read (")
-    assert fault.endswith("); give a state dict or a checkpoint")
 
 
 class Trap:
@@ -265,23 +236,3 @@ def test_lightnings_own_checkpoint(network, target, tmp_path, attribute):
             f"1 tensors do not begin with '{attribute}.' and were left out: class_weights",
         ),
     )
-
-
-class MonaiUNet(nn.Module):
-    """Named as MONAI's UNet names its parts: blocks in one another, the deepest in the middle."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        inner = nn.Module()
-        inner.submodule = nn.Sequential(nn.Conv3d(4, 8, 3), nn.InstanceNorm3d(8, affine=True))
-        self.model = nn.Sequential(nn.Conv3d(1, 4, 3), inner, nn.ConvTranspose3d(8, 1, 3))
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_network_of_monais_structure_keeps_its_own_model(tmp_path, prefix, nested):
-    first, second = MonaiUNet(), MonaiUNet()
-    state = prefixed(first.state_dict(), prefix)
-    path = saved({"state_dict": state, "epoch": 1} if nested else state, tmp_path / "model.pt")
-    model = foreign(path, second.state_dict())
-    assert same(model.weights, first)

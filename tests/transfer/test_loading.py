@@ -2,12 +2,11 @@
 
 import copy
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lesionseg.models import UNet3D
 from lesionseg.transfer import ChannelRule, TransferReport, from_scratch, shuffled, transfer
@@ -21,9 +20,7 @@ def unet(in_channels: int, seed: int = 0, **options: Any) -> UNet3D:
     return UNet3D(in_channels, **{"widths": (4, 8), **options}).double().eval()
 
 
-def bring(
-    network: nn.Module, source: nn.Module, inputs: Sequence[str], source_inputs: Sequence[str], **further: Any
-) -> TransferReport:
+def bring(network, source, inputs, source_inputs, **further):
     return transfer(
         network,
         source.state_dict(),
@@ -58,17 +55,6 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-def test_the_same_network_takes_everything(options):
-    source, target = unet(2, **options), unet(2, seed=1, **options)
-    assert not same(source(image(2)), target(image(2)))
-    report = bring(target, source, ["flair", "t1"], ["flair", "t1"])
-    assert report.loaded_share == 1
-    assert set(fates(report).values()) == {"loaded"}
-    assert report.skipped == ()
-    assert torch.equal(target(image(2)), source(image(2)))
-
-
-@KINDS
 @pytest.mark.parametrize("inputs", [["flair", "prior.flair"], ["prior.flair", "flair"], ["t1", "flair", "t2"]])
 def test_on_the_sources_own_channel_the_network_answers_as_the_source_did(options, inputs):
     source, target = unet(1, **options), unet(len(inputs), seed=1, **options)
@@ -86,17 +72,6 @@ def test_on_the_sources_own_channel_the_network_answers_as_the_source_did(option
         assert not kernel[:, [number for number in range(len(inputs)) if number != where]].any()
 
 
-def test_channels_in_another_order_are_put_in_order():
-    source, target = unet(2), unet(2, seed=1)
-    report = bring(target, source, ["t1", "flair"], ["flair", "t1"])
-    assert same(target(image(2).flip(1)), source(image(2)))
-    assert not same(target(image(2)), source(image(2)))
-    assert {name for name, fate in fates(report).items() if fate == "adapted"} == STEMS
-    assert report.loaded_share == 1, "every value comes from the source, though at another place"
-    reason = next(parameter.reason for parameter in report.parameters if parameter.status == "adapted")
-    assert reason == "channels ['t1', 'flair'] by name from ['flair', 't1']"
-
-
 def test_without_a_common_name_the_stems_stay_fresh_even_if_their_shape_fits():
     source, target = unet(1), unet(1, seed=1)
     before = copy.deepcopy(target.state_dict())
@@ -109,33 +84,6 @@ def test_without_a_common_name_the_stems_stay_fresh_even_if_their_shape_fits():
     assert reason == "none of the channels ['t1'] is among the source's ['flair']"
     stems = sum(source.state_dict()[name].numel() for name in STEMS)
     assert report.loaded_share == pytest.approx(1 - stems / sum(v.numel() for v in source.state_dict().values()))
-
-
-def test_another_width_is_fresh_here_and_skipped_there():
-    source, target = unet(1), unet(1, seed=1, widths=(4, 16))
-    before = copy.deepcopy(target.state_dict())
-    report = bring(target, source, ["flair"], ["flair"])
-    found, given = fates(report), source.state_dict()
-    for name, value in target.state_dict().items():
-        fits = given[name].shape == value.shape
-        assert found[name] == ("loaded" if fits else "fresh")
-        assert torch.equal(value, given[name] if fits else before[name])
-    assert report.skipped == tuple(name for name in given if found[name] == "fresh")
-    assert found["head.weight"] == "loaded"
-    fresh = {parameter.name: parameter.reason for parameter in report.parameters if parameter.status == "fresh"}
-    assert fresh["encoder.levels.1.body.0.weight"] == "shape (16, 4, 3, 3, 3), the source's is (8, 4, 3, 3, 3)"
-
-
-def test_other_blocks_take_what_has_the_same_name():
-    source, target = unet(1, block="plain"), unet(1, seed=1)
-    report = bring(target, source, ["flair"], ["flair"])
-    fresh = {p.name: p.reason for p in report.parameters if p.status == "fresh"}
-    assert set(fresh) == {name for name in target.state_dict() if "shortcut" in name}
-    assert set(fresh.values()) == {"the source has none of that name"}
-    assert report.skipped == ()
-    back = bring(unet(1, block="plain"), target, ["flair"], ["flair"])
-    assert set(back.skipped) == set(fresh)
-    assert back.loaded_share == 1
 
 
 def test_the_report_adds_up():
@@ -243,28 +191,6 @@ def test_the_shares_of_each_part_are_of_its_own_values():
     }
 
 
-class Scaled(nn.Module):
-    """A network whose convolution never sees the image itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv3d(2, 1, 3, padding=1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.convolution(image * 2)
-        return logits
-
-
-def test_a_network_whose_stem_is_not_seen_says_that_channels_went_by_position():
-    source, target = Scaled().double(), Scaled().double()
-    assert bring(target, source, ["flair", "t1"], ["flair", "t1"]).differences == ()
-    (note,) = bring(target, source, ["t1", "flair"], ["flair", "t1"]).differences
-    assert note == (
-        "WARNING: no convolution of Scaled reads the image itself, so that the channels ['flair', 't1'] there and "
-        "['t1', 'flair'] here were matched by position, not by name"
-    )
-
-
 STEM = "encoder.levels.0.body.0.weight"
 
 
@@ -273,9 +199,7 @@ def unet_of_stems(channels: int, seed: int = 0) -> UNet3D:
     return UNet3D(channels, widths=(4, 8)).eval()
 
 
-def bring_of_stems(
-    network: nn.Module, source: nn.Module, inputs: list[str], there: list[str], rule: Any
-) -> TransferReport:
+def bring_of_stems(network, source, inputs, there, rule):
     return transfer(
         network,
         source.state_dict(),
@@ -333,16 +257,6 @@ def test_a_mapped_channel_answers_to_another_contrast():
     assert report.parameters[0].reason == "'flair' for ['t2']"
 
 
-def test_without_a_common_name_the_mean_serves_and_zeros_do_not():
-    source = unet_of_stems(2)
-    target = unet_of_stems(1, seed=1)
-    bring_of_stems(target, source, ["t2"], ["flair", "t1"], ChannelRule("mean"))
-    assert torch.allclose(target.state_dict()[STEM][:, 0], source.state_dict()[STEM].mean(dim=1))
-    target = unet_of_stems(1, seed=1)
-    report = bring_of_stems(target, source, ["t2"], ["flair", "t1"], ChannelRule("zeros"))
-    assert report.parameters[0].status == "fresh", "a kernel of zeros would never see the image_of_stems"
-
-
 def test_a_rule_that_does_not_fit_is_told():
     rule = ChannelRule("zeros", {"t1": "mean", "flair": "t2", "pd": "flair"})
     assert rule.faults(["flair", "t1"], ["flair"]) == [
@@ -361,9 +275,7 @@ def unet_of_shortcuts(channels: int, seed: int = 0, **options) -> UNet3D:
     return UNet3D(channels, **{"widths": (4, 8), **options}).double().eval()
 
 
-def bring_of_shortcuts(
-    target: UNet3D, source: UNet3D, inputs: list[str], there: list[str], **further
-) -> TransferReport:
+def bring_of_shortcuts(target, source, inputs, there, **further):
     return transfer(
         target,
         source.state_dict(),
@@ -403,14 +315,6 @@ def test_a_network_as_wide_as_it_has_channels_has_no_place_for_the_shortcut():
     assert report.differences == (
         f"{SAYING}its {SHORTCUT} read the image and has no place here (here the first block adds the image as it is)",
     )
-
-
-@pytest.mark.parametrize(("n_target", "n_source"), [(3, 2), (2, 3), (4, 4)])
-def test_where_both_have_a_shortcut_or_neither_there_is_no_warning(n_target, n_source):
-    source, target = unet_of_shortcuts(n_source), unet_of_shortcuts(n_target, seed=1)
-    report = bring_of_shortcuts(target, source, CHANNELS[:n_target], CHANNELS[:n_source])
-    assert answers_alike(target, source, n_target, n_source)
-    assert report.differences == ()
 
 
 def test_plain_blocks_beside_residual_ones_are_warned_of_in_both_directions():

@@ -181,20 +181,6 @@ def test_the_card_says_what_the_plans_do(tmp_path):
     )
 
 
-def test_names_of_the_same_tensor_are_told_and_left_out(tmp_path):
-    made = network()
-    path = checkpoint(made, tmp_path / "checkpoint_final.pth")
-    model = foreign(path)
-    assert model.card.network is not None
-    state = build(model.card.network, nn.Module).state_dict()
-    fitted = model.fitted(state)
-    heads = {name for name in made.state_dict() if ".seg_layers.0." in name}
-    assert set(fitted.weights) == set(state) | heads
-    second = len(made.state_dict()) - len(fitted.weights)
-    assert fitted.card.notes[-1].startswith(f"{second} names are second names of the same tensors and were left out: ")
-    assert fitted.digest == model.digest
-
-
 def test_axes_that_nnunet_transposed_are_put_in_order_too(tmp_path):
     changed = plans(transpose_forward=[1, 0, 2])  # y, z, x
     card = foreign(checkpoint(network(), tmp_path / "a.pth", init_args=arguments(plans=changed))).card
@@ -232,21 +218,6 @@ def test_plans_of_before_version_2_4_say_the_network_in_other_words(tmp_path):
     model = foreign(checkpoint(made, tmp_path / "a.pth", init_args=arguments(plans=changed)))
     ours, theirs = answers(model, made, (2, 24, 16, 8))
     assert torch.allclose(ours, theirs, atol=1e-5)
-
-
-def test_regions_are_maps_without_a_background(tmp_path):
-    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
-    dataset = {"modality": {"0": "FLAIR", "1": "T1"}, "labels": labels, "regions_class_order": [1, 2]}
-    card = foreign(checkpoint(network(), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))).card
-    assert (card.classes, card.activation, card.inputs) == (["whole", "core"], "sigmoid", ["flair", "t1"])
-
-
-def test_a_cascades_labels_are_inputs(tmp_path):
-    changed = plans(configuration={"previous_stage": "3d_lowres"})
-    card = foreign(checkpoint(network(channels=3), tmp_path / "a.pth", init_args=arguments(plans=changed))).card
-    assert (card.inputs, card.channels) == (["flair", "t1", "3d_lowres.lesion"], 3)
-    assert card.network is not None
-    assert card.network["in_channels"] == 3
 
 
 @pytest.mark.parametrize(
@@ -352,22 +323,6 @@ def test_a_head_of_other_maps_stays_fresh_and_it_is_said_why(tmp_path, labels, m
     }
 
 
-def test_the_ignore_label_is_no_map_of_the_head(tmp_path):
-    dataset = {**DATASET, "labels": {"background": 0, "plaque": 1, "ignore": 2}}
-    path = checkpoint(network(), tmp_path / "a.pth", init_args=arguments(dataset_json=dataset))
-    _, report = brought(path)
-    assert "the map of 'plaque' minus" in next(fate.reason for fate in report.parameters if fate.status == "adapted")
-
-
-def test_another_network_is_pointed_to_the_one_of_the_plans(tmp_path):
-    path = checkpoint(network(), tmp_path / "a.pth")
-    with pytest.raises(InputError, match="none of its") as caught:
-        load_weights(path, names={"blocks.0.kernel": torch.ones(1)})
-    assert "set model.network={'_target_': 'lesionseg.models.DynamicUNet', 'in_channels': 2, 'out_channels': 1" in str(
-        caught.value
-    )
-
-
 def adaptation_plan(**changes: Any) -> dict[str, Any]:
     """As in nnssl's published checkpoints."""
     return {
@@ -424,22 +379,6 @@ def test_nnssls_encoder_and_stem_arrive_and_nothing_else(tmp_path, place):
         features = ours.get_submodule("encoder")(image)
     for mine, original in zip(features, theirs, strict=True):
         assert torch.allclose(mine, original.permute(0, 1, 4, 3, 2), atol=1e-4)
-
-
-def test_nnssls_preset_is_our_resenc_unet(tmp_path):
-    plan = adaptation_plan(
-        architecture_plans={"arch_class_name": "ResEncL", "arch_kwargs": None, "arch_kwargs_requiring_import": None}
-    )
-    state = {"encoder.stem.convs.0.conv.weight": torch.ones(32, 1, 3, 3, 3)}
-    torch.save({"network_weights": state, "nnssl_adaptation_plan": plan}, tmp_path / "a.pth")
-    card = foreign(tmp_path / "a.pth").card
-    assert card.network is not None
-    with torch.device("meta"):
-        ours = build(card.network, nn.Module)
-        default = build({"_target_": "lesionseg.models.DynamicUNet", "in_channels": 1}, nn.Module)
-    assert {name: value.shape for name, value in ours.state_dict().items()} == {
-        name: value.shape for name, value in default.state_dict().items()
-    }
 
 
 @pytest.mark.parametrize(

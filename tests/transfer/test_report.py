@@ -54,12 +54,6 @@ def test_a_source_that_has_seen_the_test_subjects_is_warned_of(card):
     assert differences(source, card(train_subjects=["09"]), ["04"]) == []
 
 
-def test_a_threshold_that_is_yet_to_be_chosen_is_no_difference(card):
-    source, target = card(threshold=0.35), card(train_subjects=[])
-    assert differences(source, target) == ["threshold 0.35 there, 0.5 here"]
-    assert differences(source, target, threshold_to_be_chosen=True) == []
-
-
 def test_every_parameter_of_our_network_is_in_one_of_three_parts():
     names = list(UNet3D(1, widths=(4, 8, 16)).state_dict())
     parts = Parts()
@@ -86,16 +80,6 @@ def test_layers_go_from_the_image_to_the_logits():
         (found,) = [number for stem, number in expected.items() if name.startswith(f"{stem}.")]
         assert layer == found, name
     assert list(layers) == names
-
-
-def test_the_longest_prefix_counts_and_parts_follow_as_listed():
-    parts = Parts({"trunk": ["down", "up"], "head": ["up.seg_layers"]})
-    names = ["up.seg_layers.0.weight", "up.stages.1.weight", "down.stem.weight", "up.seg_layers_else.weight"]
-    assert [parts.of(name) for name in names] == ["head", "trunk", "trunk", "trunk"]
-    assert parts.layers(names[:3]) == {names[2]: 0, names[1]: 1, names[0]: 2}
-    assert parts.of("upper.weight") is None
-    with pytest.raises(ValueError, match=r"parameter 'upper.weight' belongs to none of the parts trunk, head"):
-        parts.layers(["down.stem.weight", "upper.weight"])
 
 
 def test_an_adapter_is_in_its_kernels_layer():

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ from lesionseg.data.dataset import Dataset
 from lesionseg.data.readers import read_table
 
 CONF = Path(__file__).parents[3] / "conf/dataset/manifest.yaml"
-
-Faults = Callable[..., tuple[str, ...]]
 
 
 def _table(folder: Path, text: str, name: str = "table.csv", files: str = "a b c d m") -> Path:
@@ -60,21 +57,6 @@ def test_rows_become_studies_in_order_with_their_labels_as_written(tmp_path):
 def test_tabs_commas_semicolons_and_a_byte_order_mark(name, text, tmp_path):
     (study,) = _read(_table(tmp_path, text, name)).studies
     assert (study.name, study.session, study.images) == ("sub-01", "", {"flair": tmp_path / "a.nii"})
-
-
-def test_columns_under_other_names_and_contrasts_the_table_lacks(tmp_path):
-    table = _table(tmp_path, "patient,visit,FL,WML,where,fold\n7,1,a.nii,m.nii,A,validation\n")
-    (study,) = _read(
-        table,
-        images={"flair": "FL", "t1": "T1"},
-        masks={"lesion": "WML", "new_lesion": "new"},
-        subject="patient",
-        session="visit",
-        site="where",
-        split="fold",
-    ).studies
-    assert (study.name, study.site, study.split) == ("sub-7_ses-1", "A", "validation")
-    assert (list(study.images), list(study.masks)) == (["flair"], ["lesion"])
 
 
 def test_all_faults_of_all_rows_are_told_at_once(tmp_path, faults_of):
