@@ -4,6 +4,7 @@ Hydra stops at the first fault. Here every override is tried, and every value of
 user sees the whole list at once.
 """
 
+import copy
 import importlib.util
 import itertools
 import re
@@ -23,6 +24,7 @@ from lesionseg.errors import InputError
 
 AXES = ("init", "train_size", "repeat")
 """Of a study."""
+_NUMBERS = ("train_size", "repeat")  # single values that choose no file
 # Hydra's launchers that are shipped with a configuration: package, extra, module, program that they need.
 _LAUNCHERS = {
     "joblib": ("hydra-joblib-launcher", "joblib", "hydra_plugins.hydra_joblib_launcher", None),
@@ -64,7 +66,8 @@ def compose_jobs(request: Request) -> tuple[list[Job], bool]:
         raise InputError(faults)
     with _hydra(request):
         axes = expand(request.overrides)
-        base = _compose(request, [axis[0] for axis in axes])
+        first = tuple(axis[0] for axis in axes)
+        base = _compose(request, list(first))
         if isinstance(base, str):
             raise InputError(_override_faults(request, axes, base))
         sweep = request.multirun or str(base.hydra.mode) == "RunMode.MULTIRUN"
@@ -79,8 +82,16 @@ def compose_jobs(request: Request) -> tuple[list[Job], bool]:
             raise InputError(f"{', '.join(several)}: several values make a sweep; add --multirun")
         jobs: list[Job] = []
         found: dict[str, None] = {}
+        composed: dict[tuple[str, ...], DictConfig | str] = {
+            tuple(text for text in first if _key(text) not in _NUMBERS): base
+        }
         for combination in itertools.product(*axes):
-            config = _compose(request, list(combination))
+            rest = tuple(text for text in combination if _key(text) not in _NUMBERS)
+            if rest not in composed:  # to compose takes half a second
+                composed[rest] = _compose(request, list(combination))
+            config = composed[rest]
+            if not isinstance(config, str):
+                config = _with_numbers(config, combination)
             if isinstance(config, str):
                 found |= dict.fromkeys(_override_faults(request, axes, config))
                 break
@@ -91,6 +102,16 @@ def compose_jobs(request: Request) -> tuple[list[Job], bool]:
         if found:
             raise InputError(list(found))
         return jobs, sweep
+
+
+def _with_numbers(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Return a copy of a composed configuration with its own numbers of training subjects and of the repeat."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    copied = copy.deepcopy(config)
+    for override in OverridesParser.create().parse_overrides([text for text in overrides if _key(text) in _NUMBERS]):
+        copied[override.get_key_element()] = override.value()
+    return copied
 
 
 def compose_one(request: Request) -> DictConfig:
