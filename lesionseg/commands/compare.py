@@ -350,16 +350,17 @@ def _command(config: CompareConfig) -> str:
 
 def _write(output: Path, comparisons: Sequence[Comparison]) -> list[Path]:
     """Write every file of the report."""
-    from lesionseg.report.figures import write_figures  # half a second for matplotlib
+    from lesionseg.report.figures import draw_comparison, write_figures  # half a second for matplotlib
 
     page, text = output / "report.html", output / "comparison.md"
-    write_page(comparisons, page)
+    drawings = [draw_comparison(comparison) for comparison in comparisons]
+    write_page(comparisons, drawings, page)
     with written_whole(text) as partial:
         partial.write_text("\n".join(markdown(comparison) for comparison in comparisons), encoding="utf-8")
-    drawn = []
-    for one in comparisons:
-        drawn += write_figures(one, output / "figures" / (one.sweep if len(comparisons) > 1 else ""))
-    return [page, text, *write_tables(comparisons, output), *drawn]
+    files = [page, text, *write_tables(comparisons, output)]
+    for one, drawn in zip(comparisons, drawings, strict=True):
+        files += write_figures(drawn, output / "figures" / (one.sweep if len(comparisons) > 1 else ""))
+    return files
 
 
 def _concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -90,19 +90,22 @@ def draw_comparison(comparison: Comparison) -> list[Drawing]:
         ),
     ]
     with look():
-        return [Drawing(name, title, text, draw(frame, arms)) for name, title, text, draw, frame in drawn]
+        found = [Drawing(name, title, text, draw(frame, arms)) for name, title, text, draw, frame in drawn]
+        for figure in [one.figure for one in found if one.figure is not None]:
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, written as SVG, PNG and PDF
+    return found
 
 
-def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
+def write_figures(drawings: Sequence[Drawing], folder: Path) -> list[Path]:
     """Write each figure that there is as PNG and as PDF; the same numbers give the same bytes."""
     written = []
-    for drawing in draw_comparison(comparison):
-        for suffix in (".png", ".pdf") if drawing.figure is not None else ():
-            assert drawing.figure is not None
-            path = folder / f"{drawing.name}{suffix}"
+    for name, figure in [(one.name, one.figure) for one in drawings if one.figure is not None]:
+        for suffix in (".png", ".pdf"):
+            path = folder / f"{name}{suffix}"
             without_date = {"CreationDate": None} if suffix == ".pdf" else None
             with look(), written_whole(path) as partial:
-                drawing.figure.savefig(partial, dpi=200, metadata=without_date)
+                figure.savefig(partial, dpi=200, metadata=without_date)
             written.append(path)
     return written
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,23 +12,27 @@ from lesionseg.report import tables
 from lesionseg.report.comparison import Comparison
 from lesionseg.report.text import savings_sentences
 
+if TYPE_CHECKING:
+    from lesionseg.report.figures import Drawing
 
-def write_page(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Write the report of one sweep or several, whole or not at all."""
+
+def write_page(comparisons: Sequence[Comparison], drawings: Sequence[Sequence["Drawing"]], path: Path) -> None:
+    """Write the report of one sweep or several with their figures, whole or not at all."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("lesionseg.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    chapters = [_chapter(comparison, f"c{number}") for number, comparison in enumerate(comparisons, start=1)]
+    both = enumerate(zip(comparisons, drawings, strict=True), start=1)
+    chapters = [_chapter(comparison, drawn, f"c{number}") for number, (comparison, drawn) in both]
     names = dict.fromkeys(comparison.sweep for comparison in comparisons if comparison.sweep)
     title = f"Comparison: {', '.join(names)}" if names else "Comparison of arms"
     with written_whole(path) as partial:
         partial.write_text(template.render(title=title, chapters=chapters, keys=_keys()), encoding="utf-8")
 
 
-def _chapter(comparison: Comparison, name: str) -> dict[str, Any]:
+def _chapter(comparison: Comparison, drawings: Sequence["Drawing"], name: str) -> dict[str, Any]:
     """Return everything that the template says of one sweep."""
-    from lesionseg.report.figures import as_data_uri, draw_comparison
+    from lesionseg.report.figures import as_data_uri
     from lesionseg.report.slices import slice_as_data_uri
 
     analysis, provenance = comparison.analysis, comparison.provenance
@@ -79,12 +83,7 @@ def _chapter(comparison: Comparison, name: str) -> dict[str, Any]:
         "run": _as_html(run, name),
         "splits": _as_html({"splits": (splits, "SHA-256 of the subjects of each size and repeat.")}, name),
         "savings": savings_sentences(analysis.savings),
-        "figures": [
-            {"title": one.title, "reading": one.reading, "name": one.name, "src": as_data_uri(one.figure)}
-            if one.figure is not None
-            else {"title": one.title, "reading": one.reading, "name": one.name, "src": ""}
-            for one in draw_comparison(comparison)
-        ],
+        "figures": [{**vars(one), "src": as_data_uri(one.figure) if one.figure else ""} for one in drawings],
         "pictures": [
             {"arm": arm, "which": which, "slice": one, "src": slice_as_data_uri(one)}
             for arm, which, one in comparison.pictures

@@ -45,12 +45,12 @@ def store(with_store: Any, maker: ModuleType, tmp_path_factory: pytest.TempPathF
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figures and an empty page, which take seconds."""
 
-    def no_page(chapters: Any, path: Path) -> None:
+    def no_page(comparisons: Any, drawings: Any, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
     monkeypatch.setattr("lesionseg.commands.compare.write_page", no_page)
-    monkeypatch.setattr("lesionseg.report.figures.write_figures", lambda comparison, folder: [])
+    monkeypatch.setattr("lesionseg.report.figures.draw_comparison", lambda comparison: [])
 
 
 @pytest.fixture
@@ -99,6 +99,7 @@ def test_any_two_arms_can_be_compared(told, tmp_path):
     assert {*zip(table["arm"], table["reference"], strict=True)} == {("lora", "pretrained")}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain")
 def test_several_sweeps_go_into_one_report(told, store, tmp_path):
     out = told("sweep=[three,part]")
@@ -167,6 +168,7 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_read(store, tmp_
         compare(_config(store, "sweep=third", f"output={tmp_path / 'file'}"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain")
 def test_the_report_is_the_same_from_several_processes(told, monkeypatch):
     here = told("sweep=part")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_killed_and_goes_on_in_the_same_run(
     cohort, tiny, tmp_path, inside, with_store, command_line, environment, runs_in, store_in
 ):

@@ -92,7 +92,11 @@ def _processes(session: int) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
     ("number", "workers", "code"),
-    [(signal.SIGTERM, 2, 143), (signal.SIGTERM, 1, 143), (signal.SIGINT, 2, -signal.SIGINT)],
+    [
+        (signal.SIGTERM, 2, 143),
+        pytest.param(signal.SIGTERM, 1, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 2, -signal.SIGINT, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_leaves_whole_subjects_and_no_process_and_goes_on(
     tmp_path, command_line, environment, inside, small_heads, number, workers, code

@@ -68,6 +68,7 @@ def test_every_shipped_task_trains_and_predicts_on_the_scans_own_grid(
     assert f"Written to {here}/predicted\n" in out
 
 
+@pytest.mark.slow
 def test_a_new_task_is_a_file_outside_the_repository(here, end, with_store, cohort, tiny, runs_in):
     with_store(here / "outputs")
     (here / "mine" / "task").mkdir(parents=True)
