@@ -16,10 +16,9 @@ import yaml
 
 from lesionseg.commands.initialise import initialise, model_card, source_model
 from lesionseg.commands.plan import RunSpec, grid_entry, outputs, store_of, sweep_folder
-from lesionseg.commands.preflight import machine_of
+from lesionseg.commands.preflight import machine_of, note_seconds
 from lesionseg.commands.scoring import ScoreTables, reference_of, scores_text, segment
 from lesionseg.commands.selection import build_modules, choose_learning_rate, set_threshold, with_learning_rate
-from lesionseg.commands.timing import note_seconds
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.nifti import write_volume
 from lesionseg.errors import InputError

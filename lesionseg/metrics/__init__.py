@@ -23,9 +23,8 @@ from lesionseg.metrics.froc import (
     pool_curves,
     sensitivity_at,
 )
-from lesionseg.metrics.lesion_table import LesionRow, lesion_table
 from lesionseg.metrics.lesionwise import LesionScores, Stratum, score_criteria, score_lesions, stratify
-from lesionseg.metrics.study import CaseScores, StudyScores, detection_row, score_study
+from lesionseg.metrics.study import CaseScores, LesionRow, StudyScores, detection_row, lesion_table, score_study
 from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
 from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
 

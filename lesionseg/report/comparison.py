@@ -8,12 +8,6 @@ import pandas as pd
 
 from lesionseg.io import written_whole
 from lesionseg.report.analysis import Analysis, RunKey, analyse
-from lesionseg.report.comparability import (
-    behind_on_validation,
-    differing_settings,
-    learning_rates,
-    validation_means,
-)
 from lesionseg.report.methods import (
     caveat_sentences,
     comparability_sentences,
@@ -21,7 +15,14 @@ from lesionseg.report.methods import (
     missing_sentences,
 )
 from lesionseg.report.operating_points import froc_bands, matched_ppv, scores_by_volume
-from lesionseg.report.provenance import Provenance, RunRecord
+from lesionseg.report.provenance import (
+    Provenance,
+    RunRecord,
+    behind_on_validation,
+    differing_settings,
+    learning_rates,
+    validation_means,
+)
 from lesionseg.report.slices import StudySlice
 from lesionseg.report.text import answer_sentences, validation_sentences
 

@@ -2,8 +2,14 @@
 
 from lesionseg.stats.curves import IsotonicCurve, PowerLawCurve, isotonic_curve, power_law_curve
 from lesionseg.stats.label_savings import Bounded, LabelSaving, LabelSavings, label_savings
-from lesionseg.stats.paired import PairedDifference, Summary, crossed_difference, summarise
-from lesionseg.stats.ratios import ClusteredRatio, clustered_ratio
+from lesionseg.stats.paired import (
+    ClusteredRatio,
+    PairedDifference,
+    Summary,
+    clustered_ratio,
+    crossed_difference,
+    summarise,
+)
 from lesionseg.stats.tests import PatientTest, holm, sign_flip_test, wilcoxon_test
 
 __all__ = [

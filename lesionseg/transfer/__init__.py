@@ -11,8 +11,10 @@ from lesionseg.transfer.checkpoint import (
     weights_digest,
 )
 from lesionseg.transfer.finetuning import (
+    DEFAULT_PARTS,
     L2SPPenalty,
     ParamPlan,
+    Parts,
     add_adapters,
     is_adapter,
     merged,
@@ -22,7 +24,6 @@ from lesionseg.transfer.finetuning import (
 )
 from lesionseg.transfer.importers import ForeignModel, load_weights
 from lesionseg.transfer.loading import ChannelRule, from_scratch, shuffled, transfer
-from lesionseg.transfer.parts import DEFAULT_PARTS, Parts
 from lesionseg.transfer.report import ParameterStatus, PartShares, TransferReport, differences
 
 __all__ = [

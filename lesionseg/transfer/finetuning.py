@@ -1,4 +1,4 @@
-"""Fine-tuning: which parameters are trained from which step and how fast, L2-SP, and low-rank adapters.
+"""Fine-tuning: a network's parts, which parameters are trained when and how fast, L2-SP, and low-rank adapters.
 
 LoRA, Hu et al. 2021 (arXiv 2106.09685): beside a frozen kernel W, seen as a matrix with an output channel in each row,
 a product B A of low rank is learned; W + B A takes the place of W. B starts at zero, so that the network starts as it
@@ -6,19 +6,69 @@ is without. The paper's scale α/r is 1 here: it says itself that tuning α is l
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
-from lesionseg.transfer.parts import Parts
-
 _ADAPTED = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
 
 _BESIDE = ".parametrizations.weight."
+
+
+DEFAULT_PARTS: Mapping[str, Sequence[str]] = {"encoder": ["encoder"], "decoder": ["decoder"], "head": ["head"]}
+
+"""Those of ``lesionseg.models.UNet3D``, and of any network that names its modules so."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a network on the way from the image to the logits."""
+
+    # part to the names that its parameters begin with, as ``decoder.seg_layers``; where several fit, the longest counts
+    prefixes: Mapping[str, Sequence[str]] = field(default_factory=lambda: DEFAULT_PARTS)
+
+    def of(self, name: str) -> str | None:
+        """The part that a parameter belongs to; None if to none."""
+        found = self._found(name)
+        return found[0] if found else None
+
+    def layers(self, names: Iterable[str]) -> dict[str, int]:
+        """Each parameter's layer, from 0 next to the image upwards without gaps.
+
+        A layer is what has, within one part, the same first number in its name: ``decoder.upsamplings.1`` and
+        ``decoder.levels.1`` are one, ``encoder.levels.1`` another. Parts follow each other as they are listed, layers
+        of a part by their number.
+        """
+        places = {name: self._place(name) for name in names}
+        order = {place: index for index, place in enumerate(sorted(set(places.values())))}
+        return {name: order[place] for name, place in places.items()}
+
+    def without(self, names: Iterable[str]) -> list[str]:
+        """The parts that none of the names belongs to."""
+        present = {self.of(name) for name in names}
+        return [part for part in self.prefixes if part not in present]
+
+    def _place(self, name: str) -> tuple[int, int]:
+        found = self._found(name)
+        if found is None:
+            raise ValueError(f"parameter {name!r} belongs to none of the parts {', '.join(self.prefixes)}")
+        part, prefix = found
+        number = re.search(r"\.(\d+)(?=\.|$)", name[len(prefix) :])
+        return list(self.prefixes).index(part), int(number.group(1)) if number else 0
+
+    def _found(self, name: str) -> tuple[str, str] | None:
+        fitting = [
+            (part, prefix)
+            for part, prefixes in self.prefixes.items()
+            for prefix in prefixes
+            if name == prefix or name.startswith(f"{prefix}.")
+        ]
+        return max(fitting, key=lambda pair: len(pair[1]), default=None)
 
 
 class LowRank(nn.Module):

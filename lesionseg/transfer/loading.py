@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lesionseg.transfer.parts import Parts
+from lesionseg.transfer.finetuning import Parts
 from lesionseg.transfer.report import ParameterStatus, TransferReport, loaded_share, part_shares
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from lesionseg.transfer.checkpoint import ForeignCard, ModelCard
-from lesionseg.transfer.parts import Parts
+from lesionseg.transfer.finetuning import Parts
 
 Status = Literal["loaded", "adapted", "fresh"]
 

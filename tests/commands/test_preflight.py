@@ -3,8 +3,7 @@
 import pytest
 
 from lesionseg.commands import preflight as preflight_module
-from lesionseg.commands.preflight import announce, preflight
-from lesionseg.commands.timing import note_seconds
+from lesionseg.commands.preflight import announce, note_seconds, preflight
 from lesionseg.errors import InputError
 from lesionseg.io import check_writable
 
