@@ -37,6 +37,8 @@ from lesionseg.io import check_writable, progress_bar, write_json
 from lesionseg.tracking import check_reachable, try_lock
 from lesionseg.training import Machine, check_machine
 
+_START = 3.0  # seconds to read the data, open the store and start workers, per run
+
 
 def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
     """Try all that the runs need, short of training: folders, store, scans, split, weights, network. Then prepare every
@@ -220,9 +222,6 @@ def _distinct(jobs: Sequence[TrainConfig], *sections: str) -> list[TrainConfig]:
 
 def _text(section: BaseModel) -> str:
     return section.model_dump_json()
-
-
-_START = 3.0  # seconds to read the data, open the store and start workers, per run
 
 
 def note_seconds(spec: RunSpec, fit_seconds: float, test_seconds: float, steps_done: int) -> None:

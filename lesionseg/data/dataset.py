@@ -15,6 +15,7 @@ from lesionseg.errors import InputError
 SPLITS = ("train", "validation", "test")
 _DIGITS = re.compile(r"([0-9]+)")
 _UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$')
+Sessions = Literal["first", "last", "all"]
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,6 @@ class Dataset:
         own = [other for other in self.studies if other.subject == study.subject]
         position = own.index(study)
         return own[position - 1] if position else None
-
-
-Sessions = Literal["first", "last", "all"]
 
 
 @dataclass(frozen=True)

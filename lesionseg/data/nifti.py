@@ -18,7 +18,6 @@ from lesionseg.data.dataset import MaskFile
 from lesionseg.io import written_whole
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
 _SMALLEST_EDGE_MM = 0.01  # a header in metres says 0.001
 
 

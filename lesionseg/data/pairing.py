@@ -17,10 +17,9 @@ _ENDING = re.compile(
     r"|manual|truth|pred|prediction|predicted|prob|probs|probability|probabilities|probseg|pmap|output|result|auto)$",
     re.IGNORECASE,
 )
-
 _ENTITIES = re.compile(r"(?:_(?:label|desc)-[^_]+)+$")
-
 _MOST = 5  # names of one kind in a message
+_ROUNDING = 1e-5  # a map that was resampled, or stored as scaled integers, ends a little outside of 0 … 1
 
 
 @dataclass(frozen=True)
@@ -223,9 +222,6 @@ def _is_volume(file: Path) -> bool:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
-
-
-_ROUNDING = 1e-5  # a map that was resampled, or stored as scaled integers, ends a little outside of 0 … 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from lesionseg.metrics.components import Connectivity
 
 Ranks = NDArray[np.int32]
-
 """Places of voxels in ascending order of value, 1 … N, ties broken by position; 0 is not a voxel."""
+# The 27 voxels around and including one, numbered as the bits of a mask: bit 9·i + 3·j + k, the centre is bit 13.
+_AROUND = [(i, j, k) for i, j, k in product((-1, 0, 1), repeat=3)]
+_STEPS: dict[int, int] = {6: 1, 18: 2, 26: 3}  # the axes along which two neighbours may differ
+_CHUNK = 1 << 15  # voxels whose neighbours are looked at together; small enough for the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +35,6 @@ class Basins:
     peaks: Ranks
     joins: NDArray[np.int32]
     saddles: Ranks
-
-
-# The 27 voxels around and including one, numbered as the bits of a mask: bit 9·i + 3·j + k, the centre is bit 13.
-_AROUND = [(i, j, k) for i, j, k in product((-1, 0, 1), repeat=3)]
-
-_STEPS: dict[int, int] = {6: 1, 18: 2, 26: 3}  # the axes along which two neighbours may differ
-
-_CHUNK = 1 << 15  # voxels whose neighbours are looked at together; small enough for the processor's cache
 
 
 def _is_neighbour(offset: tuple[int, int, int], connectivity: Connectivity) -> bool:

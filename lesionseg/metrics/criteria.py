@@ -1,4 +1,4 @@
-"""Which lesions of two masks share voxels, and how many: all that a detection criterion has to know."""
+"""When a lesion counts as found: one table of which lesions share voxels, and the criteria that read it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lesionseg.metrics.components import Box, Connectivity, SparseMask, bounding_box, stays, voxel_volume
 
 Counts = NDArray[np.int64]
-
 Flags = NDArray[np.bool_]
+Side = Literal["reference", "prediction"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +153,6 @@ class MaskPair:
 
 def _sum_by(groups: Counts, values: Counts, count: int) -> Counts:
     return np.bincount(groups, weights=values, minlength=count).astype(np.int64)
-
-
-Side = Literal["reference", "prediction"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from lesionseg.metrics.components import (
 )
 
 Counts = NDArray[np.int64]
+Score = Callable[[NDArray[np.bool_]], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,9 +314,6 @@ def froc_area(froc: Froc, up_to: float) -> float:
 def _met_so_far(froc: Froc) -> NDArray[np.float64]:
     """The most false positives per study at each threshold and any above it, shape (K,), ascending."""
     return np.maximum.accumulate(froc.false_positives_per_study)
-
-
-Score = Callable[[NDArray[np.bool_]], float]
 
 
 @dataclass(frozen=True)

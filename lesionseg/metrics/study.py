@@ -23,6 +23,13 @@ from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, Stratum, j
 from lesionseg.metrics.surfaces import score_surfaces
 from lesionseg.metrics.voxelwise import dice, score_voxels
 
+Verdict = Literal["detected", "missed", "true", "false"]
+Ratios = NDArray[np.float64]
+_VERDICTS: dict[Side, tuple[Verdict, Verdict]] = {
+    "reference": ("detected", "missed"),
+    "prediction": ("true", "false"),
+}
+
 
 @dataclass(frozen=True)
 class CaseScores:
@@ -74,11 +81,6 @@ class CaseScores:
     def as_row(self) -> dict[str, int | float]:
         """The columns by name, in order."""
         return asdict(self)
-
-
-Verdict = Literal["detected", "missed", "true", "false"]
-
-Ratios = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -199,12 +201,6 @@ def tabulate_lesions(
         *rows("reference", reference, overlaps.reference_sizes, verdicts.reference_detected, overlaps.pairs, own_dice),
         *rows("prediction", prediction, sizes, true, turned, undefined),
     ]
-
-
-_VERDICTS: dict[Side, tuple[Verdict, Verdict]] = {
-    "reference": ("detected", "missed"),
-    "prediction": ("true", "false"),
-}
 
 
 def measure_shapes(

@@ -1,4 +1,4 @@
-"""How a network's kernels lie in memory."""
+"""A 3D U-Net of plain or residual blocks."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,19 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-
-def channels_last(network: nn.Module) -> nn.Module:
-    """The same network, its kernels laid out with the channel last: the same numbers, sooner.
-
-    The tiny U-Net's training step took 0.8 of the time on a CPU with AVX512-BF16; a wider one's about the same.
-    """
-    overload: Any = network.to  # torch's stubs do not know memory_format here
-    laid_out: nn.Module = overload(memory_format=torch.channels_last_3d)
-    return laid_out
-
-
 Norm = Literal["instance", "batch", "group"]
-
 Block = Literal["plain", "residual"]
 
 
@@ -153,3 +141,13 @@ def _normalisation(norm: Norm, width: int) -> nn.Module:
             raise ValueError(f"group normalisation works in 8 groups; {width} channels cannot be divided")
         return nn.GroupNorm(8, width)
     raise ValueError(f"norm must be 'instance', 'batch' or 'group', not {norm!r}")
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network, its kernels laid out with the channel last: the same numbers, sooner.
+
+    The tiny U-Net's training step took 0.8 of the time on a CPU with AVX512-BF16; a wider one's about the same.
+    """
+    overload: Any = network.to  # torch's stubs do not know memory_format here
+    laid_out: nn.Module = overload(memory_format=torch.channels_last_3d)
+    return laid_out

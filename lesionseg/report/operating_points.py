@@ -25,6 +25,7 @@ _MATCHED = [
     *("train_size", "arm", "reference", "sensitivity", "ppv", "reference_ppv", "difference", "low", "high", "p"),
     *("n_patients", "n_repeats", "n_unmatched", "note"),
 ]
+_PPV = ("ppv", "reference_ppv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,9 +213,6 @@ def matched_ppv(repeats: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
             row |= {name: getattr(found, name) for name in ("low", "high", "p", "n_patients", "n_repeats")}
         rows.append(row)
     return pd.DataFrame(rows, columns=_MATCHED)
-
-
-_PPV = ("ppv", "reference_ppv")
 
 
 def count_by_volume(lesions: pd.DataFrame, cases: pd.DataFrame, edges_mm3: Sequence[float]) -> pd.DataFrame:

@@ -11,6 +11,10 @@ from lesionseg.metrics import Criterion
 from lesionseg.report.analysis import RunKey
 from lesionseg.report.text import counted, shown, spread
 
+FIRST_WEIGHTS = "the first weights"
+SUBJECTS = "the subjects that they train, validate and test on"
+_RATES = ("optim.learning_rate", "optim.learning_rates", "optim.search_steps")
+
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
@@ -142,11 +146,6 @@ def source_name(run: RunRecord) -> str:
     if name.startswith(("runs:/", "models:/")):
         return name
     return "/".join([part for part in name.split("/") if part and part != "checkpoints"][-2:])
-
-
-FIRST_WEIGHTS = "the first weights"
-SUBJECTS = "the subjects that they train, validate and test on"
-_RATES = ("optim.learning_rate", "optim.learning_rates", "optim.search_steps")
 
 
 def differing_settings(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.DataFrame:

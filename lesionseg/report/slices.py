@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
-
 NOTHING, FOUND, MISSED, TRUE, FALSE = range(5)
 """Values of a verdict map: no lesion; a reference lesion that is found, or missed; a predicted lesion that is true, or
 false, where it lies outside of every reference lesion."""
-
 _MOST_PIXELS = 224  # along an edge: a head at 1 mm
 _PADDING = 4  # pixels around what is shown
 _GREYS = 63

@@ -13,6 +13,8 @@ NO_SPREAD = "Every difference is the same: there is no spread to test against."
 NEGATIVE_COMPONENT = "A variance component was estimated below zero and is taken as zero."
 # Mean squares this near count as equal, so that the order of patients decides nothing.
 ROUNDING = 1e-9
+ONE_PATIENT = "Fewer than two patients have a trial: no standard error."
+SAME_RATIO = "Every patient has the same ratio: there is no spread to tell an error from."
 
 
 @dataclass(frozen=True)
@@ -195,10 +197,6 @@ def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float, bool]:
     largest = max(squares)
     fewest = min(df for square, df in zip(squares, dfs, strict=True) if square >= largest * (1 - ROUNDING))
     return largest / table.size, fewest, True
-
-
-ONE_PATIENT = "Fewer than two patients have a trial: no standard error."
-SAME_RATIO = "Every patient has the same ratio: there is no spread to tell an error from."
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from lesionseg.synthetic.distributions import uniform
 Volume = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
 Maps = dict[str, Volume]
-
 _MARGIN_MM = 8  # around the template's brain, for what is sampled just beyond it
 _BEYOND_SCALP_MM = 6  # likewise, where the skull is kept, and around a brain that is scaled to fit the grid
 _RIDGE_MM = 0.5  # smoothing of the distance whose ridges are looked for

@@ -37,7 +37,6 @@ from lesionseg.synthetic.lesions import (
 from lesionseg.synthetic.mimics import draw_mimics, flow, mimic_signals
 
 VERSION = "3"  # raise it whenever the same seed gives other bytes
-
 _STREAMS = ("site", "anatomy", "tissues", "lesions", "mimics", "texture", "sessions")
 _NAME = "lesionseg synthetic cohort"
 _FILE = "dataset_description.json"

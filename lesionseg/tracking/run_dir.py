@@ -29,7 +29,6 @@ from lesionseg.tracking.mlflow_store import Status
 
 LOCK, STATUS, METRICS, SENT = ".lock", "status.json", "metrics.csv", "sent.json"
 _PROGRESS_EVERY = 5.0  # seconds between two notes of progress within one phase
-
 MetricRow = tuple[int, int, str, float]
 """Step, milliseconds since 1970, name, value."""
 

@@ -15,8 +15,25 @@ from lesionseg.instantiate import build
 from lesionseg.metrics import Criterion
 
 METADATA_KEY = "lesionseg"
-
 _PREFIX = "network."
+CONTRASTS: Mapping[str, str] = {
+    "flair": "flair",
+    "t2flair": "flair",
+    "t2f": "flair",  # BraTS since 2023, as are t1n and t1c
+    "t1": "t1",
+    "t1w": "t1",
+    "t1n": "t1",
+    "t1pre": "t1",
+    "t1post": "t1_post",
+    "t1gd": "t1_post",
+    "t1wgd": "t1_post",
+    "t1ce": "t1_post",
+    "t1wce": "t1_post",
+    "t1c": "t1_post",
+    "t2": "t2",
+    "t2w": "t2",
+}
+"""The usual names, in small letters and without ``-``, ``_`` and blanks."""
 
 
 @dataclass(frozen=True)
@@ -152,27 +169,6 @@ class ForeignCard:
     normalisation: str | None = None  # of the images, in that program's words
     dataset: str | None = None  # the name of the dataset it learned from
     notes: tuple[str, ...] = ()  # what else is to be known, in sentences: what was left out, renamed or turned
-
-
-CONTRASTS: Mapping[str, str] = {
-    "flair": "flair",
-    "t2flair": "flair",
-    "t2f": "flair",  # BraTS since 2023, as are t1n and t1c
-    "t1": "t1",
-    "t1w": "t1",
-    "t1n": "t1",
-    "t1pre": "t1",
-    "t1post": "t1_post",
-    "t1gd": "t1_post",
-    "t1wgd": "t1_post",
-    "t1ce": "t1_post",
-    "t1wce": "t1_post",
-    "t1c": "t1_post",
-    "t2": "t2",
-    "t2w": "t2",
-}
-
-"""The usual names, in small letters and without ``-``, ``_`` and blanks."""
 
 
 def contrast_name(name: str) -> str:

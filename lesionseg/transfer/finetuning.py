@@ -16,12 +16,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 _ADAPTED = (nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
-
 _BESIDE = ".parametrizations.weight."
-
-
 DEFAULT_PARTS: Mapping[str, Sequence[str]] = {"encoder": ["encoder"], "decoder": ["decoder"], "head": ["head"]}
-
 """Those of ``lesionseg.models.UNet3D``, and of any network that names its modules so."""
 
 

@@ -25,6 +25,11 @@ from lesionseg.transfer.checkpoint import (
     weights_digest,
 )
 
+KEYS = ("state_dict", "model_state_dict", "network_weights", "model", "network", "net", "weights")
+"""Under which programs are known to nest it, in the order in which they are looked at."""
+_HEAD = ".seg_layers."
+_WAY_OUT = "load it where it was made and save its state dict alone: torch.save(model.state_dict(), 'weights.pt')"
+
 
 @dataclass(frozen=True)
 class Prefix:
@@ -39,49 +44,84 @@ class Prefix:
         return {self.given + name[start:]: value for name, value in weights.items() if name.startswith(self.taken)}
 
 
-def find_prefix(weights: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> Prefix | None:
-    """The prefix with which the most tensors fit the network by name and shape, then by name.
+@dataclass(frozen=True)
+class ForeignModel:
+    """Weights of another program, with what is known of them."""
 
-    Of several as good ones: the one that puts the least before the names, then the longest that is taken away. A part
-    of the network that was stored alone is looked for down to the second level of the network's names.
+    card: ForeignCard  # what is known
+    weights: Mapping[str, Tensor]  # name to values, as in the file or, once fitted, as in the network's state dict
+    digest: str  # SHA-256 over names and values of the file's state dict, hexadecimal; fitting does not change it
+    origin: str  # where it was read from
+    # once fitted, of tensors that were made to fit the network how, and of those that could not be why
+    remarks: Mapping[str, str] = field(default_factory=dict)
+
+    def fitted(self, names: Mapping[str, Tensor]) -> "ForeignModel":
+        """The same weights under a network's names, without what stands elsewhere in the file; told in the notes. Of
+        nnU-Net's head for background and lesion one lesion map is made, if that is what the network has.
+        """
+        prefix = find_prefix(self.weights, names)
+        if prefix is None:
+            raise InputError(
+                f"checkpoint {self.origin}: none of its {len(self.weights)} names fits the network: it has "
+                f"{_first(self.weights)}, the network {_first(names)}; {self._way_out()}"
+            )
+        weights, second = drop_second_names(prefix.renamed(self.weights), names)
+        left = [name for name in self.weights if not name.startswith(prefix.taken)]
+        notes = self.card.notes + _notes(prefix, left, second)
+        weights, remarks = fit_heads(weights, names, self.card)
+        return replace(self, card=replace(self.card, notes=notes), weights=weights, remarks=remarks)
+
+    def _way_out(self) -> str:
+        if self.card.network is None:
+            return "choose the model that it was trained with"
+        ours = {**self.card.network, "out_channels": 1}  # whatever it told apart there
+        return f"set model.network={ours}"
+
+
+def load_weights(
+    path: Path, *, names: Mapping[str, Tensor] | None = None, trust: bool = False
+) -> SourceModel | ForeignModel:
+    """Read weights from a checkpoint of ours, of nnU-Net v2, of nnssl or of Lightning, or from a state dict, alone or
+    nested, in a file of PyTorch or safetensors.
     """
-    fits: Counter[Prefix] = Counter()
-    exact: Counter[Prefix] = Counter()
-    for given in dict.fromkeys(("", *(start for name in names for start in list(_starts(name))[:2]))):
-        for name, value in weights.items():
-            for taken in ("", *_starts(name)):
-                place = names.get(given + name[len(taken) :])
-                if place is not None:
-                    prefix = Prefix(taken, given)
-                    fits[prefix] += 1
-                    exact[prefix] += place.shape == value.shape
-    return max(
-        fits, key=lambda prefix: (exact[prefix], fits[prefix], -len(prefix.given), len(prefix.taken)), default=None
-    )
+    content = read(path, trust=trust)
+    if isinstance(content, Mapping) and METADATA_KEY in content:
+        return own_model(content, path)
+    found, notes = find_weights(content, path)
+    digest = weights_digest(found)
+    if nnunet.wrote_nnssl(content):
+        card, weights = nnunet.describe_nnssl(content, found, path)
+    elif nnunet.wrote_nnunet(content):
+        card, weights = nnunet.describe_nnunet(content, found, path)
+    else:
+        card, weights = ForeignCard(_program(content, path), notes=notes), found
+    model = ForeignModel(card, weights, digest, str(path))
+    return model if names is None else model.fitted(names)
 
 
-def drop_second_names(
-    weights: Mapping[str, Tensor], names: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors that a network registers under several names, under those that are wanted, or else the first."""
-    found: dict[tuple[object, ...], list[str]] = {}
-    for name, value in weights.items():
-        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride())
-        found.setdefault(place if value.numel() else (name,), []).append(name)
-    kept = {name for same in found.values() for name in [n for n in same if n in names] or same[:1]}
-    return {name: value for name, value in weights.items() if name in kept}, [n for n in weights if n not in kept]
+def _program(content: Any, path: Path) -> str:
+    if is_safetensors(path):
+        return "safetensors"
+    lightning = isinstance(content, Mapping) and "pytorch-lightning_version" in content
+    return "PyTorch Lightning" if lightning else "PyTorch"
 
 
-def _starts(name: str) -> Iterator[str]:
-    """``a.b.c`` begins with ``a.`` and ``a.b.``."""
-    for index, letter in enumerate(name):
-        if letter == ".":
-            yield name[: index + 1]
+def _notes(prefix: Prefix, left: list[str], second: list[str]) -> tuple[str, ...]:
+    notes = []
+    if prefix.taken:
+        notes.append(f"the prefix {prefix.taken!r} was taken from every name")
+    if prefix.given:
+        notes.append(f"{prefix.given!r} was put before every name: the file holds that part of the network alone")
+    if left:
+        notes.append(f"{len(left)} tensors do not begin with {prefix.taken!r} and were left out: {_first(left)}")
+    if second:
+        notes.append(f"{len(second)} names are second names of the same tensors and were left out: {_first(second)}")
+    return tuple(notes)
 
 
-KEYS = ("state_dict", "model_state_dict", "network_weights", "model", "network", "net", "weights")
-
-"""Under which programs are known to nest it, in the order in which they are looked at."""
+def _first(names: Mapping[str, Tensor] | list[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
 
 
 def find_weights(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -127,7 +167,44 @@ def _described(content: Any) -> str:
     return f"found {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" if keys else "it is empty"
 
 
-_HEAD = ".seg_layers."
+def find_prefix(weights: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> Prefix | None:
+    """The prefix with which the most tensors fit the network by name and shape, then by name.
+
+    Of several as good ones: the one that puts the least before the names, then the longest that is taken away. A part
+    of the network that was stored alone is looked for down to the second level of the network's names.
+    """
+    fits: Counter[Prefix] = Counter()
+    exact: Counter[Prefix] = Counter()
+    for given in dict.fromkeys(("", *(start for name in names for start in list(_starts(name))[:2]))):
+        for name, value in weights.items():
+            for taken in ("", *_starts(name)):
+                place = names.get(given + name[len(taken) :])
+                if place is not None:
+                    prefix = Prefix(taken, given)
+                    fits[prefix] += 1
+                    exact[prefix] += place.shape == value.shape
+    return max(
+        fits, key=lambda prefix: (exact[prefix], fits[prefix], -len(prefix.given), len(prefix.taken)), default=None
+    )
+
+
+def _starts(name: str) -> Iterator[str]:
+    """``a.b.c`` begins with ``a.`` and ``a.b.``."""
+    for index, letter in enumerate(name):
+        if letter == ".":
+            yield name[: index + 1]
+
+
+def drop_second_names(
+    weights: Mapping[str, Tensor], names: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors that a network registers under several names, under those that are wanted, or else the first."""
+    found: dict[tuple[object, ...], list[str]] = {}
+    for name, value in weights.items():
+        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride())
+        found.setdefault(place if value.numel() else (name,), []).append(name)
+    kept = {name for same in found.values() for name in [n for n in same if n in names] or same[:1]}
+    return {name: value for name, value in weights.items() if name in kept}, [n for n in weights if n not in kept]
 
 
 def fit_heads(
@@ -162,9 +239,6 @@ def _why_not(card: ForeignCard) -> str:
         return "no dataset.json tells what the source's maps are"
     what = "regions" if card.activation == "sigmoid" else "classes"
     return f"the source has maps of the {what} {', '.join(card.classes)}, not of background and one lesion"
-
-
-_WAY_OUT = "load it where it was made and save its state dict alone: torch.save(model.state_dict(), 'weights.pt')"
 
 
 def read(path: Path, *, trust: bool = False) -> Any:
@@ -246,83 +320,3 @@ def _wanted(path: Path, error: Exception) -> list[str]:
             return sorted(get_unsafe_globals_in_checkpoint(str(path)))
     except Exception:  # only files of today can be looked through whole; the error names the first one of others
         return re.findall(r"[Uu]nsupported (?:class|global)?:? ?GLOBAL ([\w.]+)", str(error))
-
-
-@dataclass(frozen=True)
-class ForeignModel:
-    """Weights of another program, with what is known of them."""
-
-    card: ForeignCard  # what is known
-    weights: Mapping[str, Tensor]  # name to values, as in the file or, once fitted, as in the network's state dict
-    digest: str  # SHA-256 over names and values of the file's state dict, hexadecimal; fitting does not change it
-    origin: str  # where it was read from
-    # once fitted, of tensors that were made to fit the network how, and of those that could not be why
-    remarks: Mapping[str, str] = field(default_factory=dict)
-
-    def fitted(self, names: Mapping[str, Tensor]) -> "ForeignModel":
-        """The same weights under a network's names, without what stands elsewhere in the file; told in the notes. Of
-        nnU-Net's head for background and lesion one lesion map is made, if that is what the network has.
-        """
-        prefix = find_prefix(self.weights, names)
-        if prefix is None:
-            raise InputError(
-                f"checkpoint {self.origin}: none of its {len(self.weights)} names fits the network: it has "
-                f"{_first(self.weights)}, the network {_first(names)}; {self._way_out()}"
-            )
-        weights, second = drop_second_names(prefix.renamed(self.weights), names)
-        left = [name for name in self.weights if not name.startswith(prefix.taken)]
-        notes = self.card.notes + _notes(prefix, left, second)
-        weights, remarks = fit_heads(weights, names, self.card)
-        return replace(self, card=replace(self.card, notes=notes), weights=weights, remarks=remarks)
-
-    def _way_out(self) -> str:
-        if self.card.network is None:
-            return "choose the model that it was trained with"
-        ours = {**self.card.network, "out_channels": 1}  # whatever it told apart there
-        return f"set model.network={ours}"
-
-
-def _notes(prefix: Prefix, left: list[str], second: list[str]) -> tuple[str, ...]:
-    notes = []
-    if prefix.taken:
-        notes.append(f"the prefix {prefix.taken!r} was taken from every name")
-    if prefix.given:
-        notes.append(f"{prefix.given!r} was put before every name: the file holds that part of the network alone")
-    if left:
-        notes.append(f"{len(left)} tensors do not begin with {prefix.taken!r} and were left out: {_first(left)}")
-    if second:
-        notes.append(f"{len(second)} names are second names of the same tensors and were left out: {_first(second)}")
-    return tuple(notes)
-
-
-def _first(names: Mapping[str, Tensor] | list[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
-
-
-def load_weights(
-    path: Path, *, names: Mapping[str, Tensor] | None = None, trust: bool = False
-) -> SourceModel | ForeignModel:
-    """Read weights from a checkpoint of ours, of nnU-Net v2, of nnssl or of Lightning, or from a state dict, alone or
-    nested, in a file of PyTorch or safetensors.
-    """
-    content = read(path, trust=trust)
-    if isinstance(content, Mapping) and METADATA_KEY in content:
-        return own_model(content, path)
-    found, notes = find_weights(content, path)
-    digest = weights_digest(found)
-    if nnunet.wrote_nnssl(content):
-        card, weights = nnunet.describe_nnssl(content, found, path)
-    elif nnunet.wrote_nnunet(content):
-        card, weights = nnunet.describe_nnunet(content, found, path)
-    else:
-        card, weights = ForeignCard(_program(content, path), notes=notes), found
-    model = ForeignModel(card, weights, digest, str(path))
-    return model if names is None else model.fitted(names)
-
-
-def _program(content: Any, path: Path) -> str:
-    if is_safetensors(path):
-        return "safetensors"
-    lightning = isinstance(content, Mapping) and "pytorch-lightning_version" in content
-    return "PyTorch Lightning" if lightning else "PyTorch"

@@ -1,4 +1,4 @@
-"""Weights of the same values in another order: what is left of them is their scale."""
+"""Load a source's weights into a network: tensors by name, input channels by contrast, and the shuffled control."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -11,59 +11,9 @@ from torch import Tensor, nn
 from lesionseg.transfer.finetuning import Parts
 from lesionseg.transfer.report import ParameterStatus, TransferReport, loaded_share, part_shares
 
-
-def shuffled(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Each tensor's values permuted among themselves, so that its mean, its spread and every other moment stay.
-
-    After the control of Raghu et al. 2019 (arXiv 1902.07208, section 5: "Mean Var"), which draws new values of the same
-    mean and variance. What a network started from these gains over fresh weights, it gains from their scale.
-    """
-    return {name: _permuted(value, f"{seed}/{name}") for name, value in weights.items()}
-
-
-def _permuted(value: Tensor, key: str) -> Tensor:
-    number = int(hashlib.sha256(key.encode()).hexdigest()[:15], 16)
-    order = torch.randperm(value.numel(), generator=torch.Generator().manual_seed(number))
-    return value.reshape(-1)[order.to(value.device)].reshape(value.shape)
-
-
 _SHORTCUT = "shortcut.weight"
-
 _SAYING = "WARNING: even on the source's own channels the network does not answer as the source did"
-
-
-def changed_response(
-    readers: Sequence[ParameterStatus],
-    skipped: Collection[str],
-    state: Mapping[str, Tensor],
-    weights: Mapping[str, Tensor],
-    n_inputs: int,
-    n_source_inputs: int,
-) -> list[str]:
-    """Warnings of kernels that read the image in one of the two networks alone, a sentence each.
-
-    A residual block whose input has as many channels as the block is wide adds the input as it is; any other one has a
-    convolution there. So the first block's shortcut comes and goes with the number of input channels.
-    """
-    if all(one.status == "fresh" for one in readers):
-        return []
-    said = []
-    for one in readers:
-        if one.status == "fresh":
-            added = one.name.endswith(_SHORTCUT) and state[one.name].shape[0] == n_source_inputs
-            what = "there the first block adds the image as it is" if added else one.reason
-            said.append(f"{_SAYING}: {one.name} reads the image and is fresh ({what})")
-    for name in skipped:
-        block = name.removesuffix(_SHORTCUT)
-        if name.endswith(_SHORTCUT) and any(one.name.startswith(block) for one in readers):
-            added = weights[name].shape[0] == n_inputs
-            what = "here the first block adds the image as it is" if added else "the network has none of that name"
-            said.append(f"{_SAYING}: its {name} read the image and has no place here ({what})")
-    return said
-
-
 Fill = Literal["zeros", "mean", "fresh"]
-
 FILLS: tuple[Fill, ...] = ("zeros", "mean", "fresh")
 
 
@@ -94,62 +44,6 @@ class ChannelRule:
             if origin not in (*source_inputs, *FILLS)
         ]
         return found
-
-
-def fill_stem(kernel: Tensor, found: Tensor, origins: Sequence[str], source_inputs: Sequence[str]) -> int:
-    """Write the source's kernel into one whose channels come from ``origins``, in place."""
-    taken = 0
-    with torch.no_grad():
-        for index, origin in enumerate(origins):
-            if origin in source_inputs:
-                kernel[:, index] = found[:, source_inputs.index(origin)]
-            elif origin == "mean":
-                kernel[:, index] = found.mean(dim=1)
-            elif origin == "zeros":
-                kernel[:, index] = 0
-            taken += origin in source_inputs or origin == "mean"
-    return taken
-
-
-def describe_origins(inputs: Sequence[str], origins: Sequence[str], source_inputs: Sequence[str]) -> str:
-    """Which channel comes from where, in words."""
-    common = [name for name, origin in zip(inputs, origins, strict=True) if name == origin]
-    words = [f"channels {common} by name from {list(source_inputs)}"] if common else []
-    for origin in dict.fromkeys(origins):
-        others = [name for name, found in zip(inputs, origins, strict=True) if found == origin and name != origin]
-        if others:
-            named = {"zeros": "zeros", "mean": "the mean", "fresh": "fresh values"}
-            what = repr(origin) if origin in source_inputs else named[origin]
-            words.append(f"{what} for {others}")
-    return "; ".join(words)
-
-
-def readers_of_the_image(network: nn.Module, image: Tensor) -> set[str]:
-    """Names of the kernels that are applied to the image itself: those whose second axis is the input channel."""
-    found: set[str] = set()
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _, arguments, name=name: found.add(f"{name}.weight") if arguments[0] is image else None
-        )
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv3d)
-    ]
-    was_training = network.training
-    with torch.no_grad():
-        network.eval()(image)
-    network.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def from_scratch(network: nn.Module, inputs: Sequence[str], parts: Parts | None = None) -> TransferReport:
-    """The report of a network that takes nothing over."""
-    fresh = tuple(
-        ParameterStatus(name, "fresh", value.numel(), 0, "from scratch") for name, value in network.state_dict().items()
-    )
-    shares = part_shares(fresh, {}, (), parts or Parts())
-    return TransferReport("", "", "", (), tuple(inputs), fresh, (), parts=shares)
 
 
 def transfer(
@@ -214,6 +108,15 @@ def transfer(
     )
 
 
+def from_scratch(network: nn.Module, inputs: Sequence[str], parts: Parts | None = None) -> TransferReport:
+    """The report of a network that takes nothing over."""
+    fresh = tuple(
+        ParameterStatus(name, "fresh", value.numel(), 0, "from scratch") for name, value in network.state_dict().items()
+    )
+    shares = part_shares(fresh, {}, (), parts or Parts())
+    return TransferReport("", "", "", (), tuple(inputs), fresh, (), parts=shares)
+
+
 def _load(name: str, value: Tensor, found: Tensor | None, remark: str | None) -> ParameterStatus:
     if found is None:
         return ParameterStatus(name, "fresh", value.numel(), 0, "the source has none of that name")
@@ -242,3 +145,95 @@ def _load_stem(
         return ParameterStatus(name, "loaded", value.numel(), value.numel())
     reason = describe_origins(inputs, origins, source_inputs)
     return ParameterStatus(name, "adapted", value.numel(), value.numel() // len(inputs) * taken, reason)
+
+
+def readers_of_the_image(network: nn.Module, image: Tensor) -> set[str]:
+    """Names of the kernels that are applied to the image itself: those whose second axis is the input channel."""
+    found: set[str] = set()
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda _, arguments, name=name: found.add(f"{name}.weight") if arguments[0] is image else None
+        )
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv3d)
+    ]
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(image)
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def fill_stem(kernel: Tensor, found: Tensor, origins: Sequence[str], source_inputs: Sequence[str]) -> int:
+    """Write the source's kernel into one whose channels come from ``origins``, in place."""
+    taken = 0
+    with torch.no_grad():
+        for index, origin in enumerate(origins):
+            if origin in source_inputs:
+                kernel[:, index] = found[:, source_inputs.index(origin)]
+            elif origin == "mean":
+                kernel[:, index] = found.mean(dim=1)
+            elif origin == "zeros":
+                kernel[:, index] = 0
+            taken += origin in source_inputs or origin == "mean"
+    return taken
+
+
+def describe_origins(inputs: Sequence[str], origins: Sequence[str], source_inputs: Sequence[str]) -> str:
+    """Which channel comes from where, in words."""
+    common = [name for name, origin in zip(inputs, origins, strict=True) if name == origin]
+    words = [f"channels {common} by name from {list(source_inputs)}"] if common else []
+    for origin in dict.fromkeys(origins):
+        others = [name for name, found in zip(inputs, origins, strict=True) if found == origin and name != origin]
+        if others:
+            named = {"zeros": "zeros", "mean": "the mean", "fresh": "fresh values"}
+            what = repr(origin) if origin in source_inputs else named[origin]
+            words.append(f"{what} for {others}")
+    return "; ".join(words)
+
+
+def changed_response(
+    readers: Sequence[ParameterStatus],
+    skipped: Collection[str],
+    state: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    n_inputs: int,
+    n_source_inputs: int,
+) -> list[str]:
+    """Warnings of kernels that read the image in one of the two networks alone, a sentence each.
+
+    A residual block whose input has as many channels as the block is wide adds the input as it is; any other one has a
+    convolution there. So the first block's shortcut comes and goes with the number of input channels.
+    """
+    if all(one.status == "fresh" for one in readers):
+        return []
+    said = []
+    for one in readers:
+        if one.status == "fresh":
+            added = one.name.endswith(_SHORTCUT) and state[one.name].shape[0] == n_source_inputs
+            what = "there the first block adds the image as it is" if added else one.reason
+            said.append(f"{_SAYING}: {one.name} reads the image and is fresh ({what})")
+    for name in skipped:
+        block = name.removesuffix(_SHORTCUT)
+        if name.endswith(_SHORTCUT) and any(one.name.startswith(block) for one in readers):
+            added = weights[name].shape[0] == n_inputs
+            what = "here the first block adds the image as it is" if added else "the network has none of that name"
+            said.append(f"{_SAYING}: its {name} read the image and has no place here ({what})")
+    return said
+
+
+def shuffled(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Each tensor's values permuted among themselves, so that its mean, its spread and every other moment stay.
+
+    After the control of Raghu et al. 2019 (arXiv 1902.07208, section 5: "Mean Var"), which draws new values of the same
+    mean and variance. What a network started from these gains over fresh weights, it gains from their scale.
+    """
+    return {name: _permuted(value, f"{seed}/{name}") for name, value in weights.items()}
+
+
+def _permuted(value: Tensor, key: str) -> Tensor:
+    number = int(hashlib.sha256(key.encode()).hexdigest()[:15], 16)
+    order = torch.randperm(value.numel(), generator=torch.Generator().manual_seed(number))
+    return value.reshape(-1)[order.to(value.device)].reshape(value.shape)

@@ -1,4 +1,4 @@
-"""What became of one tensor of a network."""
+"""What became of each tensor of a network, as a report: loaded, adapted or fresh; and how the source differs."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +11,9 @@ from lesionseg.transfer.checkpoint import ForeignCard, ModelCard
 from lesionseg.transfer.finetuning import Parts
 
 Status = Literal["loaded", "adapted", "fresh"]
+_SPACING_RATIO = 1.5
+OTHER = "other"
+"""What belongs to no part."""
 
 
 @dataclass(frozen=True)
@@ -22,60 +25,6 @@ class ParameterStatus:
     count: int  # its number of values
     loaded: int  # how many of them come from the source
     reason: str = ""  # how it was adapted, or why it is fresh
-
-
-def loaded_share(statuses: Sequence[ParameterStatus]) -> float:
-    """Share of the values that come from the source, 0 to 1; 0 of none."""
-    total = sum(one.count for one in statuses)
-    return sum(one.loaded for one in statuses) / total if total else 0.0
-
-
-_SPACING_RATIO = 1.5
-
-
-def differences(
-    source: ModelCard | ForeignCard,
-    target: ModelCard,
-    test_subjects: Collection[str] = (),
-    *,
-    threshold_to_be_chosen: bool = False,
-) -> list[str]:
-    """One sentence for each difference that is known to matter; a warning where it is known to hurt."""
-    found = []
-    if source.spacing is not None:
-        ratios = [max(a / b, b / a) for a, b in zip(source.spacing, target.spacing, strict=True)]
-        if max(ratios) > 1:
-            warning = " (WARNING: more than 1.5 times)" if max(ratios) > _SPACING_RATIO else ""
-            found.append(f"spacing {source.spacing} mm there, {target.spacing} mm here{warning}")
-    fields = ["task", "target", "inputs", "patch_size", "threshold", "dataset"]
-    if threshold_to_be_chosen:
-        fields.remove("threshold")
-    for name in fields:
-        there, here = getattr(source, name, None), getattr(target, name)
-        if there is not None and there != here:
-            found.append(f"{name} {there!r} there, {here!r} here")
-    if source.normalisation not in (None, target.normalisation):
-        found.append(f"WARNING: normalisation {source.normalisation!r} there, {target.normalisation!r} here")
-    if isinstance(source, ForeignCard):
-        untold = [field for field in ("inputs", "spacing", "normalisation") if getattr(source, field) is None]
-        if untold:
-            found.append(f"WARNING: {source.program} does not tell the source's {', '.join(untold)}")
-        return [*found, *source.notes]
-    shared = sorted(set(source.train_subjects) & set(target.train_subjects))
-    if source.dataset == target.dataset and shared:
-        found.append(f"the source was trained on {len(shared)} of this dataset's subjects")
-    seen = sorted(set(source.train_subjects) & set(test_subjects))
-    if source.dataset == target.dataset and seen:
-        found.append(
-            f"WARNING: the source was trained on {len(seen)} of the test subjects ({', '.join(seen[:5])}"
-            f"{', ...' if len(seen) > 5 else ''}): its scores here say nothing of new patients"
-        )
-    return found
-
-
-OTHER = "other"
-
-"""What belongs to no part."""
 
 
 @dataclass(frozen=True)
@@ -94,31 +43,6 @@ class PartShares:
         words = [f"{share:.1%} {what}" for what, share in shares.items() if share]
         skipped = [f"{self.skipped:.1%} of the source's skipped"] if self.skipped else []
         return ", ".join([*words, *skipped])
-
-
-def part_shares(
-    statuses: Sequence[ParameterStatus], weights: Mapping[str, Tensor], skipped: Collection[str], parts: Parts
-) -> dict[str, PartShares]:
-    """The shares of each part that the target has, ``other`` for what belongs to none."""
-    names = dict.fromkeys(parts.of(one.name) or OTHER for one in statuses)
-    return {
-        name: _shares(
-            [one for one in statuses if (parts.of(one.name) or OTHER) == name],
-            {key: value.numel() for key, value in weights.items() if (parts.of(key) or OTHER) == name},
-            skipped,
-        )
-        for name in names
-    }
-
-
-def _shares(statuses: Sequence[ParameterStatus], source: Mapping[str, int], skipped: Collection[str]) -> PartShares:
-    values, there = sum(one.count for one in statuses), sum(source.values())
-
-    def share(kind: Status) -> float:
-        return sum(one.count for one in statuses if one.status == kind) / max(1, values)
-
-    left = sum(count for name, count in source.items() if name in set(skipped))
-    return PartShares(values, share("loaded"), share("adapted"), share("fresh"), left / max(1, there))
 
 
 @dataclass(frozen=True)
@@ -172,3 +96,74 @@ class TransferReport:
         trained = "" if self.trained is None else f"; {self.trained:,} values trained at the first step"
         knobs = ", ".join(f"{key}={value}" for key, value in self.strategy.items())
         return [f"  strategy: {knobs}" + trained]
+
+
+def loaded_share(statuses: Sequence[ParameterStatus]) -> float:
+    """Share of the values that come from the source, 0 to 1; 0 of none."""
+    total = sum(one.count for one in statuses)
+    return sum(one.loaded for one in statuses) / total if total else 0.0
+
+
+def part_shares(
+    statuses: Sequence[ParameterStatus], weights: Mapping[str, Tensor], skipped: Collection[str], parts: Parts
+) -> dict[str, PartShares]:
+    """The shares of each part that the target has, ``other`` for what belongs to none."""
+    names = dict.fromkeys(parts.of(one.name) or OTHER for one in statuses)
+    return {
+        name: _shares(
+            [one for one in statuses if (parts.of(one.name) or OTHER) == name],
+            {key: value.numel() for key, value in weights.items() if (parts.of(key) or OTHER) == name},
+            skipped,
+        )
+        for name in names
+    }
+
+
+def _shares(statuses: Sequence[ParameterStatus], source: Mapping[str, int], skipped: Collection[str]) -> PartShares:
+    values, there = sum(one.count for one in statuses), sum(source.values())
+
+    def share(kind: Status) -> float:
+        return sum(one.count for one in statuses if one.status == kind) / max(1, values)
+
+    left = sum(count for name, count in source.items() if name in set(skipped))
+    return PartShares(values, share("loaded"), share("adapted"), share("fresh"), left / max(1, there))
+
+
+def differences(
+    source: ModelCard | ForeignCard,
+    target: ModelCard,
+    test_subjects: Collection[str] = (),
+    *,
+    threshold_to_be_chosen: bool = False,
+) -> list[str]:
+    """One sentence for each difference that is known to matter; a warning where it is known to hurt."""
+    found = []
+    if source.spacing is not None:
+        ratios = [max(a / b, b / a) for a, b in zip(source.spacing, target.spacing, strict=True)]
+        if max(ratios) > 1:
+            warning = " (WARNING: more than 1.5 times)" if max(ratios) > _SPACING_RATIO else ""
+            found.append(f"spacing {source.spacing} mm there, {target.spacing} mm here{warning}")
+    fields = ["task", "target", "inputs", "patch_size", "threshold", "dataset"]
+    if threshold_to_be_chosen:
+        fields.remove("threshold")
+    for name in fields:
+        there, here = getattr(source, name, None), getattr(target, name)
+        if there is not None and there != here:
+            found.append(f"{name} {there!r} there, {here!r} here")
+    if source.normalisation not in (None, target.normalisation):
+        found.append(f"WARNING: normalisation {source.normalisation!r} there, {target.normalisation!r} here")
+    if isinstance(source, ForeignCard):
+        untold = [field for field in ("inputs", "spacing", "normalisation") if getattr(source, field) is None]
+        if untold:
+            found.append(f"WARNING: {source.program} does not tell the source's {', '.join(untold)}")
+        return [*found, *source.notes]
+    shared = sorted(set(source.train_subjects) & set(target.train_subjects))
+    if source.dataset == target.dataset and shared:
+        found.append(f"the source was trained on {len(shared)} of this dataset's subjects")
+    seen = sorted(set(source.train_subjects) & set(test_subjects))
+    if source.dataset == target.dataset and seen:
+        found.append(
+            f"WARNING: the source was trained on {len(seen)} of the test subjects ({', '.join(seen[:5])}"
+            f"{', ...' if len(seen) > 5 else ''}): its scores here say nothing of new patients"
+        )
+    return found
