@@ -25,8 +25,7 @@ from lesionseg.metrics.froc import (
 )
 from lesionseg.metrics.lesionwise import LesionScores, Stratum, score_criteria, score_lesions, stratify
 from lesionseg.metrics.study import CaseScores, LesionRow, StudyScores, detection_row, lesion_table, score_study
-from lesionseg.metrics.surfaces import SurfaceScores, score_surfaces
-from lesionseg.metrics.voxelwise import VoxelScores, dice, score_voxels
+from lesionseg.metrics.voxelwise import SurfaceScores, VoxelScores, dice, score_surfaces, score_voxels
 
 __all__ = [
     "CASE_SCORES",

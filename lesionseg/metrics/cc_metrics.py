@@ -16,7 +16,7 @@ from lesionseg.metrics.components import (
     lesion_box,
     voxel_volume,
 )
-from lesionseg.metrics.surfaces import nearest_neighbours
+from lesionseg.metrics.voxelwise import nearest_neighbours
 
 
 def cc_dice(

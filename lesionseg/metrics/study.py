@@ -20,8 +20,7 @@ from lesionseg.metrics.components import (
 )
 from lesionseg.metrics.criteria import AnyOverlap, Counts, Criterion, Flags, MaskPair, Side
 from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, Stratum, judge_lesions, score_lesions, stratify
-from lesionseg.metrics.surfaces import score_surfaces
-from lesionseg.metrics.voxelwise import dice, score_voxels
+from lesionseg.metrics.voxelwise import dice, score_surfaces, score_voxels
 
 Verdict = Literal["detected", "missed", "true", "false"]
 Ratios = NDArray[np.float64]

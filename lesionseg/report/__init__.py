@@ -2,8 +2,8 @@
 
 from lesionseg.report.analysis import SCORES, Analysis, Basis, analyse
 from lesionseg.report.comparison import Comparison, Evidence, compare, write_tables
-from lesionseg.report.html import write_page
 from lesionseg.report.provenance import Provenance, RunRecord, provenance_of
+from lesionseg.report.tables import write_page
 
 __all__ = [
     "SCORES",

@@ -1,7 +1,15 @@
 """Statistics over patients and repeats; imports numpy and scipy, and statsmodels where it is called."""
 
-from lesionseg.stats.curves import IsotonicCurve, PowerLawCurve, isotonic_curve, power_law_curve
-from lesionseg.stats.label_savings import Bounded, LabelSaving, LabelSavings, label_savings
+from lesionseg.stats.label_savings import (
+    Bounded,
+    IsotonicCurve,
+    LabelSaving,
+    LabelSavings,
+    PowerLawCurve,
+    isotonic_curve,
+    label_savings,
+    power_law_curve,
+)
 from lesionseg.stats.paired import (
     ClusteredRatio,
     PairedDifference,
