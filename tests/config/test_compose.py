@@ -74,14 +74,6 @@ def test_every_shipped_file_composes_and_is_sound():
         assert job.config.pathology.name == choice.partition("=")[2]
 
 
-def test_another_pathology_can_be_the_source():
-    dataset = _config("dataset=synthetic_source", "pathology@dataset.synthetic.pathology=glioma").dataset
-    assert dataset.name == "synthetic_glioma", "so that tables and MLflow tell them apart"
-    assert dataset.root == "outputs/synthetic/glioma-24-seed2"
-    assert dataset.synthetic is not None
-    assert (dataset.synthetic.pathology.name, dataset.synthetic.workers) == ("glioma", None)
-
-
 def test_the_embedded_cohorts_are_of_two_and_of_one_session():
     sections = {name: _config(f"dataset={name}").dataset for name in ("synthetic", "synthetic_source")}
     sessions = {name: section.synthetic.pathology.sessions for name, section in sections.items() if section.synthetic}
@@ -278,10 +270,6 @@ def test_files_in_a_folder_of_ones_own_count(tmp_path):
     assert _faults("task=mine", config_dir=tmp_path) == ("task.target: has no value; give it as task.target=...",)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    assert _faults(config_dir=tmp_path / "gone") == (f"--config-dir {tmp_path / 'gone'}: no such folder",)
-
-
 def test_expand_gives_the_values_of_each_override():
     assert expand(["a=1", "b=1,2", "c=[1,2]", "d=range(3)"]) == [
         ["a=1"],
@@ -408,20 +396,6 @@ def test_the_page_tells_of_every_launcher():
     page = (Path(__file__).resolve().parents[2] / "docs" / "launchers.md").read_text(encoding="utf-8")
     for choice in CHOICES:
         assert f"hydra/launcher={choice}" in page
-
-
-def test_the_repositorys_conf_is_found_from_anywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert location.conf_dir() == Path(__file__).resolve().parents[2] / "conf"
-
-
-def test_a_conf_inside_the_package_comes_first(tmp_path, monkeypatch):
-    module = tmp_path / "site" / "lesionseg" / "config" / "__init__.py"
-    for conf in (tmp_path / "site" / "conf", tmp_path / "site" / "lesionseg" / "conf"):
-        conf.mkdir(parents=True)
-        (conf / "train.yaml").touch()
-        monkeypatch.setattr(location, "__file__", str(module))
-        assert location.conf_dir() == conf
 
 
 def test_a_broken_installation_is_told(tmp_path, monkeypatch):

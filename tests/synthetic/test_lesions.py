@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 from lesionseg.metrics.components import label_components
 from lesionseg.synthetic.anatomy import Anatomy, Grid
 from lesionseg.synthetic.config import ENHANCED, Evolution, Layer, LesionParameters
-from lesionseg.synthetic.distributions import Quantiles, Volumes
+from lesionseg.synthetic.distributions import Quantiles
 from lesionseg.synthetic.lesions import (
     Lesion,
     PlacedLesion,
@@ -46,19 +46,6 @@ class TestDraw:
         for share in (first, second):
             assert stats.kstest(share, "uniform").pvalue > 1e-3
 
-    def test_volumes_are_a_truncated_log_normal(self):
-        volumes = Volumes(median=14.0, log_sd=1.6, low=1.0, high=200.0)
-        drawn = np.array(volumes.draw(np.random.default_rng(0), 20_000))
-        ends = [(np.log(limit) - np.log(14.0)) / 1.6 for limit in (1.0, 200.0)]
-        expected = stats.truncnorm(*ends, loc=np.log(14.0), scale=1.6)
-        assert 1 <= drawn.min() < 1.01
-        assert 198 < drawn.max() <= 200
-        assert stats.kstest(np.log(drawn), expected.cdf).pvalue > 1e-3
-        assert np.median(drawn) == pytest.approx(np.exp(expected.median()), rel=0.04)
-        assert np.log(drawn).mean() == pytest.approx(expected.mean(), abs=0.04)
-        rejected = np.exp(np.random.default_rng(1).normal(np.log(14.0), 1.6, 20_000))  # another way to cut off
-        assert np.median(drawn) == pytest.approx(np.median(rejected[(rejected > 1) & (rejected < 200)]), rel=0.06)
-
 
 class TestEvolution:
     def test_shares_and_factors(self, ms_lesions, patients):
@@ -79,41 +66,6 @@ class TestEvolution:
 
 
 ZONES = ("periventricular", "juxtacortical", "deep", "infratentorial", "cortical", "deep_grey")
-
-
-class TestPlaces:
-    def test_centres_lie_in_their_zones(self, alike, grid, anatomy):
-        zones = dict.fromkeys(ZONES, 1.0)
-        own = alike(60, 60.0, zones=zones)
-        drawn = draw_lesions(np.random.default_rng(0), own, 1)
-        found = place_lesions(np.random.default_rng(1), grid, anatomy, own, drawn)
-        assert len(found) > 50
-        seen = dict.fromkeys(zones, 0)
-        for one in found:
-            centre = one.lesion.centre
-            assert centre is not None
-            assert one.masks[0][tuple(c - side.start for c, side in zip(centre, one.where, strict=True))]
-            seen[one.lesion.zone] += 1
-            white, cortex, nuclei, below, wall, grey = (
-                volume[centre]
-                for volume in (
-                    anatomy.white,
-                    anatomy.cortex,
-                    anatomy.deep_grey,
-                    anatomy.infratentorial,
-                    anatomy.ventricle_mm,
-                    anatomy.cortex_mm,
-                )
-            )
-            assert {
-                "periventricular": white > 0.5 and wall < 10 and below < 0.5,
-                "juxtacortical": white > 0.5 and grey < 4 and below < 0.5,
-                "deep": white > 0.5 and grey > 3 and below < 0.5,
-                "infratentorial": below > 0.5,
-                "cortical": cortex > 0.5 and below < 0.5,
-                "deep_grey": nuclei > 0.5,
-            }[one.lesion.zone], one.lesion
-        assert min(seen.values()) >= 4
 
 
 @pytest.fixture(scope="module")
@@ -246,12 +198,6 @@ class TestSignal:
             "0.5 at the border, cut off beyond"
         )
         assert not one.depth(0)[one.cost > 0].any()
-
-    def test_layers_by_depth(self, parameters):
-        layers = [Layer(until=until, signal={"FLAIR": [0.0, 9.0]}) for until in (0.3, 0.7, 1.0)]
-        shells = replace(NEW, border_mm=0.5, signals=tuple({"FLAIR": level} for level in (1.0, 3.0, -2.0)))
-        found = self.signal(changed(parameters, layers=layers), shells)  # depths 0.11, 0.33, 0.56, 0.78, 1
-        assert found.tolist() == [0, 1, 3, 3, -2, -2, -2, 3, 0, 0, 0]
 
     def test_small_ones_have_their_own_strength(self, parameters):
         own = changed(parameters, small_signal=0.5)
