@@ -230,24 +230,6 @@ def test_impossible_arguments_are_refused(kind, arguments, message):
         kind(**arguments)
 
 
-@pytest.mark.parametrize(
-    ("criterion", "clause"),
-    [
-        (AnyOverlap(), "found where one voxel of it overlaps the other side"),
-        (AnyOverlap(min_fraction=0.25), "found where at least 25% of it overlap the other side"),
-        (
-            AnyOverlap(min_fraction=0.25, min_voxels=3),
-            "found where at least 25% and 3 voxels of it overlap the other side",
-        ),
-        (BestIoU(min_iou=0.5), "found where its IoU with one lesion of the other side is 0.5 or more"),
-        (OneToOneIoU(min_iou=0.1), "found where it is paired, one to one, at an IoU of 0.1 or more"),
-        (Anima(), "found by the MSSEG challenges' rule (alpha 0.1, beta 0.7, gamma 0.65)"),
-    ],
-)
-def test_each_says_what_it_is(criterion, clause):
-    assert criterion.describe() == clause
-
-
 PAIRS = st.tuples(*[arrays(np.bool_, (5, 4, 6), elements=st.sampled_from([False, False, False, True]))] * 2)
 
 

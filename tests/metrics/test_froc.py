@@ -58,14 +58,6 @@ class TestPooled:
         assert froc_area(froc, 1.0) == pytest.approx(0.2)
         assert froc_area(froc, 2.0) == pytest.approx((0.2 * 5 / 3 + 0.4 * 1 / 3) / 2)
 
-    def test_the_area_is_the_mean_over_limits(self):
-        studies = [random_pair(seed, (20, 20, 20)) for seed in range(3)]
-        froc = pool_curves([lesion_curve(*study, MM, lowest=0.6) for study in studies])
-        limits = (np.arange(4000) + 0.5) / 4000 * 80
-        mean = np.mean([sensitivity_at(froc, limit) for limit in limits])
-        assert 0.1 < mean < 0.9
-        assert froc_area(froc, 80.0) == pytest.approx(mean, abs=1e-3)
-
     def test_one_lesion_that_covers_everything_finds_nothing_for_free(self):
         reference = np.zeros((9, 9, 9), bool)
         reference[1:3, 1:3, 1:3] = reference[6:8, 6:8, 6:8] = True
@@ -244,48 +236,6 @@ class TestAgainstRelabelling:
             true = np.unique(predicted[(predicted > 0) & (lesions > 0)]).size
             detected = np.unique(lesions[(predicted > 0) & (lesions > 0)]).size
             assert counts(curve, np.float32(threshold)).tolist() == [detected, n_prediction, n_prediction - true]
-
-
-class TestWhatMustNotMatter:
-    @pytest.fixture(params=[(26, 0.0), (6, 3.0)], ids=["26", "6, from 3 mm³"])
-    def options(self, request):
-        connectivity, least = request.param
-        return {"spacing": MM, "connectivity": connectivity, "min_volume_mm3": least}
-
-    @pytest.fixture(params=["float", "ties"])
-    def pair(self, request):
-        reference, probability = random_pair(11, (9, 10, 8))
-        return reference, probability if request.param == "float" else np.round(probability * 12) / 12
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            lambda array: array[::-1],
-            lambda array: array[:, ::-1, ::-1],
-            lambda array: array.transpose(2, 0, 1),
-            lambda array: np.pad(array, ((3, 0), (0, 2), (1, 1))),
-            np.asfortranarray,
-            lambda array: np.repeat(array, 2, axis=2)[..., ::2],
-            lambda array: array.astype(array.dtype.newbyteorder()),
-        ],
-        ids=["flip", "two flips", "axes", "padding", "Fortran order", "strides", "byte order"],
-    )
-    def test_how_the_volume_lies(self, pair, options, change):
-        expected = lesion_curve(*pair, **options)
-        found = lesion_curve(*map(change, pair), **options)
-        assert lists(found) == lists(expected)
-        assert found.n_reference == expected.n_reference
-
-
-class TestNothingToMeasure:
-    @pytest.mark.parametrize("least", [0.0, 2.0])
-    @pytest.mark.parametrize("shape", [(1, 1, 12), (0, 1, 12)])
-    def test_without_prediction_there_is_no_threshold(self, least, shape):
-        reference = np.broadcast_to(LINE_REFERENCE, shape)
-        curve = lesion_curve(reference, np.zeros(shape), MM, min_volume_mm3=least)
-        assert lists(curve) == [[], [], [], []]
-        assert curve.n_reference == (3 if reference.size else 0)
-        assert counts(curve, [0.5, 0.1]).tolist() == [[0, 0]] * 3
 
 
 class TestWhatIsRefused:

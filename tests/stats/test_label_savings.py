@@ -151,18 +151,6 @@ def test_what_cannot_be_compared_is_refused(changed, message):
         label_savings(**arguments)
 
 
-def test_by_hand_curves():
-    found = isotonic_curve([5, 10, 20, 40], [0.1, 0.5, 0.3, 0.6])
-    np.testing.assert_allclose(found.fitted, [0.1, 0.4, 0.4, 0.6])
-    np.testing.assert_array_equal(found.sizes, [5, 10, 20, 40])
-
-
-def test_the_example_of_scipys_documentation():
-    # From the paper that scipy.optimize.isotonic_regression cites: Busing 2022.
-    found = isotonic_curve(range(1, 8), [1.5, 1.0, 4.0, 6.0, 5.7, 5.0, 7.8])
-    np.testing.assert_allclose(found.fitted, [1.25, 1.25, 4.0, 16.7 / 3, 16.7 / 3, 16.7 / 3, 7.8])
-
-
 def test_a_size_without_a_score_is_left_out():
     curve = isotonic_curve([5, 10, 20], [0.1, nan, 0.3])
     np.testing.assert_array_equal(curve.sizes, [5, 20])
@@ -259,20 +247,3 @@ def test_an_exponent_at_its_bound_is_told(scores):
     found = power_law_curve([5, 10, 20, 40], scores)
     np.testing.assert_allclose(found.at(found.sizes), scores, atol=0.01)
     assert "exponent is at its bound" in found.note
-
-
-def test_a_fit_that_fails_is_told(monkeypatch):
-    def fail(*_args, **_options):
-        raise RuntimeError("no optimum")
-
-    monkeypatch.setattr("scipy.optimize.curve_fit", fail)
-    found = power_law_curve(SIZES_CURVES, 0.8 - 0.9 * SIZES_CURVES**-0.7)
-    assert isnan(found.a)
-    assert found.note == "The power law could not be fitted."
-
-
-def test_what_is_no_curve_is_refused_power():
-    with pytest.raises(ValueError, match="ascending"):
-        power_law_curve([10, 5, 20], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="one value per size"):
-        power_law_curve([10, 20, 40], [0.1, 0.2])

@@ -194,47 +194,25 @@ def test_the_shares_of_each_part_are_of_its_own_values():
 STEM = "encoder.levels.0.body.0.weight"
 
 
-def unet_of_stems(channels: int, seed: int = 0) -> UNet3D:
-    torch.manual_seed(seed)
-    return UNet3D(channels, widths=(4, 8)).eval()
-
-
-def bring_of_stems(network, source, inputs, there, rule):
-    return transfer(
-        network,
-        source.state_dict(),
-        inputs=inputs,
-        patch_size=(4, 4, 4),
-        source_inputs=there,
-        source="best.ckpt",
-        source_digest="",
-        source_task="",
-        rule=rule,
+@pytest.mark.parametrize("fill", ["zeros", "mean", "fresh"])
+def test_on_the_sources_input_alone_the_answer_is_the_sources(fill):
+    source, target = unet(2), unet(3, seed=1)
+    bring(target, source, ["t2", "t1", "flair"], ["flair", "t1"], rule=ChannelRule(fill))
+    given = torch.zeros(1, 3, *PATCH, dtype=torch.float64)
+    given[:, 2], given[:, 1] = image(2)[:, 0], image(2)[:, 1]
+    assert torch.allclose(target(given), source(image(2)), rtol=0, atol=1e-6)
+    given[:, 0] = image(1, seed=8)[:, 0]
+    assert same(target(given), source(image(2))) == (fill == "zeros"), (
+        "with zeros it is so whatever the new channels hold"
     )
 
 
-def image_of_stems(channels: int, seed: int = 5) -> Tensor:
-    return torch.randn(1, channels, 8, 8, 8, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("fill", ["zeros", "mean", "fresh"])
-def test_on_the_sources_input_alone_the_answer_is_the_sources(fill):
-    source, target = unet_of_stems(2), unet_of_stems(3, seed=1)
-    bring_of_stems(target, source, ["t2", "t1", "flair"], ["flair", "t1"], ChannelRule(fill))
-    given = torch.zeros(1, 3, 8, 8, 8)
-    given[:, 2], given[:, 1] = image_of_stems(2)[:, 0], image_of_stems(2)[:, 1]
-    assert torch.allclose(target(given), source(image_of_stems(2)), rtol=0, atol=1e-6)
-    given[:, 0] = image_of_stems(1, seed=8)[:, 0]
-    same = torch.allclose(target(given), source(image_of_stems(2)), rtol=0, atol=1e-6)
-    assert same == (fill == "zeros"), "with zeros it is so whatever the new channels hold"
-
-
 def test_each_fill_is_what_it_says():
-    source, target = unet_of_stems(2), unet_of_stems(5, seed=1)
+    source, target = unet(2), unet(5, seed=1)
     fresh = copy.deepcopy(target.state_dict()[STEM])
     inputs = ["flair", "t1_post", "t2", "pd", "swi"]
     rule = ChannelRule("zeros", {"t1_post": "t1", "t2": "mean", "pd": "fresh"})
-    report = bring_of_stems(target, source, inputs, ["flair", "t1"], rule)
+    report = bring(target, source, inputs, ["flair", "t1"], rule=rule)
     kernel, there = target.state_dict()[STEM], source.state_dict()[STEM]
     assert torch.equal(kernel[:, 0], there[:, 0])
     assert torch.equal(kernel[:, 1], there[:, 1])
@@ -250,9 +228,9 @@ def test_each_fill_is_what_it_says():
 
 
 def test_a_mapped_channel_answers_to_another_contrast():
-    source, target = unet_of_stems(1), unet_of_stems(1, seed=1)
-    report = bring_of_stems(target, source, ["t2"], ["flair"], ChannelRule("zeros", {"t2": "flair"}))
-    assert torch.equal(target(image_of_stems(1)), source(image_of_stems(1)))
+    source, target = unet(1), unet(1, seed=1)
+    report = bring(target, source, ["t2"], ["flair"], rule=ChannelRule("zeros", {"t2": "flair"}))
+    assert same(target(image(1)), source(image(1)))
     assert report.loaded_share == 1
     assert report.parameters[0].reason == "'flair' for ['t2']"
 
@@ -270,37 +248,18 @@ SAYING = "WARNING: even on the source's own channels the network does not answer
 CHANNELS = ["flair", "t1", "t1_post", "t2"]
 
 
-def unet_of_shortcuts(channels: int, seed: int = 0, **options) -> UNet3D:
-    torch.manual_seed(seed)
-    return UNet3D(channels, **{"widths": (4, 8), **options}).double().eval()
-
-
-def bring_of_shortcuts(target, source, inputs, there, **further):
-    return transfer(
-        target,
-        source.state_dict(),
-        inputs=inputs,
-        patch_size=(4, 4, 4),
-        source_inputs=there,
-        source="best.ckpt",
-        source_digest="",
-        source_task="",
-        **further,
-    )
-
-
 def answers_alike(target: UNet3D, source: UNet3D, n_target: int, n_source: int) -> bool:
     """Whether on the channels that both have, with zeros in the others, the answers are the same."""
-    common = torch.randn(1, min(n_target, n_source), 8, 8, 8, dtype=torch.float64)
-    images = [torch.zeros(1, count, 8, 8, 8, dtype=torch.float64) for count in (n_target, n_source)]
+    common = torch.randn(1, min(n_target, n_source), *PATCH, dtype=torch.float64)
+    images = [torch.zeros(1, count, *PATCH, dtype=torch.float64) for count in (n_target, n_source)]
     for image in images:
         image[:, : common.shape[1]] = common
     return torch.allclose(target(images[0]), source(images[1]), rtol=0, atol=1e-12)
 
 
 def test_a_source_as_wide_as_it_has_channels_has_no_shortcut_to_take():
-    source, target = unet_of_shortcuts(4), unet_of_shortcuts(5, seed=1)
-    report = bring_of_shortcuts(target, source, [*CHANNELS, "pd"], CHANNELS)
+    source, target = unet(4), unet(5, seed=1)
+    report = bring(target, source, [*CHANNELS, "pd"], CHANNELS)
     assert not answers_alike(target, source, 5, 4)
     assert report.differences == (
         f"{SAYING}{SHORTCUT} reads the image and is fresh (there the first block adds the image as it is)",
@@ -309,8 +268,8 @@ def test_a_source_as_wide_as_it_has_channels_has_no_shortcut_to_take():
 
 
 def test_a_network_as_wide_as_it_has_channels_has_no_place_for_the_shortcut():
-    source, target = unet_of_shortcuts(2), unet_of_shortcuts(4, seed=1)
-    report = bring_of_shortcuts(target, source, CHANNELS, CHANNELS[:2])
+    source, target = unet(2), unet(4, seed=1)
+    report = bring(target, source, CHANNELS, CHANNELS[:2])
     assert not answers_alike(target, source, 4, 2)
     assert report.differences == (
         f"{SAYING}its {SHORTCUT} read the image and has no place here (here the first block adds the image as it is)",
@@ -318,11 +277,11 @@ def test_a_network_as_wide_as_it_has_channels_has_no_place_for_the_shortcut():
 
 
 def test_plain_blocks_beside_residual_ones_are_warned_of_in_both_directions():
-    plain, residual = unet_of_shortcuts(1, block="plain"), unet_of_shortcuts(1, seed=1)
-    assert bring_of_shortcuts(unet_of_shortcuts(1, seed=1), plain, ["flair"], ["flair"]).differences == (
+    plain, residual = unet(1, block="plain"), unet(1, seed=1)
+    assert bring(unet(1, seed=1), plain, ["flair"], ["flair"]).differences == (
         f"{SAYING}{SHORTCUT} reads the image and is fresh (the source has none of that name)",
     )
-    assert bring_of_shortcuts(plain, residual, ["flair"], ["flair"]).differences == (
+    assert bring(plain, residual, ["flair"], ["flair"]).differences == (
         f"{SAYING}its {SHORTCUT} read the image and has no place here (the network has none of that name)",
     )
 
