@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,4 +27,9 @@ def launch(arguments: Sequence[str], folder: Path, log: Path, largest: int | Non
             os.dup2(stream.fileno(), output.fileno())
     from lesionseg.cli import main
 
-    main(list(arguments))
+    try:
+        main(list(arguments))
+    finally:
+        # As in an interpreter of its own: multiprocessing would first close the queue by which joblib ends its workers, and
+        # these would stay for minutes.
+        threading._shutdown()  # type: ignore[attr-defined]
