@@ -30,6 +30,6 @@ def launch(arguments: Sequence[str], folder: Path, log: Path, largest: int | Non
     try:
         main(list(arguments))
     finally:
-        # As in an interpreter of its own: multiprocessing would first close the queue by which joblib ends its workers, and
-        # these would stay for minutes.
+        # Before multiprocessing closes the queue by which joblib ends workers, as in an interpreter of its own: they
+        # would stay for minutes.
         threading._shutdown()  # type: ignore[attr-defined]
