@@ -10,7 +10,6 @@ from torch import nn
 from lesionseg.commands.initialise import (
     check_network,
     check_parts,
-    checkpoint_path,
     initialise,
     model_card,
     source_model,
@@ -18,22 +17,31 @@ from lesionseg.commands.initialise import (
 from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
 from lesionseg.models import UNet3D
-from lesionseg.tracking import open_store
-from lesionseg.tracking.mlflow_store import start_run
 from lesionseg.transfer import METADATA_KEY, SourceModel, is_adapter, load_model, merged
 
 Configure = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def source(configure: Configure, tmp_path: Path) -> Path:
+def write_source(configure: Configure, tmp_path: Path) -> Callable[..., str]:
+    """Writes a checkpoint of the tiny network; gives the override that names it."""
+
+    def write(*overrides: str) -> str:
+        config = configure(*overrides)
+        card = model_card(config, ["s01"])
+        network, _ = initialise(config, card, 3, None)
+        weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+        path = tmp_path / "source.ckpt"
+        torch.save({"state_dict": weights, METADATA_KEY: card.to_dict()}, path)
+        return f"init.checkpoint={path}"
+
+    return write
+
+
+@pytest.fixture
+def source(write_source: Callable[..., str]) -> Path:
     """A checkpoint of the tiny network, as training writes it."""
-    config = configure()
-    network, _ = initialise(config, model_card(config, ["s01"]), 3, None)
-    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-    path = tmp_path / "source.ckpt"
-    torch.save({"state_dict": weights, METADATA_KEY: model_card(config, ["s01"]).to_dict()}, path)
-    return path
+    return Path(write_source().partition("=")[2])
 
 
 def _initialised(config: TrainConfig, seed: int, source: SourceModel | None = None) -> Any:
@@ -136,42 +144,6 @@ def test_a_network_that_does_not_fit_the_task_is_told(configure, overrides, faul
     assert fault in found
 
 
-def test_a_runs_checkpoint_is_fetched_once(tmp_path, with_store):
-    with_store(tmp_path)
-    store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "exp", str(tmp_path / "artifacts"), tmp_path / ".lock")
-    run = start_run(store, "run", {})
-    (tmp_path / "best.ckpt").write_text("weights")
-    run.log_file(tmp_path / "best.ckpt", "checkpoints")
-    downloads = tmp_path / "models"
-    path = checkpoint_path(f"runs:/{run.run_id}", store, downloads)
-    assert path == downloads / run.run_id / "checkpoints" / "best.ckpt"
-    assert path.read_text() == "weights"
-    path.write_text("fetched before")
-    assert checkpoint_path(f"runs:/{run.run_id}", store, downloads).read_text() == "fetched before"
-    with pytest.raises(InputError, match=r"^checkpoint runs:/nobody: .*; look .* up in\s+lesionseg ui, or give a path"):
-        checkpoint_path("runs:/nobody", store, downloads)
-    with pytest.raises(InputError) as caught:
-        checkpoint_path("runs:/nobody", None, downloads)
-    assert str(caught.value) == "checkpoint runs:/nobody: there is no MLflow store yet to look it up in; give a path"
-    assert [folder.name for folder in downloads.iterdir()] == [run.run_id]
-
-
-@pytest.fixture
-def write_source(configure: Configure, tmp_path: Path) -> Callable[..., str]:
-    """Writes a checkpoint of the tiny network; gives the override that names it."""
-
-    def write(*overrides: str) -> str:
-        config = configure(*overrides)
-        card = model_card(config, ["s01"])
-        network, _ = initialise(config, card, 3, None)
-        weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-        path = tmp_path / "source.ckpt"
-        torch.save({"state_dict": weights, METADATA_KEY: card.to_dict()}, path)
-        return f"init.checkpoint={path}"
-
-    return write
-
-
 @pytest.fixture
 def start(configure: Configure, write_source: Callable[..., str], tmp_path: Path) -> Callable[..., Any]:
     """The network of a configuration and its report."""
@@ -209,22 +181,6 @@ def test_encoder_only_takes_the_encoder_and_its_share_is_of_that(start, tmp_path
     assert "  by part: encoder 100.0% loaded; decoder 100.0% fresh, 100.0% of the source's skipped; head" in text
     total = f"{_count(network, 'encoder', 'decoder', 'head'):,}"
     assert f"  strategy: take=['encoder']; {total} values trained at the first step" in text
-
-
-def test_shuffled_weights_are_the_sources_values_in_another_order(start, tmp_path):
-    network, report = start("init=pretrained_shuffled")
-    there = _source(tmp_path)
-    for name, value in network.state_dict().items():
-        assert torch.equal(value.flatten().sort().values, there[name].flatten().sort().values)
-    again, _ = start("init=pretrained_shuffled")
-    other, _ = start("init=pretrained_shuffled", seed=9)
-    key = "encoder.levels.1.body.0.weight"
-    assert not torch.equal(network.state_dict()[key], there[key])
-    assert torch.equal(network.state_dict()[key], again.state_dict()[key])
-    assert not torch.equal(network.state_dict()[key], other.state_dict()[key])
-    assert report.loaded_share == 1
-    assert "CONTROL: the source's values were permuted within each tensor (init.shuffle)" in report.differences
-    assert report.source_digest == start("init=pretrained")[1].source_digest, "the source is the same"
 
 
 @pytest.mark.parametrize(

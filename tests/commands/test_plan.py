@@ -50,56 +50,28 @@ def identity(configure: Configure, cache: Cache) -> Callable[..., str]:
     return of
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "paths.outputs=elsewhere",
-        "trainer.num_workers=2",
-        "trainer.threads=2",
-        "trainer.log_every=7",
-        "trainer.checkpoint_every=1",
-        "sweep=another",
-        "force=true",
-        "tracking.experiment=another",
-        "init.checkpoint=ignored.ckpt",
-        "init.source=[x]",
-        "metrics.volume_edges=[5.0]",
-        "metrics.surface_tolerance=2.0",
-        "metrics.false_positives=[1]",
-        "~metrics.criteria.anima",
-        "metrics.thresholds=[0.4,0.5]",
-        "optim.search_steps=1",
-    ],
-)
+HARMLESS = """
+paths.outputs=elsewhere trainer.num_workers=2 trainer.threads=2 trainer.log_every=7 trainer.checkpoint_every=1
+sweep=another force=true tracking.experiment=another init.checkpoint=ignored.ckpt init.source=[x]
+metrics.volume_edges=[5.0] metrics.surface_tolerance=2.0 metrics.false_positives=[1] ~metrics.criteria.anima
+metrics.thresholds=[0.4,0.5] optim.search_steps=1
+"""
+
+
+@pytest.mark.parametrize("override", HARMLESS.split())
 def test_what_cannot_change_the_result_does_not_count(identity, override):
     assert identity(override) == identity()
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "trainer.steps=5",
-        "trainer.precision=bf16-mixed",
-        "trainer.devices=2",
-        "train_size=3",
-        "repeat=1",
-        "seed=1",
-        "split.seed=1",
-        "split.test=2",
-        "task.min_lesion_volume=9",
-        "task.spacing=[1,1,2]",
-        "task.sessions=last",
-        "optim.learning_rate=0.02",
-        "model.network.widths=[4,12]",
-        "loss.function.dice_weight=2",
-        "augment=none",
-        "metrics.threshold=0.4",
-        "metrics.monitor=val/dice",
-        "metrics.threshold_criterion=anima",
-        "metrics.threshold_criterion=task",
-        "task.matching={_target_:lesionseg.metrics.Anima}",
-    ],
-)
+DECISIVE = """
+trainer.steps=5 trainer.precision=bf16-mixed trainer.devices=2 train_size=3 repeat=1 seed=1 split.seed=1
+split.test=2 task.min_lesion_volume=9 task.spacing=[1,1,2] task.sessions=last optim.learning_rate=0.02
+model.network.widths=[4,12] loss.function.dice_weight=2 augment=none metrics.threshold=0.4 metrics.monitor=val/dice
+metrics.threshold_criterion=anima metrics.threshold_criterion=task task.matching={_target_:lesionseg.metrics.Anima}
+"""
+
+
+@pytest.mark.parametrize("override", DECISIVE.split())
 def test_what_can_change_the_result_counts(identity, override):
     assert identity(override) != identity()
 

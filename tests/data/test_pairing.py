@@ -82,16 +82,6 @@ def test_names_of_every_convention_meet(here, reference, prediction, name):
     assert told(pair_files("r", "p")) == [(name, f"r/{reference}.nii.gz", f"p/{prediction}.nii.gz")]
 
 
-@pytest.mark.parametrize("prediction", ["pred", "mask"])
-def test_a_folder_for_each_subject(here, prediction):
-    touch("r/sub-02/mask.nii.gz", "r/sub-01/mask.nii.gz")
-    touch(f"p/sub-01/{prediction}.nii.gz", f"p/sub-02/{prediction}.nii.gz")
-    assert told(pair_files("r", "p")) == [
-        ("sub-01", "r/sub-01/mask.nii.gz", f"p/sub-01/{prediction}.nii.gz"),
-        ("sub-02", "r/sub-02/mask.nii.gz", f"p/sub-02/{prediction}.nii.gz"),
-    ]
-
-
 def test_patterns_part_what_lies_in_one_tree(here):
     touch("d/sub-01/ses-1/a_mask.nii.gz", "d/b_mask.nii.gz", "d/sub-01/ses-1/a_pred.nii.gz", "d/b_pred.nii.gz")
     touch("d/b_FLAIR.nii.gz")

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lesionseg.data.dataset import MaskFile
 from lesionseg.data.nifti import Grid, resample
-from lesionseg.data.preprocessing import bounding_box, brain_mask, prepare, to_native, zscore
+from lesionseg.data.preprocessing import brain_mask, prepare, to_native, zscore
 
 MM = (1.0, 1.0, 1.0)
 OBLIQUE = np.array([[0.97, 0.17, 0.17], [-0.2, 0.97, 0.14], [-0.14, -0.17, 0.98]])
@@ -147,18 +147,6 @@ def test_lesion_voxels_are_the_components_of_the_mask(lesion_study, label, sizes
     assert (voxels.dtype, starts.dtype, prepared.mask.dtype) == (np.int16, np.int64, np.uint8)
 
 
-def test_a_prior_session_of_the_same_shape_lies_where_its_own_affine_says(tmp_path, write_scan, task_study):
-    first = GRIDS["upright"]
-    moved = grid_of(first.shape, MM, turn=OBLIQUE, centre=(6.0, -4.0, 8.0))
-    paths = {
-        name: write_scan(tmp_path / f"{name}.nii", head(grid, (8.0, -9.0, 6.0)), grid.affine)
-        for name, grid in (("flair", first), ("prior.flair", moved))
-    }
-    prepared = prepare(task_study(paths), MM)
-    for image in prepared.images:
-        np.testing.assert_allclose(where_bright(image, prepared.grid), [8, -9, 6], atol=0.35)
-
-
 def test_images_are_z_scored_in_the_brain_and_cropped_to_it(tmp_path, write_scan, task_study):
     grid = GRIDS["upright"]
     voxels = head(grid, (4.0, -6.0, 9.0)).astype(np.float32)
@@ -209,14 +197,6 @@ def test_a_skull_stripped_brain_is_what_differs_from_the_background(background, 
     assert is_inside(brain_mask(brain(background, shift).astype(np.float32)))
 
 
-def test_the_box_is_the_smallest_around_the_mask():
-    mask = np.zeros((10, 12, 8), dtype=bool)
-    mask[2, 3, 7] = mask[5, 1, 6] = True
-    assert bounding_box(mask) == (slice(2, 6), slice(1, 4), slice(6, 8))
-    assert bounding_box(mask, 2) == (slice(0, 8), slice(0, 6), slice(4, 8))
-    assert bounding_box(mask, 100) == (slice(0, 10), slice(0, 12), slice(0, 8))
-
-
 def test_a_z_score_has_mean_0_and_deviation_1_in_the_mask_whatever_the_units():
     mask = brain_mask(brain())
     scored = zscore(brain(), mask)
@@ -224,9 +204,3 @@ def test_a_z_score_has_mean_0_and_deviation_1_in_the_mask_whatever_the_units():
     assert scored[mask].std() == pytest.approx(1, abs=1e-5)
     assert not scored[~mask].any()
     np.testing.assert_allclose(zscore(3 * brain() + 70, mask), scored, atol=1e-4)
-
-
-@pytest.mark.parametrize("mask", [np.zeros((2, 2, 2), bool), np.ones((2, 2, 2), bool)], ids=["nothing", "one value"])
-def test_no_contrast_is_an_error(mask):
-    with pytest.raises(ValueError, match=r"^the image has no contrast inside the brain$"):
-        zscore(np.full((2, 2, 2), 7.0), mask)

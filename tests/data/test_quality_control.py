@@ -230,12 +230,6 @@ def test_a_copy_of_a_scan_under_another_name_is_found(tmp_path, write_scan):
     assert audit_of(dataset, "flair", "prior.flair", target=None).faults.empty  # sub-2 has no prior
 
 
-def test_progress_counts_the_studies_read(sessions):
-    calls: list[tuple[int, int]] = []
-    audit(sessions, [parse_channel("flair")], "lesion", progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
-
-
 def test_the_table_has_a_row_for_each_study_and_fits_the_screen(sessions, write_scan):
     lines = audit_of(sessions, "flair").table().splitlines()
     header = ["study", "shape", "spacing", "axes", "brain", "intensity", "lesions", "volume", "least", "largest"]

@@ -149,13 +149,6 @@ def test_several_devices_train_one_model_and_the_first_of_them_speaks(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt", "told.txt"]
 
 
-def test_the_same_run_twice_is_the_same(make_module, make_data, train, tmp_path):
-    modules = [make_module(steps=2), make_module(steps=2)]
-    for number, module in enumerate(modules):
-        train(module, make_data(steps=2), tmp_path / str(number))
-    assert _same(_weights(modules[0]), _weights(modules[1]))
-
-
 @pytest.mark.parametrize(("steps", "late"), [(1, 1), (4, 1), (5, 2)])
 def test_a_rehearsal_is_the_training_and_leaves_nothing(
     make_module, make_data, train, tmp_path, monkeypatch, steps, late

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lesionseg.models import UNet3D
-from lesionseg.transfer import ChannelRule, TransferReport, from_scratch, shuffled, transfer
+from lesionseg.transfer import ChannelRule, TransferReport, shuffled, transfer
 
 PATCH = (4, 4, 4)
 
@@ -137,18 +137,6 @@ def test_the_summary_tells_shares_reasons_and_notes():
         f"  adapted: encoder.levels.0.shortcut.weight: {reason}",
         "  note: spacing differs",
     ]
-
-
-def test_from_scratch_everything_is_fresh():
-    network = unet(1)
-    report = from_scratch(network, ["flair"])
-    assert set(fates(report).values()) == {"fresh"}
-    assert list(fates(report)) == list(network.state_dict())
-    assert report.loaded_share == 0
-    assert report.summary() == "weights: all fresh (from scratch)"
-    written = json.loads(json.dumps(report.to_json()))
-    assert (written["source"], written["inputs"], written["loaded_share"]) == ("", ["flair"], 0)
-    assert {parameter["reason"] for parameter in written["parameters"]} == {"from scratch"}
 
 
 def test_only_what_is_to_be_taken_is_and_the_share_is_of_that():

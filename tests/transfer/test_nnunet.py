@@ -181,13 +181,6 @@ def test_the_card_says_what_the_plans_do(tmp_path):
     )
 
 
-def test_axes_that_nnunet_transposed_are_put_in_order_too(tmp_path):
-    changed = plans(transpose_forward=[1, 0, 2])  # y, z, x
-    card = foreign(checkpoint(network(), tmp_path / "a.pth", init_args=arguments(plans=changed))).card
-    assert card.patch_size == [24, 8, 16]
-    assert "its axes are yzx and were put in our order xyz, in the kernels and in what its plans say" in card.notes
-
-
 @pytest.mark.parametrize("place", [".", ".."])
 def test_plans_beside_a_checkpoint_or_in_the_folder_above(tmp_path, place):
     folder = tmp_path / "nnUNetTrainer__nnUNetResEncUNetLPlans__3d_fullres"
