@@ -8,7 +8,7 @@ VENV_BENCH   ?= .venv-bench
 READY_BENCH  := $(VENV_BENCH)/.installed
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install sweep ui test test-all test-slurm chaos lint bench-metrics clean
+.PHONY: help install sweep ui test test-slow test-all test-slurm chaos lint bench-metrics clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -35,6 +35,9 @@ test: $(READY)  ## the tests of every day, on every core
 
 test-all: $(READY)  ## every test: kills, launchers and browser, too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+
+test-slow: $(READY)  ## the tests that need minutes: kills, launchers, browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore=tests/slurm --kills 8
 
 test-slurm: $(READY)  ## a sweep on a real SLURM, started for the test (Debian: slurm-wlm, munge)
 	OMP_NUM_THREADS=1 tests/slurm/cluster.sh $(BIN)/python -m pytest tests/slurm
