@@ -16,7 +16,6 @@ from lesionseg.synthetic.distributions import uniform
 _TRIES = 20  # to draw a load that leaves room for confluent lesions, and to place one lesion
 _LEAST_SHARE = 0.3  # of the volume that was drawn: a lesion with room for less is placed elsewhere
 _WIDER, _BY = 5, 1.6  # how often a box is made wider, and by what factor
-_ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -351,7 +350,7 @@ def _block(blocked: Mask, placed: PlacedLesion) -> None:
     )
     mask = np.zeros(blocked[wide].shape, dtype=bool)
     mask[inner] = np.logical_or.reduce(placed.masks)
-    blocked[wide] |= ndimage.binary_dilation(mask, _ALL_NEIGHBOURS)
+    blocked[wide] |= ndimage.binary_dilation(mask, np.ones((3, 3, 3), dtype=bool))
 
 
 def lesion_mask(grid: Grid, lesions: Sequence[PlacedLesion], session: int) -> Mask:

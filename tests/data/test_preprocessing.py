@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lesionseg.data.dataset import MaskFile
 from lesionseg.data.nifti import Grid, resample
-from lesionseg.data.preprocessing import brain_mask, prepare, to_native, zscore
+from lesionseg.data.preprocessing import brain_mask, prepare, to_native
 
 MM = (1.0, 1.0, 1.0)
 OBLIQUE = np.array([[0.97, 0.17, 0.17], [-0.2, 0.97, 0.14], [-0.14, -0.17, 0.98]])
@@ -195,12 +195,3 @@ def is_inside(mask: np.ndarray) -> bool:
 def test_a_skull_stripped_brain_is_what_differs_from_the_background(background, shift):
     assert is_inside(brain_mask(brain(background, shift)))
     assert is_inside(brain_mask(brain(background, shift).astype(np.float32)))
-
-
-def test_a_z_score_has_mean_0_and_deviation_1_in_the_mask_whatever_the_units():
-    mask = brain_mask(brain())
-    scored = zscore(brain(), mask)
-    assert scored[mask].mean() == pytest.approx(0, abs=1e-5)
-    assert scored[mask].std() == pytest.approx(1, abs=1e-5)
-    assert not scored[~mask].any()
-    np.testing.assert_allclose(zscore(3 * brain() + 70, mask), scored, atol=1e-4)

@@ -8,7 +8,6 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
 from lesionseg.metrics import component_sizes, component_volumes, label_components, remove_small, voxel_volume
-from lesionseg.metrics import components as _sparse
 from lesionseg.metrics.components import SparseMask, bounding_box
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=6))
@@ -103,17 +102,6 @@ def test_labels_and_their_order_are_those_of_the_whole_volume(mask, connectivity
     labels, count = labelled(SparseMask.of(mask), connectivity)
     assert count == expected_count
     np.testing.assert_array_equal(labels, expected)
-
-
-@settings(max_examples=60, deadline=None)
-@given(MASKS_SPARSE, st.sampled_from([6, 18, 26]))
-def test_many_runs_are_left_to_cc3d_with_the_same_result(mask, connectivity):
-    runs = SparseMask.of(mask).labels(connectivity)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sparse, "_MANY", -1)
-        whole = SparseMask.of(mask).labels(connectivity)
-    np.testing.assert_array_equal(runs[0], whole[0])
-    assert runs[1] == whole[1]
 
 
 @settings(max_examples=60, deadline=None)

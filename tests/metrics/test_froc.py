@@ -312,8 +312,3 @@ def test_undefined_scores_are_left_out_and_counted():
 def test_where_nothing_is_found_the_default_stays(found):
     choice = choose_threshold([(MAP, scores({3: found, 2: found, 1: found}))], [0.2, 0.5, 0.8], default=0.45)
     assert (choice.threshold, choice.n_studies) == (0.45, 0)
-
-
-def test_there_must_be_a_candidate():
-    with pytest.raises(ValueError, match="at least one threshold"):
-        choose_threshold([], [], default=0.5)

@@ -151,18 +151,6 @@ def test_what_cannot_be_compared_is_refused(changed, message):
         label_savings(**arguments)
 
 
-def test_a_size_without_a_score_is_left_out():
-    curve = isotonic_curve([5, 10, 20], [0.1, nan, 0.3])
-    np.testing.assert_array_equal(curve.sizes, [5, 20])
-    np.testing.assert_array_equal(curve.fitted, [0.1, 0.3])
-
-
-@pytest.mark.parametrize(("sizes", "scores"), [([], []), ([5, 10], [nan, nan])])
-def test_nothing_to_fit(sizes, scores):
-    curve = isotonic_curve(sizes, scores)
-    assert curve.fitted.size == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -213,25 +201,6 @@ def test_between_sizes_it_is_the_law_and_outside_it_is_nan():
         found.at([4.9, 5, 30, 80, 81]), [nan, 0.8 - 0.9 * 5**-0.7, 0.8 - 0.9 * 30**-0.7, 0.758113, nan], rtol=1e-5
     )
     assert found.at(30).shape == ()
-
-
-def test_three_sizes_are_fitted_exactly_and_judge_nothing():
-    found = power_law_curve([10, 20, 40], [0.3, 0.45, 0.5])
-    np.testing.assert_allclose(found.at(found.sizes), [0.3, 0.45, 0.5], atol=1e-6)
-    assert "nothing is left to judge the fit by" in found.note
-
-
-@pytest.mark.parametrize(
-    ("sizes", "scores", "count"), [([], [], 0), ([5, 10], [0.1, 0.2], 2), ([5, 10, 20], [0.1, nan, 0.3], 2)]
-)
-def test_fewer_than_three_sizes_are_not_fitted(sizes, scores, count):
-    found = power_law_curve(sizes, scores)
-    assert isnan(found.a)
-    assert isnan(found.b)
-    assert isnan(found.c)
-    assert np.isnan(found.at(found.sizes)).all()
-    assert np.isnan(found.at([5, 7])).all()
-    assert found.note == f"A power law has three parameters and takes three sizes, found {count}."
 
 
 @pytest.mark.parametrize("scores", [[0.4, 0.4, 0.4, 0.4], [0.6, 0.5, 0.3, 0.2]])

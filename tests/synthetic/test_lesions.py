@@ -65,9 +65,6 @@ class TestEvolution:
         assert (large[:, 0] == large[:, 1]).all()
 
 
-ZONES = ("periventricular", "juxtacortical", "deep", "infratentorial", "cortical", "deep_grey")
-
-
 @pytest.fixture(scope="module")
 def placed(ms_lesions: LesionParameters, grid: Grid, anatomy: Anatomy) -> list[PlacedLesion]:
     """A patient's lesions of both sessions, 120 of them in the first."""
@@ -144,22 +141,6 @@ class TestGrowth:
         assert extents / np.prod(extents) ** (1 / 3) == pytest.approx(one.lesion.axis_ratios, rel=0.05)
         assert one.lesion.voxels == (2000,)
         assert one.reach[0] == pytest.approx((3 * 2000 / (4 * np.pi)) ** (1 / 3), rel=0.02), "the sphere's radius"
-
-    def test_where_there_is_no_room_there_is_none(self, alike, even):
-        grid = Grid((32, 32, 32), (2.0, 2.0, 2.0))
-        own = alike(5, 100.0, zones={"deep": 1.0})
-        drawn = draw_lesions(np.random.default_rng(0), own, 1)
-        healthy = even(grid)
-        assert len(place_lesions(np.random.default_rng(0), grid, healthy, own, drawn)) == 5
-        for anatomy in (
-            replace(healthy, white=0 * healthy.white),
-            replace(healthy, fluid=1 + 0 * healthy.fluid),
-            replace(healthy, depth_mm=-1 + 0 * healthy.depth_mm),
-        ):
-            assert place_lesions(np.random.default_rng(0), grid, anatomy, own, drawn) == []
-        crowded = alike(400, 1500.0, zones={"deep": 1.0})
-        many = draw_lesions(np.random.default_rng(0), crowded, 1)
-        assert 20 < len(place_lesions(np.random.default_rng(0), grid, healthy, crowded, many)) < 400
 
 
 def changed(parameters: LesionParameters, **others: Any) -> LesionParameters:

@@ -232,21 +232,6 @@ def test_a_network_that_ours_does_not_cover_says_why(tmp_path, architecture, nam
     assert any(note.startswith(f"its network cannot be made here: {reason}") for note in card.notes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({"configuration": "3d_lowres"}, "configuration '3d_lowres' cannot be understood (KeyError: '3d_lowres')"),
-        ({"plans": {"configurations": {"3d_fullres": {}}}}, "cannot be understood (KeyError: 'spacing')"),
-    ],
-)
-def test_plans_that_cannot_be_understood(tmp_path, changes, found):
-    path = checkpoint(network(), tmp_path / "a.pth", init_args=arguments(**changes))
-    with pytest.raises(InputError, match="nnU-Net's plans") as caught:
-        load_weights(path)
-    assert found in str(caught.value)
-    assert str(caught.value).endswith("; give its state dict alone")
-
-
 def brought(path: Path) -> tuple[nn.Module, TransferReport]:
     """The network of the plans with one lesion map and all that it can take of the checkpoint, in double precision."""
     model = foreign(path)
