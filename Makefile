@@ -33,8 +33,8 @@ ui: $(READY)  ## MLflow's pages on what was run
 test: $(READY)  ## the tests of every day, on every core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses logical --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY)  ## every test: kills, launchers and browser, too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+test-all: $(READY)  ## every test: a hundred kills, launchers and browser, too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --kills 100 --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)  ## the tests that need minutes: kills, launchers, browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore=tests/slurm --kills 8
