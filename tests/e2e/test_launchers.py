@@ -88,6 +88,7 @@ def test_jobs_end_with_the_process_that_launched_them_unless_that_is_killed_outr
     try:
         wait_until("the first job is under way", lambda: any("[1/2" in line for line in lines("step 10/")))
         wait_until("so is the second", lambda: any("[2/2" in line for line in lines("step 10/")))
+        wait_until("MLflow knows the sweep and both runs", lambda: len(runs_in(tmp_path)) == 3)
         parent.send_signal(number)
         assert parent.wait(SECONDS) == code
         if number == signal.SIGKILL:
@@ -95,7 +96,7 @@ def test_jobs_end_with_the_process_that_launched_them_unless_that_is_killed_outr
             wait_until("the jobs go on", lambda: len(lines("step ")) > seen)
         else:
             wait_until("no process is left", lambda: not processes(), 20)
-            assert {run.info.status for run in runs_in(tmp_path)} == {"KILLED"}
+            assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"] * 3
     finally:
         parent.kill()
         for process in processes():
