@@ -15,7 +15,7 @@ from lesionseg.data.channels import Channel, sources_of
 from lesionseg.data.dataset import Dataset, MaskFile, Study, image_of, missing_files
 from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_volume
 from lesionseg.data.preprocessing import brain_mask
-from lesionseg.metrics.components import component_volumes, label_components, voxel_volume
+from lesionseg.metrics.components import component_sizes, label_components, voxel_volume
 
 SMALLEST_BRAIN_MM3 = 1000.0  # a thousandth of a brain, and less than any slab of one that is worth training on
 _THREADS = 2
@@ -261,7 +261,7 @@ def _image_faults(voxels: Array, grid: Grid, brain_share: float) -> Iterator[str
 
 def _mask_row(voxels: Array, grid: Grid, mask: MaskFile) -> dict[str, Any]:
     labels, count = label_components(voxels == mask.label if mask.label is not None else voxels != 0)
-    volumes = component_volumes(labels, count, voxel_volume(grid.spacing))
+    volumes = component_sizes(labels, count) * voxel_volume(grid.spacing)
     return {
         "lesion_count": count,
         "volume_ml": float(volumes.sum() / 1000),

@@ -12,44 +12,28 @@ UNDEFINED_POLICY = (
     "says."
 )
 """What stands under every table of scores."""
+CASE_SCORES = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
+"""The columns of `CaseScores` that are averaged by default."""
 
 
 @dataclass(frozen=True)
 class Average:
-    """Mean of one score over the studies in which it is defined.
+    """Mean of one score over the studies in which it is defined."""
 
-    Attributes:
-        mean: NaN where n is 0.
-        standard_error: standard deviation (ddof = 1) over √n; NaN where n is below 2.
-        n: studies that the mean rests on.
-        n_undefined: studies with reference lesions in which the score is NaN.
-    """
-
-    mean: float
-    standard_error: float
-    n: int
-    n_undefined: int
+    mean: float  # NaN where n is 0
+    standard_error: float  # standard deviation (ddof = 1) over √n; NaN where n is below 2
+    n: int  # studies that the mean rests on
+    n_undefined: int  # studies with reference lesions in which the score is NaN
 
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Studies without reference lesion, where sensitivity means nothing and every prediction is false.
-
-    Attributes:
-        n_studies: how many there are.
-        n_with_false_positives: how many of them have a predicted lesion.
-        mean_false_positives: predicted lesions per such study; NaN where there is no such study.
-        mean_false_positive_volume_ml: their volume per such study in ml; likewise.
-    """
+    """Studies without reference lesion, where sensitivity means nothing and every prediction is false."""
 
     n_studies: int
     n_with_false_positives: int
-    mean_false_positives: float
-    mean_false_positive_volume_ml: float
-
-
-CASE_SCORES = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
-"""The columns of `CaseScores` that are averaged by default."""
+    mean_false_positives: float  # predicted lesions per such study; NaN where there is no such study
+    mean_false_positive_volume_ml: float  # their volume per such study; likewise
 
 
 def average(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = CASE_SCORES) -> dict[str, Average]:
@@ -68,15 +52,17 @@ def average(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = CASE_SCORE
         KeyError: if a row lacks a column.
     """
     there = [row for row in rows if row["n_reference"] > 0]
-    return {name: average_values([row[name] for row in there]) for name in names}
+    found = {}
+    for name in names:
+        defined = [float(row[name]) for row in there if not isnan(row[name])]
+        n, mean = len(defined), _mean(defined)
+        error = sqrt(sum((value - mean) ** 2 for value in defined) / (n - 1) / n) if n > 1 else nan
+        found[name] = Average(mean, error, n, len(there) - n)
+    return found
 
 
 def false_alarms(rows: Sequence[Mapping[str, Any]]) -> FalseAlarms:
-    """Count the false positives of the studies without reference lesion.
-
-    Args:
-        rows: one per study, with the columns `n_reference`, `false_positives` and `false_positive_volume_ml`.
-    """
+    """Count the false positives of the studies without reference lesion; rows are those of `average`."""
     without = [row for row in rows if not row["n_reference"] > 0]
     return FalseAlarms(
         n_studies=len(without),
@@ -84,15 +70,6 @@ def false_alarms(rows: Sequence[Mapping[str, Any]]) -> FalseAlarms:
         mean_false_positives=_mean([row["false_positives"] for row in without]),
         mean_false_positive_volume_ml=_mean([row["false_positive_volume_ml"] for row in without]),
     )
-
-
-def average_values(values: Sequence[float]) -> Average:
-    """Return mean and standard error of one score over studies; NaN is left out, and counted."""
-    defined = [float(value) for value in values if not isnan(value)]
-    n = len(defined)
-    mean = _mean(defined)
-    error = sqrt(sum((value - mean) ** 2 for value in defined) / (n - 1) / n) if n > 1 else nan
-    return Average(mean, error, n, len(values) - n)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -22,19 +22,12 @@ _CHUNK = 1 << 15  # voxels whose neighbours are looked at together; small enough
 
 @dataclass(frozen=True, eq=False)
 class Basins:
-    """The peaks of a map, what drains to them, and how they join as the threshold falls.
+    """The peaks of a map, what drains to them, and how they join as the threshold falls."""
 
-    Attributes:
-        of: the basin of the voxel of each rank, 0 … B - 1, shape (N + 1,); entry 0 means nothing.
-        peaks: rank of the highest voxel of each basin, shape (B,).
-        joins: pairs of basins that become one, a forest, shape (E, 2).
-        saddles: rank of the voxel at which each pair does, shape (E,).
-    """
-
-    of: NDArray[np.int32]
-    peaks: Ranks
-    joins: NDArray[np.int32]
-    saddles: Ranks
+    of: NDArray[np.int32]  # the basin of the voxel of each rank, 0 … B - 1, shape (N + 1,); entry 0 means nothing
+    peaks: Ranks  # rank of the highest voxel of each basin, shape (B,)
+    joins: NDArray[np.int32]  # pairs of basins that become one, a forest, shape (E, 2)
+    saddles: Ranks  # rank of the voxel at which each pair does, shape (E,)
 
 
 def _is_neighbour(offset: tuple[int, int, int], connectivity: Connectivity) -> bool:
@@ -74,7 +67,10 @@ def find_basins(ranks: Ranks, active: NDArray[np.bool_], connectivity: Connectiv
             first, second = of[own[two]].astype(np.int64), of[other[two]]
             keys.append(np.minimum(first, second) * peaks.size + np.maximum(first, second))
             saddles.append(own[two])
-    joins, highest = _highest_per_key(np.concatenate(keys), np.concatenate(saddles))
+    joined, at = np.concatenate(keys), np.concatenate(saddles)
+    order = np.argsort(joined)
+    starts = np.flatnonzero(np.diff(joined[order], prepend=-1))  # of each pair of basins the highest rank counts
+    joins, highest = joined[order][starts], np.maximum.reduceat(at[order], starts) if starts.size else at
     ends = np.stack(np.divmod(joins, max(1, peaks.size)), axis=1).astype(np.int32)
     return Basins(of, peaks, *spanning_forest(ends, highest, peaks.size))
 
@@ -129,16 +125,6 @@ def _grow(bits: NDArray[np.uint32], connectivity: Connectivity) -> NDArray[np.ui
     if connectivity == 18:
         return along(1, i) | along(2, i) | along(2, j)
     return along(2, along(1, i))
-
-
-def _highest_per_key(keys: NDArray[np.int64], ranks: Ranks) -> tuple[NDArray[np.int64], Ranks]:
-    """Each key once, and the highest of its ranks."""
-    if keys.size == 0:
-        return keys, ranks
-    order = np.argsort(keys)
-    keys = keys[order]
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    return keys[starts], np.maximum.reduceat(ranks[order], starts)
 
 
 def spanning_forest(ends: NDArray[np.int32], ranks: Ranks, n_nodes: int) -> tuple[NDArray[np.int32], Ranks]:

@@ -13,12 +13,13 @@ from lesionseg.metrics.basins import Basins, Ranks, find_basins, opening_levels,
 from lesionseg.metrics.components import (
     Connectivity,
     Labels,
+    Spacing,
+    bounding_box,
     check_masks,
     check_probability,
     component_sizes,
     keep_labels,
     label_components,
-    lesion_box,
     stays,
     voxel_volume,
 )
@@ -29,17 +30,11 @@ Score = Callable[[NDArray[np.bool_]], float]
 
 @dataclass(frozen=True, eq=False)
 class LesionCounts:
-    """Lesions at some thresholds; every array has the shape of the thresholds asked for.
+    """Lesions at some thresholds; every array has the shape of the thresholds asked for."""
 
-    Attributes:
-        detected_reference: reference lesions that a predicted one touches.
-        n_prediction: predicted lesions.
-        false_positives: predicted lesions that touch no reference lesion.
-    """
-
-    detected_reference: Counts
-    n_prediction: Counts
-    false_positives: Counts
+    detected_reference: Counts  # reference lesions that a predicted one touches
+    n_prediction: Counts  # predicted lesions
+    false_positives: Counts  # predicted lesions that touch no reference lesion
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +70,14 @@ class LesionCurve:
         if np.isnan(asked).any():
             raise ValueError("A threshold must be a number, found NaN.")
         steps = np.asarray(self.thresholds.size - np.searchsorted(self.thresholds[::-1], asked, side="left"))
-        return LesionCounts(
-            *(
-                np.asarray(np.concatenate([[0], counts])[steps], dtype=np.int64)
-                for counts in (self.detected_reference, self.n_prediction, self.false_positives)
-            )
-        )
+        columns = (self.detected_reference, self.n_prediction, self.false_positives)
+        return LesionCounts(*(np.asarray(np.append(0, counts)[steps], dtype=np.int64) for counts in columns))
 
 
 def lesion_curve(
     reference: NDArray[Any],
     probability: NDArray[Any],
-    spacing: tuple[float, float, float],
+    spacing: Spacing,
     *,
     connectivity: Connectivity = 26,
     min_volume_mm3: float = 0.0,
@@ -115,11 +106,17 @@ def lesion_curve(
         ValueError: if the reference is not binary, the two are not 3D and of one shape, the probabilities are not
             finite and within 0 … 1, or an option is impossible.
     """
-    _check(reference, probability, lowest)
+    if not isfinite(lowest):
+        raise ValueError(f"The lowest value must be a finite number, found {lowest}.")
+    if probability.dtype.kind not in "fiub":
+        raise ValueError(f"The probability map must hold real numbers, found the type {probability.dtype}.")
+    check_masks(reference, np.broadcast_to(np.False_, probability.shape))
+    if probability.dtype.kind == "f":
+        check_probability(probability, reference.shape)
     if probability.flags.f_contiguous and not probability.flags.c_contiguous:  # read it in the order it lies in memory
         reference, probability = reference.T, probability.T
     active = probability > np.float64(lowest)
-    box = lesion_box(active, reference)
+    box = bounding_box(active, reference)
     voxel = voxel_volume(spacing)
     labels, count = label_components(reference[box], connectivity)
     labels, n_reference = keep_labels(labels, stays(component_sizes(labels, count), min_volume_mm3, voxel))
@@ -131,29 +128,18 @@ def lesion_curve(
 
     basins = find_basins(ranks, active, connectivity)
     least = max(1, ceil(min_volume_mm3 * (1 - 1e-9) / voxel))  # in voxels, tolerant as `stays` is
-    events = _events(basins, opening_levels(basins, least), ranks, labels[active], n_reference)
-    return _count(events, values[order].astype(np.float64), n_reference)
+    ranks_of_events = _events(basins, opening_levels(basins, least), ranks, labels[active], n_reference)
+    in_order = values[order].astype(np.float64)
+    appear, join, join_or_true, detect = (in_order[events[events > 0] - 1] for events in ranks_of_events)
+    thresholds = np.unique(np.concatenate([appear, join, join_or_true, detect]))[::-1]
 
+    def so_far(at: NDArray[np.float64]) -> Counts:
+        return at.size - np.searchsorted(np.sort(at), thresholds, side="left").astype(np.int64)
 
-@dataclass(frozen=True, eq=False)
-class _Events:
-    """Ranks at which a count rises or falls by one; 0 is never."""
-
-    appear: Ranks
-    join: Ranks
-    join_or_turn_true: Ranks
-    detect: Ranks
-
-
-def _check(reference: NDArray[Any], probability: NDArray[Any], lowest: float) -> None:
-    if not isfinite(lowest):
-        raise ValueError(f"The lowest value must be a finite number, found {lowest}.")
-    real = np.issubdtype(probability.dtype, np.floating)
-    if not (real or np.issubdtype(probability.dtype, np.integer) or probability.dtype == np.bool_):
-        raise ValueError(f"The probability map must hold real numbers, found the type {probability.dtype}.")
-    check_masks(reference, np.broadcast_to(np.False_, probability.shape))
-    if real:
-        check_probability(probability, reference.shape)
+    counts = np.stack([so_far(detect), so_far(appear) - so_far(join), so_far(appear) - so_far(join_or_true)])
+    changes = np.diff(counts, axis=1, prepend=0).any(axis=0)
+    detected, n_prediction, false = counts[:, changes]
+    return LesionCurve(thresholds[changes], detected, n_prediction, false, n_reference)
 
 
 def _ascending(values: NDArray[Any]) -> NDArray[np.intp]:
@@ -166,8 +152,11 @@ def _ascending(values: NDArray[Any]) -> NDArray[np.intp]:
     return np.sort((bits << 32) | np.arange(values.size)) & 0xFFFFFFFF
 
 
-def _events(basins: Basins, levels: Ranks, ranks: Ranks, labels: Labels, n_reference: int) -> _Events:
-    """What happens to the map once every voxel is cut down to its basin's level."""
+def _events(
+    basins: Basins, levels: Ranks, ranks: Ranks, labels: Labels, n_reference: int
+) -> tuple[Ranks, Ranks, Ranks, Ranks]:
+    """Return the ranks, 0 for never, at which a count changes by one once every voxel is cut down to its basin's level:
+    a lesion appears, two join, two join or one turns true, a reference lesion is detected."""
     join = np.minimum(basins.saddles, levels[basins.joins].min(axis=1, initial=np.iinfo(np.int32).max))
     labelled = labels > 0
     of, rank = basins.of[ranks[labelled]], ranks[labelled]
@@ -182,47 +171,20 @@ def _events(basins: Basins, levels: Ranks, ranks: Ranks, labels: Labels, n_refer
     to_truth = np.stack([touched, np.full(touched.size, levels.size)], axis=1).astype(np.int32)
     ends = np.concatenate([basins.joins[join > 0], to_truth])
     _, join_or_turn_true = spanning_forest(ends, np.concatenate([join[join > 0], touches[touched]]), levels.size + 1)
-    return _Events(levels, join, join_or_turn_true, detect)
-
-
-def _count(events: _Events, values: NDArray[np.float64], n_reference: int) -> LesionCurve:
-    """Sum the events up from the highest value down; `values` holds that of each rank from 1, ascending."""
-    appear, join, join_or_true, detect = (
-        values[ranks[ranks > 0] - 1] for ranks in (events.appear, events.join, events.join_or_turn_true, events.detect)
-    )
-    thresholds = np.unique(np.concatenate([appear, join, join_or_true, detect]))[::-1]
-
-    def so_far(at: NDArray[np.float64]) -> Counts:
-        return at.size - np.searchsorted(np.sort(at), thresholds, side="left").astype(np.int64)
-
-    counts = np.stack([so_far(detect), so_far(appear) - so_far(join), so_far(appear) - so_far(join_or_true)])
-    changes = np.diff(counts, axis=1, prepend=0).any(axis=0)
-    detected, n_prediction, false = counts[:, changes]
-    return LesionCurve(thresholds[changes], detected, n_prediction, false, n_reference)
+    return levels, join, join_or_turn_true, detect
 
 
 @dataclass(frozen=True, eq=False)
 class Froc:
     """The free-response ROC of several studies, all cut at the same threshold (Bunch et al., J Appl Photogr Eng
-    4:166, 1978; Chakraborty, Med Phys 16:561, 1989).
+    4:166, 1978; Chakraborty, Med Phys 16:561, 1989)."""
 
-    Attributes:
-        thresholds: where a count of any study changes, shape (K,) in descending order.
-        sensitivity: detected reference lesions of all studies / reference lesions of all studies, shape (K,); NaN
-            where there is none.
-        mean_sensitivity: mean over the studies that have a reference lesion of their own sensitivity, shape (K,);
-            NaN where no study has one.
-        false_positives_per_study: mean over all studies, those without reference lesion too, shape (K,).
-        n_studies: how many studies.
-        n_reference: reference lesions of all studies.
-    """
-
-    thresholds: NDArray[np.float64]
-    sensitivity: NDArray[np.float64]
-    mean_sensitivity: NDArray[np.float64]
-    false_positives_per_study: NDArray[np.float64]
+    thresholds: NDArray[np.float64]  # where a count of any study changes, shape (K,) in descending order
+    sensitivity: NDArray[np.float64]  # detected / reference lesions of all studies, shape (K,); NaN where there is none
+    mean_sensitivity: NDArray[np.float64]  # mean over the studies with a lesion of their own sensitivity, likewise
+    false_positives_per_study: NDArray[np.float64]  # mean over all studies, shape (K,)
     n_studies: int
-    n_reference: int
+    n_reference: int  # reference lesions of all studies
 
 
 def pool_curves(curves: Sequence[LesionCurve]) -> Froc:
@@ -318,19 +280,14 @@ def _met_so_far(froc: Froc) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """A threshold and what it was chosen from.
+    """A threshold and what it was chosen from."""
 
-    Attributes:
-        threshold: the chosen one; the default where no candidate has a mean score above zero.
-        candidates: ascending.
-        means: the mean score at each candidate over the studies in which it is defined; NaN without any.
-        n_studies: studies with a defined score at the chosen threshold; 0 where the default was kept.
-    """
-
-    threshold: float
-    candidates: tuple[float, ...]
-    means: tuple[float, ...]
-    n_studies: int
+    threshold: float  # the chosen one; the default where no candidate has a mean score above zero
+    candidates: tuple[float, ...]  # ascending
+    means: tuple[
+        float, ...
+    ]  # the mean score at each candidate over the studies in which it is defined; NaN without any
+    n_studies: int  # with a defined score at the chosen threshold; 0 where the default was kept
 
 
 def choose_threshold(

@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lesionseg.metrics.components import (
-    Labels,
-    check_masks,
-    keep_labels,
-)
+from lesionseg.metrics.components import Labels, Spacing, check_masks, keep_labels
 from lesionseg.metrics.criteria import AnyOverlap, Criterion, Flags, MaskPair, Overlaps, Verdicts
 
 
@@ -68,31 +64,18 @@ class LesionScores:
 
 @dataclass(frozen=True, eq=False)
 class JudgedLesions:
-    """The lesions that count under a criterion, and what it says of them.
-
-    Attributes:
-        criterion: the rule.
-        overlaps: the table of those that count.
-        verdicts: on each of them.
-        reference_counts: for each reference lesion of the labelling, whether it counts.
-        prediction_counts: likewise for each predicted one.
-    """
+    """The lesions that count under a criterion, and what it says of them."""
 
     criterion: Criterion
-    overlaps: Overlaps
-    verdicts: Verdicts
-    reference_counts: Flags
-    prediction_counts: Flags
+    overlaps: Overlaps  # the table of those that count
+    verdicts: Verdicts  # on each of them
+    reference_counts: Flags  # for each reference lesion of the labelling, whether it counts
+    prediction_counts: Flags  # likewise for each predicted one
 
     def labels(self, pair: MaskPair) -> tuple[Labels, int, Labels, int]:
-        """Return the labels of the reference lesions that count, in the box that holds both masks, and how many they
-        are; then the same of the predicted ones."""
-        found: list[Any] = []
-        for mask, counts in ((pair.reference, self.reference_counts), (pair.prediction, self.prediction_counts)):
-            kept, count = keep_labels(mask.labels(self.criterion.connectivity)[0], counts)
-            found += [mask.dense(pair.box, kept), count]
-        reference, n_reference, prediction, n_prediction = found
-        return reference, n_reference, prediction, n_prediction
+        """Return `MaskPair.labels` of the lesions that count."""
+        reference, _, prediction, _ = pair.labels(self.criterion.connectivity)
+        return *keep_labels(reference, self.reference_counts), *keep_labels(prediction, self.prediction_counts)
 
     def scores(self) -> LesionScores:
         """Return counts and ratios."""
@@ -125,13 +108,7 @@ class JudgedLesions:
 
 
 def judge_lesions(pair: MaskPair, criterion: Criterion, min_volume_mm3: float = 0.0) -> JudgedLesions:
-    """Judge masks that are cut and labelled already.
-
-    Args:
-        pair: the two masks.
-        criterion: the rule.
-        min_volume_mm3: smallest lesion that counts, where the criterion does not say so itself.
-    """
+    """Judge two masks; `min_volume_mm3` is the smallest lesion that counts, if the criterion has none of its own."""
     smallest = min_volume_mm3 if criterion.min_volume_mm3 is None else criterion.min_volume_mm3
     overlaps, *counts = pair.overlaps(criterion.connectivity).kept(smallest, exclusive=criterion.exclusive)
     return JudgedLesions(criterion, overlaps, criterion.judge(overlaps), *counts)
@@ -140,20 +117,13 @@ def judge_lesions(pair: MaskPair, criterion: Criterion, min_volume_mm3: float = 
 def score_lesions(
     reference: NDArray[Any],
     prediction: NDArray[Any],
-    spacing: tuple[float, float, float],
+    spacing: Spacing,
     criterion: Criterion | None = None,
     *,
     min_volume_mm3: float = 0.0,
 ) -> LesionScores:
-    """Score a prediction lesion by lesion under one criterion; arguments and errors are those of `score_criteria`.
-
-    Args:
-        reference: mask of 0 and 1, shape (I, J, K).
-        prediction: mask of 0 and 1, the same shape.
-        spacing: edge lengths of a voxel in mm.
-        criterion: `AnyOverlap()`, 26-connected, if none is given.
-        min_volume_mm3: smallest lesion that counts, in mm³, where the criterion does not say so itself.
-    """
+    """Score a prediction lesion by lesion under one criterion, `AnyOverlap()` if none is given; the other arguments and
+    the errors are those of `score_criteria`."""
     criteria = {"": criterion or AnyOverlap()}
     return score_criteria(reference, prediction, spacing, criteria, min_volume_mm3=min_volume_mm3)[""]
 
@@ -161,7 +131,7 @@ def score_lesions(
 def score_criteria(
     reference: NDArray[Any],
     prediction: NDArray[Any],
-    spacing: tuple[float, float, float],
+    spacing: Spacing,
     criteria: Mapping[str, Criterion],
     *,
     min_volume_mm3: float = 0.0,
@@ -190,29 +160,16 @@ def score_criteria(
 
 @dataclass(frozen=True)
 class Stratum:
-    """The lesions whose volume lies in one bin.
+    """The lesions whose volume lies in one bin; a predicted one is binned by its own, not by that of what it meets."""
 
-    A predicted lesion is binned by its own volume, not by that of the lesion it meets.
-
-    Attributes:
-        from_mm3: lower edge, belongs to the bin.
-        to_mm3: upper edge, does not; infinite for the last bin.
-        n_reference: reference lesions of that volume.
-        detected_reference: of these, the detected ones.
-        sensitivity: 0 … 1, NaN without such a reference lesion.
-        n_prediction: predicted lesions of that volume.
-        true_prediction: of these, the true ones.
-        ppv: 0 … 1, NaN without such a predicted lesion.
-    """
-
-    from_mm3: float
-    to_mm3: float
-    n_reference: int
+    from_mm3: float  # lower edge, belongs to the bin
+    to_mm3: float  # upper edge, does not; infinite for the last bin
+    n_reference: int  # reference lesions of that volume
     detected_reference: int
-    sensitivity: float
-    n_prediction: int
+    sensitivity: float  # 0 … 1, NaN without such a reference lesion
+    n_prediction: int  # predicted lesions of that volume
     true_prediction: int
-    ppv: float
+    ppv: float  # 0 … 1, NaN without such a predicted lesion
 
 
 def stratify(
@@ -241,23 +198,12 @@ def stratify(
     # As with the smallest lesion, a volume within a billionth of an edge counts as on it: 0.1 mm has no binary form.
     cuts = np.array(edges) * (1 - 1e-9)
 
-    def counts(volumes: ArrayLike, hits: ArrayLike) -> tuple[list[int], list[int]]:
+    def shares(volumes: ArrayLike, hits: ArrayLike) -> list[tuple[int, int, float]]:
         bins = np.searchsorted(cuts, np.asarray(volumes, dtype=float), side="right")
-        there = np.bincount(bins, minlength=len(edges) + 1)
-        return there.tolist(), np.bincount(bins[np.asarray(hits, dtype=bool)], minlength=len(edges) + 1).tolist()
+        there = np.bincount(bins, minlength=len(edges) + 1).tolist()
+        hit = np.bincount(bins[np.asarray(hits, dtype=bool)], minlength=len(edges) + 1).tolist()
+        return [(n, k, k / n if n else nan) for n, k in zip(there, hit, strict=True)]
 
-    n_reference, detected = counts(reference_volumes, reference_detected)
-    n_prediction, true = counts(prediction_volumes, prediction_true)
-    return tuple(
-        Stratum(
-            from_mm3=low,
-            to_mm3=high,
-            n_reference=n_reference[index],
-            detected_reference=detected[index],
-            sensitivity=detected[index] / n_reference[index] if n_reference[index] else nan,
-            n_prediction=n_prediction[index],
-            true_prediction=true[index],
-            ppv=true[index] / n_prediction[index] if n_prediction[index] else nan,
-        )
-        for index, (low, high) in enumerate(zip([0.0, *edges], [*edges, inf], strict=True))
-    )
+    reference, prediction = shares(reference_volumes, reference_detected), shares(prediction_volumes, prediction_true)
+    bins = zip([0.0, *edges], [*edges, inf], reference, prediction, strict=True)
+    return tuple(Stratum(low, high, *ours, *theirs) for low, high, ours, theirs in bins)
