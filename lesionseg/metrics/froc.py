@@ -39,23 +39,17 @@ class LesionCounts:
 
 @dataclass(frozen=True, eq=False)
 class LesionCurve:
-    """The lesions of one study at every threshold of its probability map.
+    """The lesions of one study at every threshold of its probability map."""
 
-    Attributes:
-        thresholds: where a count changes, in the map's own values, float64 of shape (K,) in descending order. The
-            counts at one hold from there down to just above the next; above the first all are 0.
-        detected_reference: reference lesions that a predicted one touches, shape (K,).
-        n_prediction: predicted lesions, shape (K,).
-        false_positives: predicted lesions that touch no reference lesion, shape (K,). They are not monotone: false
-            lesions that merge with each other or with a true one become fewer.
-        n_reference: reference lesions.
-    """
-
+    # where a count changes, in the map's own values, float64 of shape (K,) in descending order. The counts at one hold
+    # from there down to just above the next; above the first all are 0
     thresholds: NDArray[np.float64]
-    detected_reference: Counts
-    n_prediction: Counts
+    detected_reference: Counts  # reference lesions that a predicted one touches, shape (K,)
+    n_prediction: Counts  # predicted lesions, shape (K,)
+    # predicted lesions that touch no reference lesion, shape (K,). They are not monotone: false lesions that merge
+    # with each other or with a true one become fewer
     false_positives: Counts
-    n_reference: int
+    n_reference: int  # reference lesions
 
     def at(self, thresholds: ArrayLike) -> LesionCounts:
         """The counts where the prediction is {p ≥ threshold}, for thresholds of any shape and order.

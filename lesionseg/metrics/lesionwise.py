@@ -24,36 +24,24 @@ class LesionScores:
 
     A study without reference lesion is reported apart in averages (`average`), its PPV of 0 with it. The WMH
     challenge says 1 for the sensitivity of such a study and ISLES 1 for the F1 of two empty masks; we do not.
-
-    Attributes:
-        n_reference: reference lesions.
-        n_prediction: predicted lesions.
-        detected_reference: reference lesions that the criterion calls detected.
-        true_prediction: predicted lesions that it calls true.
-        sensitivity: detected_reference / n_reference.
-        ppv: true_prediction / n_prediction.
-        f1: harmonic mean of sensitivity and PPV, 0 where both are 0 (WMH challenge,
-            doi 10.1109/TMI.2019.2905770, and Anima).
-        f1_counts: TP / (TP + (FP + FN) / 2) with FN counted over reference lesions, FP over predicted ones, and TP
-            over reference lesions for any overlap (ISLES, doi 10.1038/s41597-022-01875-5) and Anima's rule, over
-            predicted ones for the best IoU (Shifts, arXiv 2206.15407). It differs from `f1` where one lesion
-            meets several.
-        false_positives: predicted lesions that are not true.
-        false_positive_volume_ml: their volume together, in ml.
-        segmentation_quality: mean IoU of the pairs where lesions are matched one to one, 0 where no pair is found;
-            NaN without reference lesion, and under the other criteria.
     """
 
-    n_reference: int
-    n_prediction: int
-    detected_reference: int
-    true_prediction: int
-    sensitivity: float
-    ppv: float
+    n_reference: int  # reference lesions
+    n_prediction: int  # predicted lesions
+    detected_reference: int  # reference lesions that the criterion calls detected
+    true_prediction: int  # predicted lesions that it calls true
+    sensitivity: float  # detected_reference / n_reference
+    ppv: float  # true_prediction / n_prediction
+    # harmonic mean of sensitivity and PPV, 0 where both are 0 (WMH challenge, doi 10.1109/TMI.2019.2905770, and Anima)
     f1: float
+    # TP / (TP + (FP + FN) / 2) with FN counted over reference lesions, FP over predicted ones, and TP over reference
+    # lesions for any overlap (ISLES, doi 10.1038/s41597-022-01875-5) and Anima's rule, over predicted ones for the
+    # best IoU (Shifts, arXiv 2206.15407). It differs from `f1` where one lesion meets several
     f1_counts: float
-    false_positives: int
-    false_positive_volume_ml: float
+    false_positives: int  # predicted lesions that are not true
+    false_positive_volume_ml: float  # their volume together, in ml
+    # mean IoU of the pairs where lesions are matched one to one, 0 where no pair is found; NaN without reference
+    # lesion, and under the other criteria
     segmentation_quality: float = nan
 
     @property

@@ -65,19 +65,15 @@ class SurfaceScores:
     A surface voxel shares a face with a voxel outside its mask, or with the edge of the volume. Where both masks are
     empty all is NaN; where one is, the distances are NaN (MONAI says infinity, which no average survives) and NSD is 0.
     HD95, HD and ASSD: Taha & Hanbury 2015, doi 10.1186/s12880-015-0068-x; NSD: Nikolov et al. 2021, doi 10.2196/26151.
-
-    Attributes:
-        hd95_mm: the 95th percentile (linear between ranks) of the distances from reference to prediction, or of those
-            back, whichever is larger.
-        hd_mm: the largest distance of all.
-        assd_mm: mean of all distances of both directions pooled, so that the larger surface weighs more.
-        nsd: share of the surface voxels of both masks no further than the tolerance from the other surface, 0 … 1.
-            Voxels are counted, as MONAI does; DeepMind's program weighs by the area of the surface within each voxel.
     """
 
+    # the 95th percentile (linear between ranks) of the distances from reference to prediction, or of those back,
+    # whichever is larger
     hd95_mm: float
-    hd_mm: float
-    assd_mm: float
+    hd_mm: float  # the largest distance of all
+    assd_mm: float  # mean of all distances of both directions pooled, so that the larger surface weighs more
+    # share of the surface voxels of both masks no further than the tolerance from the other surface, 0 … 1. Voxels are
+    # counted, as MONAI does; DeepMind's program weighs by the area of the surface within each voxel
     nsd: float
 
 

@@ -1,19 +1,15 @@
 """The comparison of a sweep's arms: every frame and sentence of its report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from lesionseg.io import written_whole
+from lesionseg.report import methods
 from lesionseg.report.analysis import Analysis, RunKey, analyse
-from lesionseg.report.methods import (
-    caveat_sentences,
-    comparability_sentences,
-    methods_paragraph,
-    missing_sentences,
-)
 from lesionseg.report.operating_points import froc_bands, matched_ppv, scores_by_volume
 from lesionseg.report.provenance import (
     Provenance,
@@ -42,41 +38,61 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Everything that a report says of one sweep."""
+    """Everything that a report says of one sweep. Frames are empty, and texts too, where the runs left nothing."""
 
     sweep: str  # its name; empty where only cases are known
     task: str  # its name, likewise
     analysis: Analysis  # means, differences, curves, savings
-    froc: pd.DataFrame  # per size, arm and false positives; empty where the runs' tables of thresholds are not known
-    matched: pd.DataFrame  # PPV at matched sensitivity per size and arm but the first; likewise
-    # per size, arm, range and score; empty where the runs' tables of lesions are not known
-    by_lesion_size: pd.DataFrame
-    settings: pd.DataFrame  # what differs between the arms; empty where nothing is known of the runs
-    rates: pd.DataFrame  # learning rates of each arm, likewise
-    answer: Sequence[str]  # at most three sentences
-    validation: Sequence[str]  # whether an arm is behind on validation, in sentences
-    compared: Sequence[str]  # what the arms differ in, in sentences
-    caveats: Sequence[str]  # what the numbers can and cannot carry, in sentences
+    runs: Sequence[RunRecord]  # of the arms that are compared
+    froc: pd.DataFrame  # per size, arm and false positives
+    matched: pd.DataFrame  # PPV at matched sensitivity per size and arm but the first
+    by_lesion_size: pd.DataFrame  # per size, arm, range and score
+    notes: Sequence[str] = ()  # further limits, in sentences
     unfinished: Sequence[str] = ()  # runs that are not in the numbers, in sentences
-    provenance: Provenance | None = None  # what was run; None where nothing is known of the runs
-    # slices of test studies with their arm and rank; empty where the runs left none
-    pictures: Sequence[tuple[str, str, StudySlice]] = ()
+    provenance: Provenance | None = None  # what was run
+    pictures: Sequence[tuple[str, str, StudySlice]] = ()  # slices of test studies with their arm and rank
 
     @property
     def arms(self) -> tuple[str, ...]:
         """The arms with a finished run, the reference first."""
         return self.analysis.arms
 
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """The learning rates of each arm."""
+        return learning_rates(self.runs, self.arms)
+
+    @property
+    def answer(self) -> list[str]:
+        """At most three sentences."""
+        return answer_sentences(self.analysis)
+
+    @property
+    def validation(self) -> list[str]:
+        """Whether an arm is behind on validation."""
+        return validation_sentences(behind_on_validation(self.runs, self.arms), sorted({r.monitor for r in self.runs}))
+
+    @property
+    def compared(self) -> list[str]:
+        """What the arms differ in."""
+        settings = differing_settings(self.runs, self.arms)
+        return methods.comparability_sentences(settings, self.rates, len(self.arms)) if self.runs else []
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the numbers can and cannot carry."""
+        return [*methods.caveat_sentences(self.analysis, self.matched), *self.notes]
+
     @property
     def incomplete(self) -> list[str]:
         """What is missing from a full grid, and which runs are not finished."""
-        missing = missing_sentences(self.analysis.missing, self.analysis.basis.n_studies)
+        missing = methods.missing_sentences(self.analysis.missing, self.analysis.basis.n_studies)
         return list(dict.fromkeys((*missing, *self.unfinished)))
 
     @property
     def methods(self) -> str:
-        """A paragraph for a paper; empty where nothing is known of the runs."""
-        return methods_paragraph(self.provenance, self.analysis, self.rates) if self.provenance else ""
+        """A paragraph for a paper."""
+        return methods.methods_paragraph(self.provenance, self.analysis, self.rates) if self.provenance else ""
 
     def frames(self) -> Mapping[str, pd.DataFrame]:
         """Return each table by the name of its CSV file."""
@@ -105,39 +121,25 @@ def compare(
     unfinished: Sequence[str] = (),
 ) -> Comparison:
     """Compare arms over training-set sizes, patient by patient, each with the first."""
-    known = evidence or Evidence()
-    analysis = analyse(cases, arms, grid)
+    known, analysis = evidence or Evidence(), analyse(cases, arms, grid)
     runs = [run for run in known.runs if run.arm in analysis.arms]
-    settings, rates = differing_settings(runs, analysis.arms), learning_rates(runs, analysis.arms)
-    matched = matched_ppv(known.matched, analysis.arms[1:] if arms[0] == analysis.arms[0] else ())
-    behind = behind_on_validation(runs, analysis.arms)
+    means = validation_means(runs, analysis.arms)
+    if len(means):  # each after the scores of its size
+        added, parts = means.assign(quantity=means["arm"], reference="", note=_NOTE), []
+        for size, own in analysis.estimates.groupby("train_size"):
+            parts += [own, added[added["train_size"] == size].reindex(columns=own.columns).astype(own.dtypes)]
+        analysis = replace(analysis, estimates=pd.concat(parts, ignore_index=True))
     return Comparison(
         sweep=sweep,
         task=task,
-        analysis=with_validation(analysis, validation_means(runs, analysis.arms)),
+        analysis=analysis,
+        runs=runs,
         froc=froc_bands(known.froc, analysis.arms),
-        matched=matched,
+        matched=matched_ppv(known.matched, analysis.arms[1:] if arms[0] == analysis.arms[0] else ()),
         by_lesion_size=scores_by_volume(known.volumes, analysis.arms, known.volume_edges_mm3),
-        settings=settings,
-        rates=rates,
-        answer=answer_sentences(analysis),
-        validation=validation_sentences(behind, sorted({run.monitor for run in runs})) if runs else (),
-        compared=comparability_sentences(settings, rates, len(analysis.arms)) if runs else (),
-        caveats=[*caveat_sentences(analysis, matched), *notes],
+        notes=notes,
         unfinished=unfinished,
     )
-
-
-def with_validation(analysis: Analysis, means: pd.DataFrame) -> Analysis:
-    """Add the arms' means on validation to the estimates, each after the scores of its size."""
-    if means.empty:
-        return analysis
-    added = means.assign(quantity=means["arm"], reference="", note=_NOTE)
-    parts = []
-    for size, own in analysis.estimates.groupby("train_size"):
-        parts += [own, added[added["train_size"] == size].reindex(columns=own.columns).astype(own.dtypes)]
-    estimates = pd.concat(parts, ignore_index=True)
-    return Analysis(**{**vars(analysis), "estimates": estimates})
 
 
 def write_tables(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:

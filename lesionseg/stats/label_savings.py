@@ -22,34 +22,21 @@ AT_BOUND = "The exponent is at its bound: these sizes do not tell where the curv
 
 @dataclass(frozen=True, eq=False)
 class IsotonicCurve:
-    """The non-decreasing curve nearest to the scores.
+    """The non-decreasing curve nearest to the scores."""
 
-    Attributes:
-        sizes: training-set sizes with a score, ascending; shape (S,).
-        fitted: the curve at these sizes, non-decreasing, in the units of the scores; shape (S,).
-    """
-
-    sizes: NDArray[np.float64]
-    fitted: NDArray[np.float64]
+    sizes: NDArray[np.float64]  # training-set sizes with a score, ascending; shape (S,)
+    fitted: NDArray[np.float64]  # the curve at these sizes, non-decreasing, in the units of the scores; shape (S,)
 
 
 @dataclass(frozen=True, eq=False)
 class PowerLawCurve:
-    """score(n) = a − b·n^(−c).
+    """score(n) = a − b·n^(−c)."""
 
-    Attributes:
-        a: where the curve is heading, in the units of the scores; not an estimate of what more data would give.
-        b: ≥ 0, in the units of the scores; 0 where they do not rise.
-        c: how fast it gets there, 0 … 5; 0 where b is.
-        sizes: training-set sizes with a score, ascending; shape (S,).
-        note: what limits the fit, one sentence after another; empty where nothing does.
-    """
-
-    a: float
-    b: float
-    c: float
-    sizes: NDArray[np.float64]
-    note: str = ""
+    a: float  # where the curve is heading, in the units of the scores; not an estimate of what more data would give
+    b: float  # ≥ 0, in the units of the scores; 0 where they do not rise
+    c: float  # how fast it gets there, 0 … 5; 0 where b is
+    sizes: NDArray[np.float64]  # training-set sizes with a score, ascending; shape (S,)
+    note: str = ""  # what limits the fit, one sentence after another; empty where nothing does
 
     def at(self, sizes: ArrayLike) -> NDArray[np.float64]:
         """Return the curve at any sizes; NaN outside of those that were observed, and where it was not fitted."""
@@ -160,55 +147,35 @@ def scored_sizes(sizes: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float6
 
 @dataclass(frozen=True)
 class Bounded:
-    """A number, or the bound that is all that is known of it.
+    """A number, or the bound that is all that is known of it."""
 
-    Attributes:
-        value: the number or the bound; NaN where not even that is known.
-        bound: "exact": it is `value`; "more than": above it; "at most": it or below.
-    """
-
-    value: float
-    bound: Bound = "exact"
+    value: float  # the number or the bound; NaN where not even that is known
+    bound: Bound = "exact"  # "exact": it is `value`; "more than": above it; "at most": it or below
 
 
 @dataclass(frozen=True)
 class LabelSaving:
-    """What an arm saves at one size.
+    """What an arm saves at one size."""
 
-    Attributes:
-        size: training studies n of the arm.
-        score: its mean score there, over patients and repeats; NaN where it has none.
-        needed: training studies with which the reference arm gets the same score. "more than N" where its curve
-            does not reach it at its largest size N; "at most n" where it has it at its smallest size n already.
-            Divided by `size` it is the multiplier, minus `size` the saving.
-        low: lower end of the interval of `needed`; "at most" reads as reaching down to there at least.
-        high: upper end; "more than" reads as reaching up to there at least.
-    """
-
-    size: float
-    score: float
+    size: float  # training studies n of the arm
+    score: float  # its mean score there, over patients and repeats; NaN where it has none
+    # training studies with which the reference arm gets the same score. "more than N" where its curve does not reach
+    # it at its largest size N; "at most n" where it has it at its smallest size n already. Divided by `size` it is the
+    # multiplier, minus `size` the saving
     needed: Bounded
-    low: Bounded
-    high: Bounded
+    low: Bounded  # lower end of the interval of `needed`; "at most" reads as reaching down to there at least
+    high: Bounded  # upper end; "more than" reads as reaching up to there at least
 
 
 @dataclass(frozen=True)
 class LabelSavings:
-    """What an arm saves at each of its sizes.
+    """What an arm saves at each of its sizes."""
 
-    Attributes:
-        savings: one per size, ascending.
-        reference: the reference arm's curve, which they are read from.
-        n_patients: patients that they rest on: those with every repeat of both arms at every size.
-        n_repeats: repeats that they rest on.
-        note: what limits the result, one sentence after another; empty where nothing does.
-    """
-
-    savings: tuple[LabelSaving, ...]
-    reference: IsotonicCurve
-    n_patients: int
-    n_repeats: int
-    note: str = ""
+    savings: tuple[LabelSaving, ...]  # one per size, ascending
+    reference: IsotonicCurve  # the reference arm's curve, which they are read from
+    n_patients: int  # patients that they rest on: those with every repeat of both arms at every size
+    n_repeats: int  # repeats that they rest on
+    note: str = ""  # what limits the result, one sentence after another; empty where nothing does
 
 
 def label_savings(

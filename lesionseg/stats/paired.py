@@ -19,19 +19,12 @@ SAME_RATIO = "Every patient has the same ratio: there is no spread to tell an er
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and standard error of one value per patient.
+    """Mean and standard error of one value per patient."""
 
-    Attributes:
-        mean: NaN where n is 0.
-        standard_error: standard deviation (ddof = 1) over √n, NaN where n is below 2.
-        n: patients with a value.
-        n_undefined: patients whose value is NaN.
-    """
-
-    mean: float
-    standard_error: float
-    n: int
-    n_undefined: int
+    mean: float  # NaN where n is 0
+    standard_error: float  # standard deviation (ddof = 1) over √n, NaN where n is below 2
+    n: int  # patients with a value
+    n_undefined: int  # patients whose value is NaN
 
 
 def summarise(values: ArrayLike) -> Summary:
@@ -60,31 +53,18 @@ def summarise(values: ArrayLike) -> Summary:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The mean difference between two arms and its test.
+    """The mean difference between two arms and its test."""
 
-    Attributes:
-        mean: mean over patients and repeats, in the units of the differences; NaN without patients.
-        standard_error: of that mean, over new patients and new trainings alike; NaN where it cannot be had.
-        df: degrees of freedom of t, above 0, rarely whole; NaN where there is no test.
-        t: mean / standard_error.
-        p: two-sided, not adjusted for other comparisons.
-        low: lower end of the 95 % interval of the mean.
-        high: upper end.
-        n_patients: patients that it rests on, those with every repeat.
-        n_repeats: repeats that it rests on.
-        note: what limits the result, one sentence after another; empty where nothing does.
-    """
-
-    mean: float
-    standard_error: float
-    df: float
-    t: float
-    p: float
-    low: float
-    high: float
-    n_patients: int
-    n_repeats: int
-    note: str = ""
+    mean: float  # mean over patients and repeats, in the units of the differences; NaN without patients
+    standard_error: float  # of that mean, over new patients and new trainings alike; NaN where it cannot be had
+    df: float  # degrees of freedom of t, above 0, rarely whole; NaN where there is no test
+    t: float  # mean / standard_error
+    p: float  # two-sided, not adjusted for other comparisons
+    low: float  # lower end of the 95 % interval of the mean
+    high: float  # upper end
+    n_patients: int  # patients that it rests on, those with every repeat
+    n_repeats: int  # repeats that it rests on
+    note: str = ""  # what limits the result, one sentence after another; empty where nothing does
 
 
 def crossed_difference(differences: ArrayLike) -> PairedDifference:
@@ -201,23 +181,14 @@ def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float, bool]:
 
 @dataclass(frozen=True)
 class ClusteredRatio:
-    """Successes over trials of all patients together.
+    """Successes over trials of all patients together."""
 
-    Attributes:
-        ratio: pooled, 0 … 1; NaN without trials.
-        standard_error: over new patients; NaN where it cannot be had.
-        low: lower end of the 95 % interval, 0 at the least; NaN likewise.
-        high: upper end, 1 at the most.
-        n_patients: patients with at least one trial.
-        note: what limits the result; empty where nothing does.
-    """
-
-    ratio: float
-    standard_error: float
-    low: float
-    high: float
-    n_patients: int
-    note: str = ""
+    ratio: float  # pooled, 0 … 1; NaN without trials
+    standard_error: float  # over new patients; NaN where it cannot be had
+    low: float  # lower end of the 95 % interval, 0 at the least; NaN likewise
+    high: float  # upper end, 1 at the most
+    n_patients: int  # patients with at least one trial
+    note: str = ""  # what limits the result; empty where nothing does
 
 
 def clustered_ratio(successes: ArrayLike, trials: ArrayLike) -> ClusteredRatio:

@@ -13,21 +13,13 @@ NO_TEST = "Fewer than two patients have every repeat: no test."
 
 @dataclass(frozen=True)
 class PatientTest:
-    """A test of one difference per patient, the mean of the patient's repeats.
+    """A test of one difference per patient, the mean of the patient's repeats."""
 
-    Attributes:
-        estimate: mean (sign-flip test) or median (Wilcoxon) over patients, in their units; NaN without patients.
-        p: two-sided, 0 … 1, not adjusted for other comparisons; NaN with fewer than two patients.
-        n_patients: patients that it rests on, those with every repeat.
-        n_repeats: repeats that each patient's mean is over.
-        note: what limits the result, one sentence after another; empty where nothing does.
-    """
-
-    estimate: float
-    p: float
-    n_patients: int
-    n_repeats: int
-    note: str = ""
+    estimate: float  # mean (sign-flip test) or median (Wilcoxon) over patients, in their units; NaN without patients
+    p: float  # two-sided, 0 … 1, not adjusted for other comparisons; NaN with fewer than two patients
+    n_patients: int  # patients that it rests on, those with every repeat
+    n_repeats: int  # repeats that each patient's mean is over
+    note: str = ""  # what limits the result, one sentence after another; empty where nothing does
 
 
 def sign_flip_test(differences: ArrayLike, *, n_resamples: int = 100_000, seed: int = 0) -> PatientTest:
