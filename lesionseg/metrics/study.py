@@ -9,7 +9,6 @@ from typing import Any, Literal
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lesionseg.metrics.cc_metrics import region_dice
 from lesionseg.metrics.components import (
@@ -232,7 +231,9 @@ def _tabulate(
         if inside is not None:
             lesion = labels > 0
             values, owners = inside[lesion].astype(np.float64), labels[lesion]
-            mean, maximum = ndimage.mean(values, owners, numbers), ndimage.maximum(values, owners, numbers)
+            mean = np.bincount(owners - 1, values) / found["voxel_counts"][1:]
+            maximum = np.zeros(hits.size)
+            np.maximum.at(maximum, owners - 1, values)
         columns = (
             [words[int(not hit)] for hit in hits],
             (found["voxel_counts"][1:] * judged.overlaps.voxel_volume).tolist(),
