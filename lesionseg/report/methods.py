@@ -191,7 +191,8 @@ def _test_caveats(analysis: Analysis, differences: pd.DataFrame) -> list[str]:
 def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.DataFrame) -> str:
     """Return a paragraph for the methods section of a paper; of what was not run it says nothing."""
     basis, task = analysis.basis, provenance.config["task"]
-    kinds = len(provenance.transfers)
+    weights = [_first_weights(row) for row in provenance.transfers().to_dict("records")]
+    kinds, count, value = len(weights), provenance.n_subjects, provenance.over_runs
     if len(basis.repeats) > 1:
         repeats = (
             f"In each of {len(basis.repeats)} repeats the training subset of every size was drawn anew, smaller "
@@ -209,19 +210,17 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
             f"Differences from {analysis.arms[0]} were tested by a paired t test over patients; with one training per "
             "arm and size, the variance between trainings is unknown."
         )
-    records = provenance.transfers.to_dict("records")
-    weights = [_first_weights({str(key): value for key, value in row.items()}) for row in records]
     said = [
         f"A network for 3D segmentation, {model_name(provenance)}, was trained to segment {task['target']} from "
-        f"{joined(task['inputs'])} in the {provenance.config['dataset']['name']} data ({provenance.n_subjects} "
+        f"{joined(task['inputs'])} in the {provenance.config['dataset']['name']} data ({count('test', 'validation', 'pool')} "
         f"subjects) with {joined(basis.sizes)} training studies.",
-        f"Subjects were divided once into {provenance.n_test} for testing, {provenance.n_validation} for validation "
-        "and a pool for training; all studies of a subject were in the same part.",
+        f"Subjects were divided once into {count('test')} for testing, {count('validation')} for validation and a pool for training; all studies of a subject were "
+        "in the same part.",
         repeats,
         f"{kinds} kind{'s' if kinds > 1 else ''} of first weights {'were compared' if kinds > 1 else 'was used'}: "
         f"{'; '.join(weights)}.",
-        f"Each run took {provenance.steps} optimiser steps of {provenance.batch_size} patches of "
-        f"{provenance.patch_size} voxels, at a spacing of {dimensions(task['spacing'])} mm. "
+        f"Each run took {value('trainer', 'steps')} optimiser steps of {value('trainer', 'batch_size')} patches of "
+        f"{value('task', 'patch_size')} voxels, at a spacing of {dimensions(task['spacing'])} mm. "
         f"Learning rates: {rates_text(rates)}.",
         f"The checkpoint with the highest {provenance.config['metrics']['monitor']} was tested once, on the grid on "
         f"which the reference was drawn; {threshold_text(provenance.config['metrics'])}.",
@@ -254,7 +253,8 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
 def model_name(provenance: Provenance) -> str:
     """Return ``tiny_unet (UNet3D, 12,345 values)``."""
     model = provenance.config["model"]
-    values = f", {provenance.n_values:,} values" if provenance.n_values else ""
+    n_values = provenance.runs[0].n_values
+    values = f", {n_values:,} values" if n_values else ""
     return f"{model['name']} ({str(model['network']['_target_']).rpartition('.')[2]}{values})"
 
 
@@ -284,7 +284,7 @@ def dimensions(values: Sequence[float]) -> str:
     return " × ".join(f"{value:g}" for value in values)
 
 
-def _first_weights(row: Mapping[str, Any]) -> str:
+def _first_weights(row: Mapping[Any, Any]) -> str:
     extra = ", ".join(f"{key} {value}" for key, value in row["strategy"].items())
     told = f" ({extra})" if extra else ""
     if not row["source"]:

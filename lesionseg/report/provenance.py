@@ -52,28 +52,55 @@ class RunRecord:
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """What was run, as the runs' own files have it; of what differs between runs, every value in the order of sizes."""
+    """What was run, as the runs' own files have it."""
 
-    config: Mapping[str, Any]  # of the first run, resolved
-    n_subjects: int  # that serve the task
-    n_validation: int  # validation subjects
-    n_test: int  # test subjects
-    sizes: tuple[int, ...]  # training studies, ascending
-    repeats: tuple[int, ...]  # ascending
-    n_values: int  # of the network; 0 if nobody counted
-    steps: str  # optimiser steps, as text: ``2000``, or ``500 at 2, 2000 at 10``
-    batch_size: str  # patches per step, likewise
-    patch_size: str  # voxels, likewise
+    runs: Sequence[RunRecord]  # of the arms that are compared
+    arms: Sequence[str]
     criterion: Criterion  # the rule that decides which lesions are found and true
     min_volume: float  # smallest lesion that counts, in mm³
     rescored: bool  # whether criterion or smallest lesion are other ones than the runs'
-    # a row per arm, of its first run: source, source_task, source_digest, loaded_share, adapted, fresh, skipped,
-    # trained_share, strategy, differences
-    transfers: pd.DataFrame
-    splits: pd.DataFrame  # a row per size and repeat: the hash of its subjects, as ``split.json`` has it
     versions: Mapping[str, str]  # name to version of the programs that made the runs
     command: str  # that makes the report again
-    train_command: str = ""  # that makes the runs again; empty where nobody wrote it down
+    train_command: str  # that makes the runs again; empty where nobody wrote it down
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The first run's, resolved."""
+        return self.runs[0].config
+
+    def over_runs(self, section: str, key: str) -> str:
+        """Return a setting of the runs that were trained, as text: ``2000``, or ``500 at 2, 2000 at 10``."""
+        trained = [run for run in self.runs if run.is_trained] or self.runs
+        return spread({run.key[1:]: run.config[section][key] for run in trained})
+
+    def n_subjects(self, *parts: str) -> int:
+        """Return how many subjects are in these parts of the split: test, validation, pool."""
+        return len({subject for part in parts for subject in self.runs[0].split[part]})
+
+    def transfers(self) -> pd.DataFrame:
+        """Return what became of the first weights, a row per arm, of its first run."""
+        rows = []
+        for run in (next(run for run in self.runs if run.arm == arm) for arm in self.arms):
+            report, trained = run.transfer, run.transfer.get("trained")
+            tensors, source = report.get("tensors", {}), report["source"]
+            rows.append(
+                {
+                    **{"arm": run.arm, "source": source_name(run)},
+                    **{key: report[key] if source else "" for key in ("source_task", "source_digest")},
+                    "loaded_share": float(report["loaded_share"]),
+                    **{key: int(tensors.get(key, 0)) for key in ("adapted", "fresh")},
+                    "skipped": len(report.get("skipped", ())),
+                    "trained_share": trained / run.n_values if trained is not None and run.n_values else float("nan"),
+                    "strategy": {key: shown(value) for key, value in report.get("strategy", {}).items()},
+                    "differences": list(report.get("differences", ())),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def splits(self) -> pd.DataFrame:
+        """Return the hash of the subjects of each size and repeat, as ``split.json`` has it."""
+        hashes = sorted({(*run.key[1:], str(run.split.get("sha256", ""))) for run in self.runs})
+        return pd.DataFrame(hashes, columns=["train_size", "repeat", "sha256"]).set_index(["train_size", "repeat"])
 
 
 def provenance_of(
@@ -87,55 +114,12 @@ def provenance_of(
     train_command: str = "",
 ) -> Provenance:
     """Gather what was run; ``criterion`` and ``min_volume`` are those of a second scoring, None: the runs' own."""
-    first = runs[0]
-    task, split = first.config["task"], first.split
+    task = runs[0].config["task"]
     rule: Criterion = build(task["matching"], Criterion) if criterion is None else criterion
     smallest = task["min_lesion_volume"] if min_volume is None else min_volume
-    trained = [run for run in runs if run.is_trained] or list(runs)
-
-    def over_runs(section: str, key: str) -> str:
-        return spread({(run.train_size, run.repeat): run.config[section][key] for run in trained})
-
-    hashes = {(run.train_size, run.repeat, str(run.split.get("sha256", ""))) for run in runs}
-    return Provenance(
-        config=first.config,
-        n_subjects=len({*split["test"], *split["validation"], *split["pool"]}),
-        n_validation=len(split["validation"]),
-        n_test=len(split["test"]),
-        sizes=tuple(sorted({run.train_size for run in runs})),
-        repeats=tuple(sorted({run.repeat for run in runs})),
-        n_values=first.n_values,
-        steps=over_runs("trainer", "steps"),
-        batch_size=over_runs("trainer", "batch_size"),
-        patch_size=over_runs("task", "patch_size"),
-        criterion=rule,
-        min_volume=smallest if rule.min_volume_mm3 is None else rule.min_volume_mm3,
-        rescored=criterion is not None or min_volume is not None,
-        transfers=pd.DataFrame([_transfer(next(run for run in runs if run.arm == arm)) for arm in arms]),
-        splits=pd.DataFrame(sorted(hashes), columns=["train_size", "repeat", "sha256"]),
-        versions=versions,
-        command=command,
-        train_command=train_command,
-    )
-
-
-def _transfer(run: RunRecord) -> dict[str, Any]:
-    """Return what became of a run's first weights."""
-    report, trained = run.transfer, run.transfer.get("trained")
-    tensors = report.get("tensors", {})
-    return {
-        "arm": run.arm,
-        "source": source_name(run),
-        "source_task": report["source_task"] if report["source"] else "",
-        "source_digest": report["source_digest"] if report["source"] else "",
-        "loaded_share": float(report["loaded_share"]),
-        "adapted": int(tensors.get("adapted", 0)),
-        "fresh": int(tensors.get("fresh", 0)),
-        "skipped": len(report.get("skipped", ())),
-        "trained_share": trained / run.n_values if trained is not None and run.n_values else float("nan"),
-        "strategy": {key: shown(value) for key, value in report.get("strategy", {}).items()},
-        "differences": list(report.get("differences", ())),
-    }
+    smallest = smallest if rule.min_volume_mm3 is None else rule.min_volume_mm3
+    rescored = criterion is not None or min_volume is not None
+    return Provenance(runs, arms, rule, smallest, rescored, versions, command, train_command)
 
 
 def source_name(run: RunRecord) -> str:
@@ -154,41 +138,38 @@ def differing_settings(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.Dat
     Runs of the same size and repeat are compared with each other; where the arms have none in common, all of the one
     with all of the other. A section's ``name`` alone is no difference.
     """
-    searched = {run.search is not None for run in runs if run.is_trained}
-    values: dict[str, dict[str, dict[tuple[int, int], str]]] = {}
-    scopes: dict[str, str] = {}
-    keyed = [(run, _settings(run, with_rates=len(searched) < 2)) for run in runs]
-    for scope_and_key in dict.fromkeys(pair for _, settings in keyed for pair in settings):
-        scope, key = scope_and_key
-        scopes[key] = scope
-        values[key] = {
-            arm: {
-                (run.train_size, run.repeat): own.get(scope_and_key, "not set") for run, own in keyed if run.arm == arm
-            }
-            for arm in arms
+    with_rates = len({run.search is not None for run in runs if run.is_trained}) < 2
+    settings = {run.key: _settings(run, with_rates=with_rates) for run in runs}
+    values = {
+        name: {
+            arm: {key[1:]: own.get(name, "not set") for key, own in settings.items() if key[0] == arm} for arm in arms
         }
-    between = [key for key, of_arm in values.items() if _differ(list(of_arm.values()))]
-    between = _without_bare_names(between)
-    rows = [(key, scopes[key], arm, spread(values[key][arm])) for key in between for arm in arms if values[key][arm]]
-    beyond = {key for key in between if scopes[key] == "beyond init"}
+        for name in dict.fromkeys(name for own in settings.values() for name in own)
+    }
+    between = _without_bare_names([name for name, of_arm in values.items() if _differ(list(of_arm.values()))])
+    rows = [(key, scope, arm, spread(own)) for scope, key in between for arm, own in values[scope, key].items() if own]
+    beyond = {name for name in between if name[0] == "beyond init"}
     for arm in arms:
-        varying = [key for key in values if key not in beyond and len({*values[key][arm].values()}) > 1]
-        varying = [key for key in _without_bare_names(varying) if key != SUBJECTS]
-        rows += [(key, "within", arm, spread(values[key][arm])) for key in varying]
+        varying = [name for name in values if name not in beyond and len({*values[name][arm].values()}) > 1]
+        varying = [name for name in _without_bare_names(varying) if name[1] != SUBJECTS]
+        rows += [(name[1], "within", arm, spread(values[name][arm])) for name in varying]
     return pd.DataFrame(rows, columns=["setting", "scope", "arm", "value"])
 
 
 def learning_rates(runs: Sequence[RunRecord], arms: Sequence[str]) -> pd.DataFrame:
-    """Return which learning rates the runs trained with, and what these were chosen from."""
+    """Return which learning rates the runs trained with, and what these were chosen from, in how many steps each."""
     rows = []
     for arm in arms:
-        own = [run for run in runs if run.arm == arm and run.is_trained]
-        ways = {_way(run) for run in own}
-        for candidates, steps in sorted(ways):
-            alike = [run for run in own if _way(run) == (candidates, steps)]
-            rates = [run.search["chosen"] if run.search else run.config["optim"]["learning_rate"] for run in alike]
-            text = counted(rates) if candidates or len(set(rates)) > 1 else shown(float(rates[0]))
-            rows.append((arm, candidates, steps, text, len(alike)))
+        ways: dict[tuple[str, int], list[float]] = {}
+        for run in (run for run in runs if run.arm == arm and run.is_trained):
+            way, rate = ("", 0), run.config["optim"]["learning_rate"]
+            if run.search is not None:
+                tried = ", ".join(shown(float(one["learning_rate"])) for one in run.search["candidates"])
+                way, rate = (tried, int(run.search["steps"])), run.search["chosen"]
+            ways.setdefault(way, []).append(float(rate))
+        for (candidates, steps), rates in sorted(ways.items()):
+            text = counted(rates) if candidates or len(set(rates)) > 1 else shown(rates[0])
+            rows.append((arm, candidates, steps, text, len(rates)))
     return pd.DataFrame(rows, columns=["arm", "candidates", "steps", "rates", "n_runs"])
 
 
@@ -254,19 +235,14 @@ def _differ(of_arm: Sequence[Mapping[tuple[int, int], str]]) -> bool:
     return False
 
 
-def _without_bare_names(keys: Sequence[str]) -> list[str]:
+def _without_bare_names(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Leave out ``augment.name``, unless something else of that section is among the keys, too."""
-    sections = {key.partition(".")[0] for key in keys if not key.endswith(".name")}
+    sections = {key.partition(".")[0] for _, key in names if not key.endswith(".name")}
     return [
-        key for key in keys if not key.endswith(".name") or key == "dataset.name" or key.partition(".")[0] in sections
+        (scope, key)
+        for scope, key in names
+        if not key.endswith(".name") or key == "dataset.name" or key.partition(".")[0] in sections
     ]
-
-
-def _way(run: RunRecord) -> tuple[str, int]:
-    """Return what the learning rate was chosen from, empty without a search, and the steps of each candidate."""
-    if run.search is None:
-        return "", 0
-    return ", ".join(shown(float(one["learning_rate"])) for one in run.search["candidates"]), int(run.search["steps"])
 
 
 def _best(runs: Sequence[RunRecord]) -> pd.DataFrame:

@@ -192,18 +192,19 @@ def figure_tables(comparison: Comparison) -> dict[str, tuple[pd.DataFrame, str]]
 
 def run_tables(provenance: Provenance, rates: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
     """Return what was run, and where the first weights come from, each table with its caption."""
-    config, patients = provenance.config, f"{provenance.n_subjects} subjects"
+    config, count, value = provenance.config, provenance.n_subjects, provenance.over_runs
     task, metrics = config["task"], config["metrics"]
     again = " (scored again from the stored predictions)" if provenance.rescored else ""
     items = {
         "Task": f"{task['name']}: {', '.join(task['inputs'])} → {task['target']}",
-        "Data": f"{config['dataset']['name']}, {patients}, of whom {provenance.n_validation} for validation and "
-        f"{provenance.n_test} for the test; voxels of {dimensions(task['spacing'])} mm",
-        "Training studies": joined(provenance.sizes),
-        "Repeats": str(len(provenance.repeats)),
+        "Data": f"{config['dataset']['name']}, {count('test', 'validation', 'pool')} subjects, of whom "
+        f"{count('validation')} for validation and {count('test')} for the test; voxels of "
+        f"{dimensions(task['spacing'])} mm",
+        "Training studies": joined(sorted({run.train_size for run in provenance.runs})),
+        "Repeats": str(len({run.repeat for run in provenance.runs})),
         "Network": model_name(provenance),
-        "Optimiser steps": provenance.steps,
-        "Patches per step": f"{provenance.batch_size}, of {provenance.patch_size} voxels",
+        "Optimiser steps": value("trainer", "steps"),
+        "Patches per step": f"{value('trainer', 'batch_size')}, of {value('task', 'patch_size')} voxels",
         "Learning rates": rates_text(rates),
         "Checkpoint chosen by": metrics["monitor"],
         "Criterion": f"{provenance.criterion.describe()}{again}",
@@ -213,7 +214,7 @@ def run_tables(provenance: Provenance, rates: pd.DataFrame) -> dict[str, tuple[p
     }
     run = pd.DataFrame({"item": list(items), "what was run": list(items.values())}).set_index("item")
     transfer = _table(
-        provenance.transfers,
+        provenance.transfers(),
         ["arm"],
         lambda row: {
             "weights from": f"{row['source']} ({row['source_task']})" if row["source"] else "none: drawn from the seed",
@@ -334,7 +335,7 @@ def _chapter(comparison: Comparison, drawings: Sequence["Drawing"], name: str) -
         "tests of sensitivity, PPV and F1."
     )
     scores = f"Mean ± standard error over test patients{against if len(comparison.arms) > 1 else '.'}"
-    splits = provenance.splits.set_index(["train_size", "repeat"]) if provenance is not None else pd.DataFrame()
+    splits = provenance.splits() if provenance is not None else pd.DataFrame()
     return {
         "id": name,
         "title": comparison.task or comparison.sweep or "comparison",
