@@ -212,10 +212,10 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
         )
     said = [
         f"A network for 3D segmentation, {model_name(provenance)}, was trained to segment {task['target']} from "
-        f"{joined(task['inputs'])} in the {provenance.config['dataset']['name']} data ({count('test', 'validation', 'pool')} "
-        f"subjects) with {joined(basis.sizes)} training studies.",
-        f"Subjects were divided once into {count('test')} for testing, {count('validation')} for validation and a pool for training; all studies of a subject were "
-        "in the same part.",
+        f"{joined(task['inputs'])} in the {provenance.config['dataset']['name']} data "
+        f"({count('test', 'validation', 'pool')} subjects) with {joined(basis.sizes)} training studies.",
+        f"Subjects were divided once into {count('test')} for testing, {count('validation')} for validation and a pool "
+        "for training; all studies of a subject were in the same part.",
         repeats,
         f"{kinds} kind{'s' if kinds > 1 else ''} of first weights {'were compared' if kinds > 1 else 'was used'}: "
         f"{'; '.join(weights)}.",
