@@ -130,11 +130,12 @@ def _sweeps(store: Store, config: CompareConfig) -> list[_Sweep]:
 
 
 def _scratch_first(store: Store, runs: SweepRuns) -> tuple[str, ...]:
-    """Return the arms by name, after those whose weights come from no source; of these ``scratch`` before others."""
-    first = {run_key(run)[0]: run for run in reversed(runs.finished)}
-    found = {arm: bool(read_record(RunFiles.of(store, run)).transfer["source"]) for arm, run in first.items()}
-    sources = {arm: found.get(arm, arm != "scratch") for arm in (*runs.arms, *found)}
-    return tuple(sorted(sources, key=lambda arm: (sources[arm], arm != "scratch", arm)))
+    """Return the arms by name: ``scratch``, others without a source, those with one, and last what learned nothing."""
+    ranks = {arm: (False, arm != "scratch") for arm in runs.arms}
+    for run in {run_key(run)[0]: run for run in runs.finished}.values():
+        record = read_record(RunFiles.of(store, run))
+        ranks[record.arm] = (bool(record.config["init"].get("baseline")), bool(record.transfer["source"]))
+    return tuple(sorted(ranks, key=lambda arm: (*ranks[arm], arm != "scratch", arm)))
 
 
 def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Comparison:
@@ -162,9 +163,12 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
         if count
     ] + notes
     cases = pd.concat(found.cases, ignore_index=True)
+    # Unless it is named as an arm, what learned nothing is what all are held against, and no arm among them.
+    baseline = None if config.arms else next((run.arm for run in records if run.config["init"].get("baseline")), None)
+    arms = [arm for arm in sweep.arms if arm != baseline] or sweep.arms
     comparison = compare_cases(
         cases,
-        sweep.arms,
+        arms,
         Evidence(
             runs=records,
             froc=_concatenated(found.froc),
@@ -172,7 +176,8 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
             volumes=_concatenated(found.volumes),
             volume_edges_mm3=records[0].config["metrics"]["volume_edges"],
         ),
-        grid=None if sweep.runs.grid is None else [key for key in sweep.runs.grid if key[0] in sweep.arms],
+        baseline=baseline if baseline not in arms else None,
+        grid=None if sweep.runs.grid is None else [key for key in sweep.runs.grid if key[0] in arms],
         sweep=sweep.name,
         task=str(wanted[0].data.params["task"]),
         notes=notes,

@@ -34,18 +34,19 @@ from lesionseg.transfer import (
 )
 
 Source = SourceModel | ForeignModel
+_BASELINE = {"_target_": "lesionseg.models.IntensityThreshold"}
 
 
 def model_card(config: TrainConfig, train_subjects: Sequence[str]) -> ModelCard:
     """Return what is to be known of the model that a run trains."""
     task = config.task
     return ModelCard(
-        network=config.model.network,
+        network=_BASELINE if config.init.baseline else config.model.network,
         task=task.name,
         inputs=task.inputs,
         target=task.target,
         spacing=task.spacing,
-        patch_size=task.patch_size,
+        patch_size=task.window,
         normalisation=NORMALISATION,
         threshold=config.metrics.threshold,
         matching=task.matching,
@@ -57,25 +58,28 @@ def model_card(config: TrainConfig, train_subjects: Sequence[str]) -> ModelCard:
 
 
 def check_network(config: TrainConfig) -> None:
-    """See that the network can be made and maps a patch of the task to one lesion map of the same size."""
-    inputs, size = config.task.inputs, config.task.patch_size
-    network = _build_network(config.model.network)
-    patch = torch.zeros(2, len(inputs), *size)
-    try:
-        with torch.no_grad():
-            shape = tuple(network.train()(patch).shape)
-    except (RuntimeError, ValueError, TypeError) as error:
-        divisor = getattr(network, "divisor", None)
-        fix = f"make each side a multiple of {divisor}, and twice that at least" if divisor else "choose others"
-        raise InputError(
-            f"task.patch_size={size}, task.inputs={inputs}: model.network cannot take patches of shape "
-            f"{tuple(patch.shape[1:])} ({str(error).splitlines()[0]}); {fix}"
-        ) from error
-    if shape != (2, 1, *size):
-        raise InputError(
-            f"model.network: gives {shape} for patches of shape {tuple(patch.shape)}, wanted is one lesion map of the "
-            "same size for each; set out_channels to 1"
-        )
+    """See that the network can be made and maps patches and windows of the task to one lesion map of the same size."""
+    inputs, network = config.task.inputs, _build_network(config.model.network)
+    for key in ("patch_size", "window_size"):
+        size = getattr(config.task, key)
+        if size is None:
+            continue
+        patch = torch.zeros(2, len(inputs), *size)
+        try:
+            with torch.no_grad():
+                shape = tuple(network.train()(patch).shape)
+        except (RuntimeError, ValueError, TypeError) as error:
+            divisor = getattr(network, "divisor", None)
+            fix = f"make each side a multiple of {divisor}, and twice that at least" if divisor else "choose others"
+            raise InputError(
+                f"task.{key}={size}, task.inputs={inputs}: model.network cannot take patches of shape "
+                f"{tuple(patch.shape[1:])} ({str(error).splitlines()[0]}); {fix}"
+            ) from error
+        if shape != (2, 1, *size):
+            raise InputError(
+                f"model.network: gives {shape} for patches of shape {tuple(patch.shape)}, wanted is one lesion map of "
+                "the same size for each; set out_channels to 1"
+            )
 
 
 def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> Source | None:
@@ -112,7 +116,7 @@ def initialise(
         add_adapters(network, init.lora_rank, _from_source(report))
     plan = parameter_plans(config, network, report)
     trained = sum(value.numel() for name, value in network.named_parameters() if plan[name].trained_at(0))
-    if init.train and not trained:
+    if init.trains and not trained:
         raise InputError(
             f"init={init.name}: nothing of {config.model.network['_target_']} is trained at the first step; let "
             "init.train_from give one of its parts 0"
@@ -123,7 +127,7 @@ def initialise(
 def parameter_plans(config: TrainConfig, network: nn.Module, report: TransferReport) -> dict[str, ParamPlan]:
     """Return how each parameter is trained; none of them with ``init.train=false``."""
     init, names = config.init, [name for name, _ in network.named_parameters()]
-    if not init.train:
+    if not init.trains:
         return dict.fromkeys(names, ParamPlan(None))
     return plan_parameters(
         names,

@@ -61,7 +61,7 @@ class RunSpec:
             "train_size": config.train_size,
             "repeat": config.repeat,
             "seed": self.seed,
-            "steps": config.trainer.steps if config.init.train else 0,
+            "steps": config.trainer.steps if config.init.trains else 0,
             "batch_size": config.trainer.batch_size,
             "learning_rate": list(config.candidate_rates) or config.optim.learning_rate,
         }
@@ -175,8 +175,9 @@ def counted_settings(content: Mapping[str, Any]) -> dict[str, Any]:
         kept[section] = _without(content[section], keys)
     if str(content["trainer"].get("devices", 1)) != "1":  # of several, each has the loss of its share of a batch
         kept["trainer"]["devices"] = content["trainer"]["devices"]
-    if content["model"].get("parts") is None:
-        kept["model"] = _without(content["model"], ("parts",))
+    for section, key in (("model", "parts"), ("task", "window_size")):  # that came later, where they are not set
+        if content[section].get(key) is None:
+            kept[section] = _without(content[section], (key,))
     searched = content["optim"].get("learning_rates") is not None
     unused = ("learning_rate",) if searched else ("learning_rates", "search_steps")
     kept["optim"] = _without(content["optim"], unused)

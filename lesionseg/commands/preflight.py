@@ -247,7 +247,7 @@ def expected_seconds(spec: RunSpec) -> float | None:
 def work_of(spec: RunSpec) -> tuple[int, int]:
     """Return the optimiser steps of a run and the volumes that it segments, those of its searches included."""
     config = spec.config
-    steps = config.trainer.steps if config.init.train else 0
+    steps = config.trainer.steps if config.init.trains else 0
     validations = max(1, -(-steps // config.trainer.validate_every))
     validations += config.metrics.threshold_criterion is not None  # the threshold is chosen in one more
     candidates = len(config.candidate_rates)  # each is validated once

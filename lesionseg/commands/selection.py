@@ -4,11 +4,12 @@ import copy
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from pytorch_lightning import seed_everything
 from torch import nn
@@ -26,6 +27,8 @@ from lesionseg.training import NotFiniteError, Optimiser, PatchDataModule, Segme
 from lesionseg.transfer import ModelCard, TransferReport, load_model, store_threshold
 
 NAN = float("nan")
+BASELINE_CUTS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0)  # standard deviations of the brain
+BASELINE_MARGINS = (1, 4, 7, 10, 13)  # voxels
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,29 @@ def choose_learning_rate(
     content = {"chosen": chosen.learning_rate, "candidates": [asdict(one) for one in candidates], **terms}
     write_json(record, content)
     return chosen, candidates
+
+
+def fit_baseline(spec: RunSpec, network: nn.Module, card: ModelCard) -> ModelCard:
+    """Choose the two numbers of an `IntensityThreshold`, in place, by the mean lesion F1 on the training studies.
+
+    Return the card of one that looks at whole volumes at once, as the distance from the brain's edge asks for.
+    """
+    scores: dict[tuple[float, int], list[float]] = {}
+    for study in spec.studies["train"]:
+        image = torch.from_numpy(study.channels(spec.config.task.channels[:1]))[None]
+        for margin in BASELINE_MARGINS:
+            network.get_buffer("margin").fill_(margin)
+            above = (network(image)[0, 0] + network.get_buffer("threshold")).numpy()
+            for cut in BASELINE_CUTS:
+                found = score_lesions(
+                    study.mask, above >= cut, study.grid.spacing, card.criterion, min_volume_mm3=card.min_lesion_volume
+                )
+                scores.setdefault((cut, margin), []).append(found.f1)
+    cut, margin = max(scores, key=lambda pair: math.fsum(f1 for f1 in scores[pair] if f1 > 0))  # NaN: no lesion at all
+    network.get_buffer("margin").fill_(margin)
+    network.get_buffer("threshold").fill_(cut - math.log(card.threshold / (1 - card.threshold)))
+    shapes = [study.grid.shape for studies in spec.studies.values() for study in studies]
+    return replace(card, patch_size=[max(sides) for sides in zip(*shapes, strict=True)])
 
 
 def best_candidate(candidates: Sequence[Candidate]) -> Candidate:

@@ -18,7 +18,13 @@ from lesionseg.commands.initialise import initialise, model_card, source_model
 from lesionseg.commands.plan import RunSpec, grid_entry, outputs, store_of, sweep_folder
 from lesionseg.commands.preflight import machine_of, note_seconds
 from lesionseg.commands.scoring import ScoreTables, reference_of, scores_text, segment
-from lesionseg.commands.selection import build_modules, choose_learning_rate, set_threshold, with_learning_rate
+from lesionseg.commands.selection import (
+    build_modules,
+    choose_learning_rate,
+    fit_baseline,
+    set_threshold,
+    with_learning_rate,
+)
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.nifti import write_volume
 from lesionseg.errors import InputError
@@ -163,10 +169,14 @@ class _Run:
             n_studies = len(spec.studies["validation"])
             self.say(f"learning rate {chosen.learning_rate:g}, chosen on {n_studies} validation studies from {tried}")
             config = with_learning_rate(config, chosen.learning_rate)
+        if config.init.baseline:
+            card = fit_baseline(spec, network, card)
+            two = ", ".join(f"{name} {value:g}" for name, value in network.named_buffers())
+            self.say(f"no network: {two}, chosen on {len(spec.studies['train'])} training studies")
         module, data = build_modules(spec, config, network, card, report)
         folder, machine = run_dir.path / "checkpoints", machine_of(config)
         resumed_from = (folder / "last.ckpt").exists()
-        if config.init.train:
+        if config.init.trains:
             checkpoint = fit(
                 module,
                 data,
@@ -191,7 +201,7 @@ class _Run:
         run_dir.log_file(checkpoint, "checkpoints")
         fitted = time.monotonic()
         averages = self._test(checkpoint)
-        if not resumed_from and config.init.train:
+        if not resumed_from and config.init.trains:
             steps = config.trainer.steps + len(config.candidate_rates) * config.optim.search_steps
             note_seconds(spec, fitted - began, time.monotonic() - fitted, steps)
         return checkpoint, averages

@@ -9,7 +9,14 @@ from lesionseg.config.sections import ChannelText, Name, Section
 
 _NEVER = "never"
 _HOW_IT_IS_READ: dict[str, Any] = {"take": "all", "new_channels": "zeros", "channels": {}, "source_inputs": None}
-_HOW_IT_IS_TRAINED = {"shuffle": False, "train": True, "layer_decay": 1.0, "l2_sp": 0.0, "lora_rank": 0}
+_HOW_IT_IS_TRAINED = {
+    "baseline": False,
+    "shuffle": False,
+    "train": True,
+    "layer_decay": 1.0,
+    "l2_sp": 0.0,
+    "lora_rank": 0,
+}
 _DEFAULTS: dict[str, Any] = {**_HOW_IT_IS_READ, **_HOW_IT_IS_TRAINED}
 
 FROM_SCRATCH: dict[str, Any] = {
@@ -32,6 +39,7 @@ class InitSection(Section):
     channels: dict[ChannelText, ChannelText]
     source_inputs: list[ChannelText] | None
     trust: bool
+    baseline: bool = False
     shuffle: bool
     train: bool
     train_from: dict[Name, int | float | Literal["never"]]
@@ -43,6 +51,11 @@ class InitSection(Section):
     def from_scratch(self) -> bool:
         """Whether every weight is drawn from the seed."""
         return self.take == "none"
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a step of training."""
+        return self.train and not self.baseline
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -103,6 +116,8 @@ class InitSection(Section):
                 f"init={self.name} needs a source model: init.checkpoint=<path or runs:/<run id>>, or init.source "
                 "with the overrides of a run that trains one"
             )
+        if self.baseline and not self.from_scratch:
+            yield "baseline: a threshold on the intensity takes no weights; set take=none"
         needing = [key for key in ("shuffle", "train", "l2_sp", "lora_rank") if key in self.knobs]
         if self.from_scratch and needing:
             yield (

@@ -69,7 +69,7 @@ class TrainConfig(Section):
     def candidate_rates(self) -> tuple[float, ...]:
         """The learning rates that the run chooses from before it trains; empty: it trains with
         ``optim.learning_rate``, or not at all."""
-        return tuple(self.optim.learning_rates or ()) if self.init.train else ()
+        return tuple(self.optim.learning_rates or ()) if self.init.trains else ()
 
 
 class ScoreConfig(Section):

@@ -121,6 +121,7 @@ class TaskSection(Section):
     target: Name
     spacing: Millimetres
     patch_size: Voxels
+    window_size: Voxels | None = None  # of the windows that whole volumes are segmented by; None: patch_size
     sessions: Literal["first", "last", "all"]
     matching: CriterionSpec
     min_lesion_volume: float = Field(ge=0)
@@ -132,6 +133,11 @@ class TaskSection(Section):
         if twice:
             raise ValueError(f"channels are matched by name, and {', '.join(map(repr, twice))} stands there twice")
         return inputs
+
+    @property
+    def window(self) -> list[int]:
+        """Voxels of the windows that whole volumes are segmented by."""
+        return self.window_size or self.patch_size
 
     @property
     def channels(self) -> tuple[Channel, ...]:

@@ -1,6 +1,6 @@
 """Networks and losses; importable with torch alone."""
 
+from lesionseg.models.networks import DiceCrossEntropy, FocalLoss, IntensityThreshold, UNet3D, channels_last
 from lesionseg.models.nnunet import DynamicUNet
-from lesionseg.models.unet import DiceCrossEntropy, UNet3D, channels_last
 
-__all__ = ["DiceCrossEntropy", "DynamicUNet", "UNet3D", "channels_last"]
+__all__ = ["DiceCrossEntropy", "DynamicUNet", "FocalLoss", "IntensityThreshold", "UNet3D", "channels_last"]

@@ -53,6 +53,10 @@ _ESTIMATES = [
     *("df", "n_patients", "n_repeats", "n_undefined", "pooled", "pooled_standard_error", "pooled_low", "pooled_high"),
     *("sign_flip_p", "wilcoxon_p", "wilcoxon_median", "note"),
 ]
+_BASELINE = [
+    *("train_size", "score", "arm", "baseline", "baseline_mean", "difference", "low", "high", "p"),
+    *("n_patients", "n_repeats"),
+]
 _SAVINGS = [
     *("score", "arm", "reference", "train_size", "arm_score", "needed", "needed_bound", "needed_low"),
     *("needed_low_bound", "needed_high", "needed_high_bound", "saved", "multiplier", "multiplier_low"),
@@ -141,6 +145,24 @@ def analyse(cases: pd.DataFrame, arms: Sequence[str], grid: Sequence[RunKey] | N
         without_lesions=_without_lesions(kept, present),
         missing=_missing(kept, arms, grid),
     )
+
+
+def against_baseline(cases: pd.DataFrame, arms: Sequence[str], baseline: str) -> pd.DataFrame:
+    """Return what each arm gains over no learning, a row per size, score and arm.
+
+    ``baseline_mean`` is the baseline's mean over patients; difference, interval and p are those of
+    `lesionseg.stats.crossed_difference`, not adjusted.
+    """
+    tables = _patient_tables(tidy_cases(cases, (*arms, baseline)))
+    rows = []
+    for size, score, arm in product(sorted({size for _, size, _ in tables}), PRIMARY, arms):
+        if not {(arm, size, score), (baseline, size, score)} <= tables.keys():
+            continue
+        own = tables[baseline, size, score]
+        found = crossed_difference(pair_tables(own, tables[arm, size, score]))
+        values = (float(own.mean(axis=1).mean()), found.mean, found.low, found.high, found.p)
+        rows.append((size, score, arm, baseline, *values, found.n_patients, found.n_repeats))
+    return pd.DataFrame(rows, columns=_BASELINE)
 
 
 def tidy_cases(cases: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lesionseg.io import written_whole
 from lesionseg.report import methods
-from lesionseg.report.analysis import Analysis, RunKey, analyse
+from lesionseg.report.analysis import Analysis, RunKey, against_baseline, analyse
 from lesionseg.report.operating_points import froc_bands, matched_ppv, scores_by_volume
 from lesionseg.report.provenance import (
     Provenance,
@@ -20,7 +20,7 @@ from lesionseg.report.provenance import (
     validation_means,
 )
 from lesionseg.report.slices import StudySlice
-from lesionseg.report.text import answer_sentences, validation_sentences
+from lesionseg.report.text import answer_sentences, baseline_sentence, validation_sentences
 
 _NOTE = "validation: each run's highest value, mean of the repeats that all arms have"
 
@@ -47,6 +47,7 @@ class Comparison:
     froc: pd.DataFrame  # per size, arm and false positives
     matched: pd.DataFrame  # PPV at matched sensitivity per size and arm but the first
     by_lesion_size: pd.DataFrame  # per size, arm, range and score
+    baseline: pd.DataFrame  # per size, score and arm: what it gains over no learning
     notes: Sequence[str] = ()  # further limits, in sentences
     unfinished: Sequence[str] = ()  # runs that are not in the numbers, in sentences
     provenance: Provenance | None = None  # what was run
@@ -64,8 +65,12 @@ class Comparison:
 
     @property
     def answer(self) -> list[str]:
-        """At most three sentences."""
-        return answer_sentences(self.analysis)
+        """At most four sentences; that an arm is not ahead of no learning comes first."""
+        said = answer_sentences(self.analysis)
+        if self.baseline.empty:
+            return said
+        beaten, sentence = baseline_sentence(self.baseline)
+        return [*said, sentence] if beaten else [sentence, *said]
 
     @property
     def validation(self) -> list[str]:
@@ -103,6 +108,7 @@ class Comparison:
             "learning_curves": analysis.curves,
             "froc": self.froc,
             "by_lesion_size": self.by_lesion_size,
+            "baseline": self.baseline,
             "matched_ppv": self.matched,
             "patients": analysis.patients,
             "without_lesions": analysis.without_lesions,
@@ -114,13 +120,17 @@ def compare(
     arms: Sequence[str],
     evidence: Evidence | None = None,
     *,
+    baseline: str | None = None,
     grid: Sequence[RunKey] | None = None,
     sweep: str = "",
     task: str = "",
     notes: Sequence[str] = (),
     unfinished: Sequence[str] = (),
 ) -> Comparison:
-    """Compare arms over training-set sizes, patient by patient, each with the first."""
+    """Compare arms over training-set sizes, patient by patient, each with the first, and all with a ``baseline``.
+
+    The baseline is the arm without learning, if there is one.
+    """
     known, analysis = evidence or Evidence(), analyse(cases, arms, grid)
     runs = [run for run in known.runs if run.arm in analysis.arms]
     means = validation_means(runs, analysis.arms)
@@ -137,6 +147,7 @@ def compare(
         froc=froc_bands(known.froc, analysis.arms),
         matched=matched_ppv(known.matched, analysis.arms[1:] if arms[0] == analysis.arms[0] else ()),
         by_lesion_size=scores_by_volume(known.volumes, analysis.arms, known.volume_edges_mm3),
+        baseline=pd.DataFrame() if baseline is None else against_baseline(cases, analysis.arms, baseline),
         notes=notes,
         unfinished=unfinished,
     )

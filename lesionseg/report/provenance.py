@@ -47,7 +47,8 @@ class RunRecord:
     @property
     def is_trained(self) -> bool:
         """Whether anything of it was trained."""
-        return bool(self.config["init"].get("train", True))
+        init = self.config["init"]
+        return bool(init.get("train", True)) and not init.get("baseline", False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,6 +118,18 @@ def further_tables(comparison: Comparison) -> dict[str, tuple[pd.DataFrame, str]
     estimates, reference = comparison.analysis.estimates, comparison.arms[0]
     tests = {"crossed test: p": "p", "sign flip: p": "sign_flip_p", "Wilcoxon: p": "wilcoxon_p"}
     return {
+        "baseline": (
+            _table(
+                comparison.baseline,
+                [SIZE, "score", "arm"],
+                lambda row: {
+                    f"{row['baseline']} (no learning)": number(row["baseline_mean"]),
+                    "difference [95 % CI]": with_interval(row, "difference"),
+                    "p": p_value(row["p"]),
+                },
+            ),
+            "What each arm gains over no learning; p is not adjusted.",
+        ),
         "tests": (
             _table(
                 estimates[estimates["reference"] != ""],
@@ -265,7 +277,7 @@ def terminal(comparison: Comparison, *, named: bool = False) -> str:
         "\n".join(comparison.answer),
         "\n".join(comparison.validation),
         *_lists(comparison),
-        "" if without.empty else as_text(without),
+        *(as_text(table) for table in (further_tables(comparison)["baseline"][0], without) if not table.empty),
         as_text(score_table(comparison.analysis)),
     ]
     return "\n\n".join(block for block in blocks if block)

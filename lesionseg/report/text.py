@@ -90,6 +90,29 @@ def answer_sentences(analysis: Analysis) -> list[str]:
     return [*(at_size(analysis, size) for size in sizes), _verdict(analysis)]
 
 
+def baseline_sentence(gains: pd.DataFrame) -> tuple[bool, str]:
+    """Say at the largest size whether each arm is ahead of no learning in F1, and return whether all are.
+
+    Ahead is one whose whole interval is above zero or, without an interval, whose mean is.
+    """
+    own = gains[(gains["score"] == "lesion_f1") & (gains["train_size"] == gains["train_size"].max())]
+    ahead = (own["low"] if own["low"].notna().all() else own["difference"]) > 0
+    told = joined(
+        f"{row['arm']} by {_points(row['difference'])} points (95 % interval {_points(row['low'])} to "
+        f"{_points(row['high'])})"
+        if row["low"] == row["low"]
+        else f"{row['arm']} by {_points(row['difference'])} points"
+        for row in _records(own)
+    )
+    first = own.iloc[0]
+    known = f"no learning ({first['baseline']}, F1 {first['baseline_mean']:.2f})"
+    start = f"With {training_studies(first['train_size'])}"
+    if ahead.all():
+        return True, f"{start} the networks are ahead of {known} in F1: {told}."
+    behind = joined(own["arm"][~ahead])
+    return False, f"WARNING: {start} {behind} cannot be told to be ahead of {known}. Differences in F1: {told}."
+
+
 def _rows(analysis: Analysis, size: int, score: str, *, differences: bool = False) -> dict[str, dict[str, Any]]:
     """Return the means of a size and score by arm, or the differences from the reference."""
     own = analysis.estimates

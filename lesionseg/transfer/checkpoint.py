@@ -45,7 +45,7 @@ class ModelCard:
     inputs: list[str]  # channel names, in order
     target: str  # name of the mask it learned
     spacing: list[float]  # working voxel size in mm
-    patch_size: list[int]  # voxels
+    patch_size: list[int]  # voxels of the windows that it is applied by
     normalisation: str  # of the images
     threshold: float  # on the probability
     matching: dict[str, Any]  # description of the criterion that it was judged by, ``_target_`` and arguments

@@ -116,7 +116,7 @@ def test_a_stopped_run_is_killed(make, monkeypatch, signal):
     assert run.info.status == "KILLED"
 
 
-STRATEGIES = sorted(path.stem for path in (conf_dir() / "init").glob("[!_]*.yaml"))
+STRATEGIES = sorted({path.stem for path in (conf_dir() / "init").glob("[!_]*.yaml")} - {"threshold"})
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -159,3 +159,16 @@ def test_predictions_are_kept_only_if_asked(make):
     kept, dropped = train(make()), train(make("metrics.save_predictions=false"))
     assert len(list((_folder(kept) / "predictions").iterdir())) == 3
     assert not (_folder(dropped) / "predictions").exists()
+
+
+def test_no_learning_chooses_two_numbers_and_is_scored_like_any_run(make, capsys):
+    config = make("init=threshold")
+    result = train(config)
+    assert result.status == "finished"
+    model = load_model(result.checkpoint)
+    assert model.card.network == {"_target_": "lesionseg.models.IntensityThreshold"}
+    assert set(model.weights) == {"threshold", "margin"}
+    assert "no network: threshold " in capsys.readouterr().out
+    assert _run(result, config).data.params["steps"] == "0"
+    cases = pd.read_csv(_folder(result) / "cases.csv")
+    assert cases["lesion_sensitivity"].mean() > 0.9, "the cubes of the tiny cohort are far brighter than its brain"

@@ -31,6 +31,7 @@ def _faults(*overrides: str) -> tuple[str, ...]:
 
 KNOBS: dict[str, dict[str, Any]] = {
     "scratch": {},
+    "threshold": {"baseline": True},
     "pretrained": {},
     "pretrained_shuffled": {"shuffle": True},
     "encoder_only": {"take": ["encoder"]},
@@ -52,7 +53,7 @@ def test_every_strategy_is_a_file():
 def test_a_strategy_sets_its_own_and_nothing_else(name):
     init = _init(f"init={name}", SOURCE)
     assert init.knobs == KNOBS[name]
-    assert init.from_scratch == (name == "scratch")
+    assert init.from_scratch == (name in ("scratch", "threshold"))
     assert (init.name, init.min_loaded) == (name, 0.5)
 
 
@@ -60,7 +61,7 @@ def test_a_strategy_sets_its_own_and_nothing_else(name):
 def test_a_strategy_says_why_and_where_it_comes_from(name):
     text = (conf_dir() / "init" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
-    assert "arXiv" in text or name == "zero_shot"
+    assert "arXiv" in text or name in ("zero_shot", "threshold")
 
 
 def test_strategies_compose():
@@ -125,6 +126,7 @@ def test_from_scratch_rates_and_starts_may_be_those_of_an_arm():
         (["init=gradual_unfreeze", "init.train_from.head=10", SOURCE], "init: train_from: no part is trained at the "),
         (["init=encoder_only", "init.train_from.decoder=never", SOURCE], "init: train_from: decoder is not taken "),
         (["init=scratch", "init.train_from.encoder=never"], "init: train_from: encoder is not taken from a source, "),
+        (["init=pretrained", "init.baseline=true", SOURCE], "init: baseline: a threshold on the intensity takes no "),
         (["init=lora", "init.l2_sp=0.1", SOURCE], "init: l2_sp and lora_rank: adapters leave the source's weights as "),
         (["init=pretrained", "init.take=some", SOURCE], "init.take: write all, none, or a list of the network's "),
         (["init=pretrained", "init.take=[]", SOURCE], "init.take: write all, none, or a list of the network's parts "),

@@ -36,6 +36,15 @@ def test_the_table_of_scores_has_a_row_per_size_arm_and_score(comparison):
     assert sum(line.split("|")[1].strip() == "2" for line in text) == 1  # a name is not repeated below itself
 
 
+def test_no_learning_is_no_arm_and_comes_first_where_it_is_not_beaten(cases):
+    none = cases[cases["init"] == "pretrained"].assign(init="threshold")
+    found = compare(pd.concat([cases, none]), ARMS, baseline="threshold")
+    assert found.arms == ARMS
+    assert found.answer[0].startswith("WARNING: With 8 training studies scratch and pretrained cannot be told to be ")
+    assert "threshold (no learning)" in terminal(found)
+    assert set(found.frames()["baseline"]["arm"]) == set(ARMS)
+
+
 def test_html_escapes_what_users_name():
     table = pd.DataFrame({"<b>": ["<script>"]}, index=pd.Index(["<i>"], name="arm"))
     html = as_html(table, "t", "caption")

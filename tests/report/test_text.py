@@ -1,10 +1,12 @@
 import math
 
+import pandas as pd
 import pytest
 
-from lesionseg.report.analysis import analyse
+from lesionseg.report.analysis import against_baseline, analyse
 from lesionseg.report.text import (
     answer_sentences,
+    baseline_sentence,
     bounded,
     counted,
     format_p,
@@ -74,3 +76,16 @@ def test_negative_transfer_is_said(record):
     (sentence,) = validation_sentences(behind_on_validation(runs, ("scratch", "pretrained")), ["val/dice"])
     assert sentence.startswith("Negative transfer at 2 training studies")
     assert "(val/dice 0.40 against 0.50, one repeat)" in sentence
+
+
+@pytest.mark.parametrize(("loss", "ahead"), [(0.2, True), (-0.5, False)])
+def test_whether_the_networks_beat_no_learning_is_said(cases, loss, ahead):
+    none = cases[cases["init"] == "scratch"].assign(init="threshold")
+    none["lesion_f1"] = none["lesion_f1"] - loss
+    gains = against_baseline(pd.concat([cases, none]), ("scratch", "pretrained"), "threshold")
+    scratch = gains[(gains["arm"] == "scratch") & (gains["score"] == "lesion_f1")]
+    assert scratch["difference"].tolist() == pytest.approx([loss, loss])
+    beaten, sentence = baseline_sentence(gains)
+    assert beaten == ahead
+    assert sentence.startswith("WARNING") != ahead
+    assert f"scratch by {'+20' if ahead else '−50'} points" in sentence

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lesionseg.config import conf_dir
 from lesionseg.instantiate import build
-from lesionseg.models import DiceCrossEntropy, UNet3D, channels_last
+from lesionseg.models import DiceCrossEntropy, FocalLoss, IntensityThreshold, UNet3D, channels_last
 
 PRESETS: dict[str, dict[str, Any]] = {
     name: network
@@ -65,7 +65,8 @@ def test_a_presets_map_has_the_size_of_the_image(preset, in_channels):
 @EACH
 def test_a_presets_parameters_are_those_of_its_layers(preset):
     spec = PRESETS[preset]
-    assert count(made(preset, 2)) == expected_count(2, spec["widths"], spec["block"] == "residual")
+    expected = expected_count(2, spec["widths"], spec["block"] == "residual", spec["convolutions"])
+    assert count(made(preset, 2)) == expected
 
 
 @pytest.mark.parametrize("widths", [[2, 4], [4, 8, 8], [3, 2, 5, 4]])
@@ -198,3 +199,32 @@ def test_the_shipped_loss_is_dice_plus_cross_entropy():
     spec = yaml.safe_load((conf_dir() / "loss" / "dice_ce.yaml").read_text())["function"]
     loss = build(spec, nn.Module)
     assert loss(line(0, 0), line(1, 0)).item() == pytest.approx(1 / 3 + log(2))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_the_focal_loss_written_out(gamma):
+    logits, target = [2.0, -1.0, 0.5, -3.0], [1, 0, 1, 1]
+    own = [1 / (1 + exp(-value if wanted else value)) for value, wanted in zip(logits, target, strict=True)]
+    expected = sum(-((1 - p) ** gamma) * log(p) for p in own) / 100  # three lesion voxels: fewer than the least divisor
+    assert FocalLoss(gamma)(line(*logits), line(*target)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_focal_loss_is_divided_by_the_lesion():
+    target = torch.ones(1, 1, 10, 10, 10)
+    assert FocalLoss()(torch.zeros_like(target), target).item() == pytest.approx(log(2) / 4)
+
+
+def test_a_head_begins_with_its_bias():
+    network = UNet3D(1, widths=(2, 4), head_bias=-4.0)
+    assert network.head.bias.tolist() == [-4.0]
+
+
+def test_an_intensity_threshold_keeps_what_is_bright_and_deep():
+    image = torch.zeros(1, 2, 20, 20, 20)
+    image[:, :, 2:18, 2:18, 2:18] = 0.5
+    image[:, 0, 3, 10, 10] = image[:, 0, 10, 10, 10] = 3.0
+    image[:, 1] = 9.0  # another channel is not looked at
+    found = IntensityThreshold(2, threshold=2.0, margin=3)(image) >= 0
+    assert torch.nonzero(found[0, 0]).tolist() == [[10, 10, 10]]
+    near = IntensityThreshold(2, threshold=2.0, margin=1)(image) >= 0
+    assert int(near.sum()) == 2

@@ -1,4 +1,4 @@
-"""A 3D U-Net of plain or residual blocks, and its loss."""
+"""A 3D U-Net of plain or residual blocks, losses, and a threshold on the intensity to hold networks against."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d, pad
 
 Norm = Literal["instance", "batch", "group"]
 Block = Literal["plain", "residual"]
@@ -22,6 +22,8 @@ class UNet3D(nn.Module):
         block: two convolutions in a row, or the same with a shortcut around them.
         norm: normalisation after each convolution.
         convolutions: convolutions per block.
+        head_bias: first bias of the head: −4 begins with a lesion probability of 0.02, near the share that lesions have
+            of a patch, so that the first steps need not learn it (Lin et al. 2017, arXiv 1708.02002, section 4.1).
 
     Raises:
         ValueError: fewer than two levels, no convolution, an unknown block or normalisation, or a width that group
@@ -36,6 +38,7 @@ class UNet3D(nn.Module):
         block: Block = "residual",
         norm: Norm = "instance",
         convolutions: int = 2,
+        head_bias: float | None = None,
     ) -> None:
         super().__init__()
         if len(widths) < 2:
@@ -48,6 +51,8 @@ class UNet3D(nn.Module):
         self.encoder = Encoder(in_channels, widths, block, norm, convolutions)
         self.decoder = Decoder(widths, block, norm, convolutions)
         self.head = nn.Conv3d(widths[0], out_channels, kernel_size=1)
+        if head_bias is not None and self.head.bias is not None:
+            nn.init.constant_(self.head.bias, head_bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits at the resolution of the image; each side must be a multiple of ``divisor``."""
@@ -154,6 +159,34 @@ def channels_last(network: nn.Module) -> nn.Module:
     return laid_out
 
 
+class IntensityThreshold(nn.Module):
+    """Call lesion what is bright enough and far enough from the brain's edge; nothing is learned but these two numbers.
+
+    Maps images of shape (batch, in_channels, X, Y, Z), z-scored in the brain and 0 outside, to logits of shape
+    (batch, 1, X, Y, Z): the first channel less the threshold, and −10 near the edge.
+
+    Args:
+        in_channels: number of input channels.
+        threshold: of the first channel, in standard deviations of the brain.
+        margin: voxels along the axes from what is outside of the brain to the nearest lesion voxel.
+    """
+
+    def __init__(self, in_channels: int = 1, threshold: float = 2.0, margin: int = 6) -> None:
+        super().__init__()
+        self.register_buffer("threshold", torch.tensor(threshold))
+        self.register_buffer("margin", torch.tensor(margin))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits at the resolution of the image; beyond it all is outside of the brain."""
+        intensity = image[:, :1].float()
+        margin = int(self.get_buffer("margin"))
+        near = pad((intensity == 0).float(), [margin] * 6, value=1.0)
+        for axis in range(3):  # a cube's maximum, axis by axis
+            kernel = [2 * margin + 1 if other == axis else 1 for other in range(3)]
+            near = max_pool3d(near, kernel, stride=1)
+        return torch.where(near > 0, torch.full_like(intensity, -10.0), intensity - self.get_buffer("threshold"))
+
+
 class DiceCrossEntropy(nn.Module):
     """Soft Dice loss over the whole batch plus binary cross-entropy (nnU-Net, doi 10.1038/s41592-020-01008-z).
 
@@ -190,3 +223,26 @@ class DiceCrossEntropy(nn.Module):
             logits, target, pos_weight=torch.as_tensor(self.positive_weight, device=logits.device)
         )
         return self.dice_weight * (1 - dice) + self.cross_entropy_weight * cross_entropy
+
+
+class FocalLoss(nn.Module):
+    """Cross-entropy in which what is judged well already counts little (Lin et al. 2017, arXiv 1708.02002, eq. 4).
+
+    The sum over the voxels is divided by the number of lesion voxels, as there by the number of positives, and by 100
+    at least, so that a batch without lesion is no exception. Probabilities are drawn towards one half: a lesion's
+    best threshold is near 0.3 rather than 0.5.
+
+    Args:
+        gamma: how fast a voxel's weight (1 − p)^gamma falls with the probability p of its own class; 0: cross-entropy.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return a scalar from logits and a 0/1 target, both of shape (batch, 1, X, Y, Z)."""
+        logits, target = logits.float(), target.float()
+        cross_entropy = binary_cross_entropy_with_logits(logits, target, reduction="none")
+        weights = (1 - torch.exp(-cross_entropy)) ** self.gamma
+        return (weights * cross_entropy).sum() / target.sum().clamp_min(100)
