@@ -22,7 +22,7 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.data.patches import Augmentation
 from lesionseg.instantiate import build
 from lesionseg.io import write_json
-from lesionseg.metrics import Criterion, ThresholdChoice, choose_threshold, score_lesions
+from lesionseg.metrics import Criterion, OneToOneIoU, ThresholdChoice, choose_threshold, score_lesions
 from lesionseg.training import NotFiniteError, Optimiser, PatchDataModule, SegmentationModule, rehearse
 from lesionseg.transfer import ModelCard, TransferReport, load_model, store_threshold
 
@@ -101,18 +101,18 @@ def choose_learning_rate(
 def fit_baseline(spec: RunSpec, network: nn.Module, card: ModelCard) -> ModelCard:
     """Choose the two numbers of an `IntensityThreshold`, in place, by the mean lesion F1 on the training studies.
 
+    Lesions are matched one to one for that: under any overlap a threshold so low that all is one lesion would be best.
     Return the card of one that looks at whole volumes at once, as the distance from the brain's edge asks for.
     """
     scores: dict[tuple[float, int], list[float]] = {}
+    rule, smallest = OneToOneIoU(min_iou=0.1), card.min_lesion_volume
     for study in spec.studies["train"]:
         image = torch.from_numpy(study.channels(spec.config.task.channels[:1]))[None]
         for margin in BASELINE_MARGINS:
             network.get_buffer("margin").fill_(margin)
             above = (network(image)[0, 0] + network.get_buffer("threshold")).numpy()
             for cut in BASELINE_CUTS:
-                found = score_lesions(
-                    study.mask, above >= cut, study.grid.spacing, card.criterion, min_volume_mm3=card.min_lesion_volume
-                )
+                found = score_lesions(study.mask, above >= cut, study.grid.spacing, rule, min_volume_mm3=smallest)
                 scores.setdefault((cut, margin), []).append(found.f1)
     cut, margin = max(scores, key=lambda pair: math.fsum(f1 for f1 in scores[pair] if f1 > 0))  # NaN: no lesion at all
     network.get_buffer("margin").fill_(margin)
