@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps dynamic-network-architectures
 	@touch $@
 
-sweep: $(READY)  ## the main job in small: pretrain, train 2 arms x 3 sizes x 2 repeats, compare
+sweep: $(READY)  ## the main job in small: pretrain, train 2 arms x 3 sizes x 3 repeats, compare
 	$(BIN)/lesionseg train --config-dir experiments/quickstart --config-name study paths.outputs=$(OUTPUTS)
 	$(BIN)/lesionseg compare sweep=quickstart paths.outputs=$(OUTPUTS)
 

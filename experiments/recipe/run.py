@@ -50,9 +50,9 @@ def main() -> None:
         own = ["init=scratch", "train_size=12", *RECIPES[name], f"sweep={sweep}", f"paths.outputs={options.outputs}"]
         command = [sys.executable, "-m", "lesionseg", "train", "--config-dir", STUDY, "--config-name", "study", *own]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        for folder in sorted((options.outputs / "runs" / sweep).glob("*/")):
-            cases = pd.read_csv(folder / "cases.csv").query("n_reference > 0")
-            status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        for file in sorted((options.outputs / "runs" / sweep).glob("*/status.json")):
+            cases = pd.read_csv(file.with_name("cases.csv")).query("n_reference > 0")
+            status = json.loads(file.read_text(encoding="utf-8"))
             seconds = float(status["tags"].get("lesionseg.seconds", "nan"))
             rows.append({"recipe": name, "seconds": seconds, **cases[["lesion_f1", "dice"]].mean()})
         table = pd.DataFrame(rows).groupby("recipe", sort=False)

@@ -58,28 +58,28 @@ def model_card(config: TrainConfig, train_subjects: Sequence[str]) -> ModelCard:
 
 
 def check_network(config: TrainConfig) -> None:
-    """See that the network can be made and maps patches and windows of the task to one lesion map of the same size."""
-    inputs, network = config.task.inputs, _build_network(config.model.network)
-    for key in ("patch_size", "window_size"):
-        size = getattr(config.task, key)
-        if size is None:
-            continue
-        patch = torch.zeros(2, len(inputs), *size)
-        try:
-            with torch.no_grad():
-                shape = tuple(network.train()(patch).shape)
-        except (RuntimeError, ValueError, TypeError) as error:
-            divisor = getattr(network, "divisor", None)
-            fix = f"make each side a multiple of {divisor}, and twice that at least" if divisor else "choose others"
-            raise InputError(
-                f"task.{key}={size}, task.inputs={inputs}: model.network cannot take patches of shape "
-                f"{tuple(patch.shape[1:])} ({str(error).splitlines()[0]}); {fix}"
-            ) from error
-        if shape != (2, 1, *size):
-            raise InputError(
-                f"model.network: gives {shape} for patches of shape {tuple(patch.shape)}, wanted is one lesion map of "
-                "the same size for each; set out_channels to 1"
-            )
+    """See that the network can be made and maps a patch of the task to one lesion map of the same size."""
+    task, network = config.task, _build_network(config.model.network)
+    inputs, size, divisor = task.inputs, task.patch_size, getattr(network, "divisor", None)
+    if divisor and any(side % divisor for side in task.window_size or ()):
+        raise InputError(
+            f"task.window_size={task.window_size}: model.network takes sides that are multiples of {divisor}"
+        )
+    patch = torch.zeros(2, len(inputs), *size)
+    try:
+        with torch.no_grad():
+            shape = tuple(network.train()(patch).shape)
+    except (RuntimeError, ValueError, TypeError) as error:
+        fix = f"make each side a multiple of {divisor}, and twice that at least" if divisor else "choose others"
+        raise InputError(
+            f"task.patch_size={size}, task.inputs={inputs}: model.network cannot take patches of shape "
+            f"{tuple(patch.shape[1:])} ({str(error).splitlines()[0]}); {fix}"
+        ) from error
+    if shape != (2, 1, *size):
+        raise InputError(
+            f"model.network: gives {shape} for patches of shape {tuple(patch.shape)}, wanted is one lesion map of the "
+            "same size for each; set out_channels to 1"
+        )
 
 
 def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> Source | None:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -56,30 +56,25 @@ def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
         with _collected(faults):
             datasets[_text(job.dataset)] = load_dataset(job.dataset)
     checked: list[tuple[TrainConfig, TaskStudy]] = []
-    for job in _distinct(jobs, "dataset", "task"):
-        if _text(job.dataset) in datasets:
-            with _collected(faults):
-                checked += [(job, study) for study in _check_scans(job, datasets[_text(job.dataset)])]
     plans = []
-    for job in jobs:
-        if _text(job.dataset) in datasets:
+    readable = [job for job in jobs if _text(job.dataset) in datasets]
+    for job in _distinct(readable, "dataset", "task"):
+        with _collected(faults):
+            checked += [(job, study) for study in _check_scans(job, datasets[_text(job.dataset)])]
+    for job in readable:
+        with _collected(faults):
+            plans.append((job, *choose_studies(job, datasets[_text(job.dataset)])))
+    checks: Sequence[tuple[Sequence[str], Callable[[TrainConfig], object]]] = (
+        (("trainer",), lambda job: check_machine(machine_of(job))),
+        (("augment",), _check_augmentation),
+        (("loss",), _check_loss),
+        (("model", "task"), check_network),
+        (("model", "task", "init"), _check_weights),
+    )
+    for sections, check in checks:
+        for job in _distinct(jobs, *sections):
             with _collected(faults):
-                plans.append((job, *choose_studies(job, datasets[_text(job.dataset)])))
-    for job in _distinct(jobs, "trainer"):
-        with _collected(faults):
-            check_machine(machine_of(job))
-    for job in _distinct(jobs, "augment"):
-        with _collected(faults):
-            _check_augmentation(job)
-    for job in _distinct(jobs, "loss"):
-        with _collected(faults):
-            _check_loss(job)
-    for job in _distinct(jobs, "model", "task"):
-        with _collected(faults):
-            check_network(job)
-    for job in _distinct(jobs, "model", "task", "init"):
-        with _collected(faults):
-            _check_weights(job)
+                check(job)
     if faults:
         raise InputError(list(dict.fromkeys(faults)))
     outputs(first.paths).mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def draw_comparison(comparison: Comparison) -> list[Drawing]:
             "Scores over training-set size",
             "Arms stand side by side at each size so that their intervals can be seen. An interval is over patients, "
             "for these trained models; whether arms differ is for the paired tests of the table.",
-            draw_learning_curves,
+            lambda curves, arms: draw_learning_curves(curves, arms, comparison.baseline),
             analysis.curves,
         ),
         (
@@ -127,9 +127,9 @@ def look() -> Iterator[None]:
         yield
 
 
-def draw_learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
+def draw_learning_curves(curves: pd.DataFrame, arms: Sequence[str], baseline: pd.DataFrame) -> Figure | None:
     """Draw sensitivity, PPV and F1 over training-set size, a panel each: means with their 95 % interval over patients,
-    the repeats faint (up to four arms), isotonic fit and power law fine (up to two)."""
+    the repeats faint (up to four arms), isotonic fit and power law fine (up to two), no learning in grey."""
     scores = [score for score in PRIMARY if (curves["score"] == score).any()]
     if not scores:
         return None
@@ -140,6 +140,9 @@ def draw_learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure | 
         _share_axis(axes)
         _size_axis(axes, sizes)
         axes.set_title(_title(score))
+        if len(baseline):
+            none = baseline[baseline["score"] == score].drop_duplicates("train_size")
+            axes.plot(none["train_size"], none["baseline_mean"], color=GREY, linewidth=0.9, marker="", linestyle="-.")
         for number, arm in enumerate(arms):
             own = curves[(curves["score"] == score) & (curves["arm"] == arm)]
             # Moved apart so that the error bars do not cover each other.
@@ -158,7 +161,8 @@ def draw_learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure | 
             reach = np.nan_to_num(np.abs(own[["low", "high"]].to_numpy(float).T - mean))
             axes.errorbar(n * aside, mean, yerr=reach, elinewidth=1.2, zorder=3, **styles[arm])
     _legend(figure, styles)
-    _caption(figure, "mean with its 95 % interval over test patients; faint: each repeat; thin: isotonic fit")
+    grey = "; grey: no learning" if len(baseline) else ""
+    _caption(figure, f"mean with its 95 % interval over test patients; faint: each repeat; thin: isotonic fit{grey}")
     return figure
 
 

@@ -118,6 +118,10 @@ def test_too_little_that_fits_stops_the_run(configure, source, tmp_path):
     ("overrides", "fault"),
     [
         (
+            ["task.window_size=[16,17,16]"],
+            "task.window_size=[16, 17, 16]: model.network takes sides that are multiples of 2",
+        ),
+        (
             ["task.patch_size=[17,16,16]"],
             "task.patch_size=[17, 16, 16], task.inputs=['flair']: model.network cannot take patches of shape "
             "(1, 17, 16, 16) (Sizes of tensors must match",
