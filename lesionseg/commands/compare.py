@@ -3,8 +3,9 @@
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from lesionseg.instantiate import build
 from lesionseg.io import check_writable, progress_bar, written_whole
 from lesionseg.metrics import Criterion, MaskPair
 from lesionseg.metrics.lesionwise import JudgedLesions, judge_lesions
-from lesionseg.report import Comparison, Evidence, RunRecord, provenance_of, write_page, write_tables
+from lesionseg.metrics.study import lesion_columns
+from lesionseg.report import Comparison, Evidence, provenance_of, write_page, write_tables
 from lesionseg.report import compare as compare_cases
 from lesionseg.report.operating_points import RunCurves, count_by_volume, match_repeat, run_curves, run_froc
 from lesionseg.report.slices import StudySlice, load_slices
@@ -47,6 +49,8 @@ _THRESHOLDS = ("study", "n_reference", "threshold", "detected_reference", "n_pre
 
 Rescored = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
 """By run id: the table of cases and that of lesions under another rule than the runs' own."""
+Gathered = Mapping[str, list[Any]]
+"""What is kept of some runs: ``records``, and the frames ``cases``, ``volumes``, ``froc`` and ``matched``."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +61,6 @@ class _Sweep:
     parent: str
     runs: SweepRuns
     arms: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Gathered:
-    """What is kept of some runs: their records, and what was made of their large tables."""
-
-    cases: list[pd.DataFrame] = field(default_factory=list)
-    records: list[RunRecord] = field(default_factory=list)
-    volumes: list[pd.DataFrame] = field(default_factory=list)
-    froc: list[pd.DataFrame] = field(default_factory=list)
-    matched: list[pd.DataFrame] = field(default_factory=list)
-
-    def add(self, other: "_Gathered") -> None:
-        """Take in other runs."""
-        for key in vars(self):
-            getattr(self, key).extend(getattr(other, key))
 
 
 def compare(config: CompareConfig) -> int:
@@ -150,8 +138,8 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
     # The thresholds were counted with the runs' own smallest lesion, which nobody can change afterwards.
     found = _gather(store, wanted, sweep.arms, rescored, thresholds=config.min_volume is None)
     by_key = {run_key(run): run for run in wanted}
-    records = [replace(one, best_validation=best_validation(store, by_key[one.key], one)) for one in found.records]
-    lacking = {"lesions.csv": len(wanted) - len(found.volumes), "froc.csv": len(wanted) - len(found.froc)}
+    records = [replace(one, best_validation=best_validation(store, by_key[one.key], one)) for one in found["records"]]
+    lacking = {"lesions.csv": len(wanted) - len(found["volumes"]), "froc.csv": len(wanted) - len(found["froc"])}
     if config.min_volume is not None:
         lacking.pop("froc.csv")
     what = {"lesions.csv": "scores by lesion volume", "froc.csv": "FROC and PPV at matched sensitivity"}
@@ -162,7 +150,7 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
         for name, count in lacking.items()
         if count
     ] + notes
-    cases = pd.concat(found.cases, ignore_index=True)
+    cases: pd.DataFrame = pd.concat(found["cases"], ignore_index=True)
     # Unless it is named as an arm, what learned nothing is what all are held against, and no arm among them.
     baseline = None if config.arms else next((run.arm for run in records if run.config["init"].get("baseline")), None)
     arms = [arm for arm in sweep.arms if arm != baseline] or sweep.arms
@@ -171,9 +159,9 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
         arms,
         Evidence(
             runs=records,
-            froc=_concatenated(found.froc),
-            matched=_concatenated(found.matched),
-            volumes=_concatenated(found.volumes),
+            froc=_concatenated(found["froc"]),
+            matched=_concatenated(found["matched"]),
+            volumes=_concatenated(found["volumes"]),
             volume_edges_mm3=records[0].config["metrics"]["volume_edges"],
         ),
         baseline=baseline if baseline not in arms else None,
@@ -197,35 +185,31 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
 
 def _gather(
     store: Store, runs: Sequence[Any], arms: Sequence[str], rescored: Rescored | None, *, thresholds: bool
-) -> _Gathered:
-    """Read the runs. The tables of lesions and of thresholds are the large ones: those of one size and repeat are read
-    together, since these runs are compared with each other, and only what is needed of them is kept."""
+) -> Gathered:
+    """Read the runs, by several processes where there are many and all lie on this machine.
+
+    The tables of lesions and of thresholds are the large ones: those of one size and repeat are read together, since
+    these runs are compared with each other, and only what is needed of them is kept.
+    """
     groups: dict[tuple[int, int], list[RunFiles]] = {}
     for one in sorted((RunFiles.of(store, run) for run in runs), key=lambda one: arms.index(one.key[0])):
         groups.setdefault(one.key[1:], []).append(one)
-    found = _Gathered()
     arguments = [(groups[place], arms[0], rescored, thresholds) for place in sorted(groups)]
-    with progress_bar("Reading runs", "run", len(runs)) as shown:
-        for group in _read_groups(arguments, n_runs=len(runs)):
-            found.add(group)
-            shown.update(len(group.cases))
-    return found
-
-
-def _read_groups(arguments: Sequence[tuple[Any, ...]], *, n_runs: int) -> Iterator[_Gathered]:
-    """Read each group; by several processes where there are many runs and all lie on this machine."""
-    here = all(files.artifacts.folder is not None for group, *_ in arguments for files in group)
-    processes = min(os.cpu_count() or 1, 4)
-    if n_runs < _MANY_RUNS or processes == 1 or not here or arguments[0][2] is not None:
-        return (_read_group(*one) for one in arguments)
+    here = all(files.artifacts.folder is not None for group in groups.values() for files in group)
+    processes = min(os.cpu_count() or 1, 4) if len(runs) >= _MANY_RUNS and here and rescored is None else 1
     parallel = joblib.Parallel(n_jobs=processes, return_as="generator", batch_size=max(1, len(arguments) // 40))
-    found: Iterator[_Gathered] = parallel(joblib.delayed(_read_group)(*one) for one in arguments)
+    found: dict[str, list[Any]] = defaultdict(list)
+    with progress_bar("Reading runs", "run", len(runs)) as shown:
+        for group in parallel(joblib.delayed(_read_group)(*one) for one in arguments):
+            for kind, own in group.items():
+                found[kind] += own
+            shown.update(len(group["cases"]))
     return found
 
 
-def _read_group(group: Sequence[RunFiles], reference: str, rescored: Rescored | None, thresholds: bool) -> _Gathered:
+def _read_group(group: Sequence[RunFiles], reference: str, rescored: Rescored | None, thresholds: bool) -> Gathered:
     """Read the runs of one size and repeat, at most one of an arm."""
-    found = _Gathered()
+    found: dict[str, list[Any]] = defaultdict(list)
     curves: dict[str, RunCurves] = {}
     for files in group:
         record = read_record(files)
@@ -234,17 +218,17 @@ def _read_group(group: Sequence[RunFiles], reference: str, rescored: Rescored | 
             cases, lesions = read_cases(files), read_rows(files, "lesions.csv", _LESIONS)
         else:
             cases, lesions = rescored[files.artifacts.run_id]
-        found.records.append(record)
-        found.cases.append(cases)
+        found["records"].append(record)
+        found["cases"].append(cases)
         if lesions is not None:
-            found.volumes.append(count_by_volume(lesions, cases, metrics["volume_edges"]))
+            found["volumes"].append(count_by_volume(lesions, cases, metrics["volume_edges"]))
         if thresholds and (table := read_rows(files, "froc.csv", _THRESHOLDS)) is not None:
             own = run_curves(table, cases, record.threshold)
             curves[own.arm] = own
-            found.froc.append(run_froc(own, float(metrics["false_positives"][-1])))
+            found["froc"].append(run_froc(own, float(metrics["false_positives"][-1])))
     first = curves.pop(reference, None)
     if first is not None:
-        found.matched.extend(match_repeat(first, other) for other in curves.values())
+        found["matched"] += [match_repeat(first, other) for other in curves.values()]
     return found
 
 
@@ -274,11 +258,7 @@ def rescore(store: Store, runs: Sequence[Any], rule: Criterion, config: CompareC
     changed: list[str] = []
     for one in stored_predictions(store, runs, config.dataset, changed):
         found = judge_lesions(MaskPair.of(one.reference, one.prediction, one.spacing), rule, smallest)
-        scores = found.scores()
-        ratios = {f"lesion_{name}": getattr(scores, name) for name in ("sensitivity", "ppv", "f1", "f1_counts")}
-        counts = ("n_reference", "n_prediction", "detected_reference", "true_prediction", "false_positives")
-        renewed = {**ratios, **{name: getattr(scores, name) for name in (*counts, "false_positive_volume_ml")}}
-        cases.setdefault(one.run_id, []).append({**one.case, **renewed})
+        cases.setdefault(one.run_id, []).append({**one.case, **lesion_columns(found.scores())})
         lesions.setdefault(one.run_id, []).append(_lesion_rows(str(one.case["study"]), found))
     notes = [changed_note(changed)] if changed else []
     if smallest < task.min_lesion_volume:

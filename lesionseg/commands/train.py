@@ -39,6 +39,7 @@ from lesionseg.transfer import ModelCard, TransferReport, load_model
 
 _LAST_WORDS = 5.0  # seconds that a run which is stopped waits for MLflow
 _POLL = 1.0  # seconds between two looks at a lock that another process holds
+Say = Callable[[str], None]
 _PACKAGES = ("lesionseg", "torch", "pytorch-lightning", "mlflow", "numpy", "scipy", "statsmodels")
 
 
@@ -83,9 +84,8 @@ def train(spec: RunSpec, *, position: str = "", wait: bool = False) -> TrainResu
                 network, report = initialise(config, card, spec.seed, source, spec.split.test)
                 begin(run_dir, spec, identity)
                 with Uploader(run_dir, lambda: store_of(config.tracking, config.paths), say) as uploader:
-                    run = _Run(spec, run_dir, say)
-                    work = partial(run.work, network, card, report)
-                    return _end_truly(run, uploader, work, resumed=state == "resumed")
+                    work = partial(_work, spec, run_dir, say, network, card, report)
+                    return _end_truly(spec, run_dir, say, uploader, work, resumed=state == "resumed")
         worker = run_dir.read().get("worker", "another process")
         if not wait:
             say(f"is left to {worker}, which works on it")
@@ -142,117 +142,117 @@ def wait_for(run_dir: RunDir) -> None:
         time.sleep(_POLL)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run while it is worked on."""
+def _work(
+    spec: RunSpec, run_dir: RunDir, say: Say, network: torch.nn.Module, card: ModelCard, report: TransferReport
+) -> tuple[Path, dict[str, Average]]:
+    """Describe the run, choose its learning rate, train it, choose its threshold, test it."""
+    config = spec.config
+    began = time.monotonic()
+    _describe(spec, run_dir, report)
+    say(report.summary())
+    if config.candidate_rates:
+        record = run_dir.path / "learning_rate.json"
+        chosen, candidates = choose_learning_rate(spec, network, card, report, record)
+        run_dir.log_file(record)
+        run_dir.log_metrics({"train/learning_rate": chosen.learning_rate})
+        tried = ", ".join(
+            f"{one.learning_rate:g} ({'not finite' if one.loss != one.loss else f'{one.score:.2f}'})"
+            for one in candidates
+        )
+        n_studies = len(spec.studies["validation"])
+        say(f"learning rate {chosen.learning_rate:g}, chosen on {n_studies} validation studies from {tried}")
+        config = with_learning_rate(config, chosen.learning_rate)
+    if config.init.baseline:
+        card = fit_baseline(spec, network, card)
+        two = ", ".join(f"{name} {value:g}" for name, value in network.named_buffers())
+        say(f"no network: {two}, chosen on {len(spec.studies['train'])} training studies")
+    module, data = build_modules(spec, config, network, card, report)
+    folder, machine = run_dir.path / "checkpoints", machine_of(config)
+    resumed_from = (folder / "last.ckpt").exists()
+    if config.init.trains:
+        checkpoint = fit(
+            module,
+            data,
+            folder=folder,
+            machine=machine,
+            monitor=config.metrics.monitor,
+            gradient_clip=config.optim.gradient_clip,
+            log_every=config.trainer.log_every,
+            log=run_dir.log_metrics,
+            say=say,
+            progress=run_dir.note_progress,
+        )
+    else:
+        checkpoint = keep(module, data, folder=folder, machine=machine, log=run_dir.log_metrics, say=say)
+    if config.metrics.threshold_criterion is not None:
+        run_dir.note_progress("validating")
+        record = run_dir.path / "threshold.json"
+        choice = set_threshold(spec, checkpoint, record)
+        run_dir.log_file(record)
+        run_dir.log_metrics({"val/threshold": choice.threshold}, step=config.trainer.steps)
+        say(f"threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
+    run_dir.log_file(checkpoint, "checkpoints")
+    fitted = time.monotonic()
+    averages = _test(spec, run_dir, checkpoint)
+    if not resumed_from and config.init.trains:
+        steps = config.trainer.steps + len(config.candidate_rates) * config.optim.search_steps
+        note_seconds(spec, fitted - began, time.monotonic() - fitted, steps)
+    return checkpoint, averages
 
-    spec: RunSpec
-    run_dir: RunDir
-    say: Callable[[str], None]
 
-    def work(
-        self, network: torch.nn.Module, card: ModelCard, report: TransferReport
-    ) -> tuple[Path, dict[str, Average]]:
-        """Describe the run, choose its learning rate, train it, choose its threshold, test it."""
-        spec, config, run_dir = self.spec, self.spec.config, self.run_dir
-        began = time.monotonic()
-        self._describe(report)
-        if config.candidate_rates:
-            record = run_dir.path / "learning_rate.json"
-            chosen, candidates = choose_learning_rate(spec, network, card, report, record)
-            run_dir.log_file(record)
-            run_dir.log_metrics({"train/learning_rate": chosen.learning_rate})
-            tried = ", ".join(
-                f"{one.learning_rate:g} ({'not finite' if one.loss != one.loss else f'{one.score:.2f}'})"
-                for one in candidates
-            )
-            n_studies = len(spec.studies["validation"])
-            self.say(f"learning rate {chosen.learning_rate:g}, chosen on {n_studies} validation studies from {tried}")
-            config = with_learning_rate(config, chosen.learning_rate)
-        if config.init.baseline:
-            card = fit_baseline(spec, network, card)
-            two = ", ".join(f"{name} {value:g}" for name, value in network.named_buffers())
-            self.say(f"no network: {two}, chosen on {len(spec.studies['train'])} training studies")
-        module, data = build_modules(spec, config, network, card, report)
-        folder, machine = run_dir.path / "checkpoints", machine_of(config)
-        resumed_from = (folder / "last.ckpt").exists()
-        if config.init.trains:
-            checkpoint = fit(
-                module,
-                data,
-                folder=folder,
-                machine=machine,
-                monitor=config.metrics.monitor,
-                gradient_clip=config.optim.gradient_clip,
-                log_every=config.trainer.log_every,
-                log=run_dir.log_metrics,
-                say=self.say,
-                progress=run_dir.note_progress,
-            )
-        else:
-            checkpoint = keep(module, data, folder=folder, machine=machine, log=run_dir.log_metrics, say=self.say)
-        if config.metrics.threshold_criterion is not None:
-            run_dir.note_progress("validating")
-            record = run_dir.path / "threshold.json"
-            choice = set_threshold(spec, checkpoint, record)
-            run_dir.log_file(record)
-            run_dir.log_metrics({"val/threshold": choice.threshold}, step=config.trainer.steps)
-            self.say(f"threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
-        run_dir.log_file(checkpoint, "checkpoints")
-        fitted = time.monotonic()
-        averages = self._test(checkpoint)
-        if not resumed_from and config.init.trains:
-            steps = config.trainer.steps + len(config.candidate_rates) * config.optim.search_steps
-            note_seconds(spec, fitted - began, time.monotonic() - fitted, steps)
-        return checkpoint, averages
+def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
+    """Write everything that is known beforehand; the same when a run goes on."""
+    folder = run_dir.path
+    with written_whole(folder / "config.yaml") as partial:
+        partial.write_text(yaml.safe_dump(spec.config.model_dump(), sort_keys=False), encoding="utf-8")
+    write_json(folder / "split.json", spec.split_record())
+    write_json(folder / "transfer_report.json", report.to_json())
+    for name in ("config.yaml", "split.json", "transfer_report.json"):
+        run_dir.log_file(folder / name)
 
-    def _describe(self, report: TransferReport) -> None:
-        """Write everything that is known beforehand; the same when a run goes on."""
-        folder = self.run_dir.path
-        with written_whole(folder / "config.yaml") as partial:
-            partial.write_text(yaml.safe_dump(self.spec.config.model_dump(), sort_keys=False), encoding="utf-8")
-        write_json(folder / "split.json", self.spec.split_record())
-        write_json(folder / "transfer_report.json", report.to_json())
-        for name in ("config.yaml", "split.json", "transfer_report.json"):
-            self.run_dir.log_file(folder / name)
-        self.say(report.summary())
 
-    def _test(self, checkpoint: Path) -> dict[str, Average]:
-        """Score the best checkpoint on the test studies, on the grids they were drawn on."""
-        config, run_dir, folder = self.spec.config, self.run_dir, self.run_dir.path
-        model = load_model(checkpoint)
-        card = model.card
-        tables, slices = ScoreTables(config.metrics), list[StudySlice]()
-        studies = self.spec.studies["test"]
-        for found in segment(model.network(), card, studies, config.trainer, threshold=card.threshold):
-            run_dir.note_progress("testing")
-            tables.add(found, card)
-            if config.metrics.save_predictions:
-                file = folder / "predictions" / f"{found.study.name}_label-{card.target}_pred.nii.gz"
-                write_volume(file, found.mask, found.study.native)
-                run_dir.log_file(file, "predictions")
-                reference, grid = reference_of(found.study)
-                image, rule, least = found.study.study.sources[0][1], card.criterion, card.min_lesion_volume
-                case = tables.cases[-1]
-                slices.append(picture_study(found.study.name, image, reference, found.mask, grid, rule, least, case))
-        run_dir.note_progress("logging")
-        for file in tables.write(folder):
-            run_dir.log_file(file)
-        if slices:
-            save_slices(slices, folder / "slices.npz")
-            run_dir.log_file(folder / "slices.npz")
-            write_examples(tables.cases, slices, folder / "figures" / "test_studies.png")
-            run_dir.log_file(folder / "figures" / "test_studies.png", "figures")
-        run_dir.log_metrics(tables.metrics())
-        run_dir.log_metrics(scores_by_size(tables.metrics()), step=config.train_size)
-        return tables.averages
+def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path) -> dict[str, Average]:
+    """Score the best checkpoint on the test studies, on the grids they were drawn on."""
+    config, folder = spec.config, run_dir.path
+    model = load_model(checkpoint)
+    card = model.card
+    tables, slices = ScoreTables(config.metrics), list[StudySlice]()
+    studies = spec.studies["test"]
+    for found in segment(model.network(), card, studies, config.trainer, threshold=card.threshold):
+        run_dir.note_progress("testing")
+        tables.add(found, card)
+        if config.metrics.save_predictions:
+            file = folder / "predictions" / f"{found.study.name}_label-{card.target}_pred.nii.gz"
+            write_volume(file, found.mask, found.study.native)
+            run_dir.log_file(file, "predictions")
+            reference, grid = reference_of(found.study)
+            image, rule, least = found.study.study.sources[0][1], card.criterion, card.min_lesion_volume
+            case = tables.cases[-1]
+            slices.append(picture_study(found.study.name, image, reference, found.mask, grid, rule, least, case))
+    run_dir.note_progress("logging")
+    for file in tables.write(folder):
+        run_dir.log_file(file)
+    if slices:
+        save_slices(slices, folder / "slices.npz")
+        run_dir.log_file(folder / "slices.npz")
+        write_examples(tables.cases, slices, folder / "figures" / "test_studies.png")
+        run_dir.log_file(folder / "figures" / "test_studies.png", "figures")
+    run_dir.log_metrics(tables.metrics())
+    run_dir.log_metrics(scores_by_size(tables.metrics()), step=config.train_size)
+    return tables.averages
 
 
 def _end_truly(
-    run: _Run, uploader: Uploader, work: Callable[[], tuple[Path, dict[str, Average]]], *, resumed: bool
+    spec: RunSpec,
+    run_dir: RunDir,
+    say: Say,
+    uploader: Uploader,
+    work: Callable[[], tuple[Path, dict[str, Average]]],
+    *,
+    resumed: bool,
 ) -> TrainResult:
     """Do the work and see that the run ends with the status that is true."""
-    config, run_dir = run.spec.config, run.run_dir
+    config = spec.config
     began, patience = time.monotonic(), config.tracking.patience
     try:
         checkpoint, averages = work()
@@ -262,7 +262,7 @@ def _end_truly(
     except Exception as error:
         text = traceback.format_exc()
         first = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:1000]
-        run.say(f"FAILED\n{text}")
+        say(f"FAILED\n{text}")
         file = run_dir.path / "error.txt"
         try:
             with written_whole(file) as partial:
@@ -270,7 +270,7 @@ def _end_truly(
             run_dir.log_file(file)
             run_dir.set_tag(ERROR_TAG, first)
         except OSError as full:
-            run.say(f"{file} cannot be written ({full})")
+            say(f"{file} cannot be written ({full})")
         uploader.end("FAILED", patience, first)
         return TrainResult("failed", run_dir.sent()["run_id"], None)
     if not resumed:
@@ -278,9 +278,9 @@ def _end_truly(
     delivered = uploader.end("FINISHED", patience)
     _tidy(run_dir.path)  # only now: it would go on from there
     run_id = run_dir.sent()["run_id"]
-    run.say(f"test {scores_text(averages)} ({averages['lesion_sensitivity'].n} studies with lesions)")
+    say(f"test {scores_text(averages)} ({averages['lesion_sensitivity'].n} studies with lesions)")
     if not delivered:
-        run.say("waits to be sent to MLflow; lesionseg sync sends it")
+        say("waits to be sent to MLflow; lesionseg sync sends it")
     elif not config.sweep:
         print(f"Its files are in {run_dir.path}, and in MLflow as run {run_id}.", flush=True)
     return TrainResult("finished", run_id, checkpoint)
