@@ -101,10 +101,10 @@ def _train(request: "Request", command: str) -> int:
     """Check everything, train the source model if the jobs want one, and then the jobs."""
     from lesionseg.config.compose import compose_jobs, differing_overrides, quoted
 
-    jobs, is_sweep = compose_jobs(request)
+    jobs, at_once = compose_jobs(request)
     configs: list[TrainConfig] = [job.config for job in jobs]
     overrides = list(request.overrides)
-    if is_sweep and any(config.sweep is None for config in configs):
+    if at_once and any(config.sweep is None for config in configs):
         name = f"sweep-{hashlib.sha256(' '.join(sorted(request.overrides)).encode()).hexdigest()[:8]}"
         configs = [config.model_copy(update={"sweep": name}) for config in configs]
         overrides.append(f"sweep={name}")
@@ -116,7 +116,7 @@ def _train(request: "Request", command: str) -> int:
 
     specs = preflight([*sources, *configs])
     source_specs, specs = specs[: len(sources)], specs[len(sources) :]
-    announce(source_specs, specs)
+    announce(source_specs, specs, at_once)
     if configs[0].sweep is None:
         (spec,) = specs
         if source_specs:
@@ -128,6 +128,8 @@ def _train(request: "Request", command: str) -> int:
     with Sweep(specs, differing_overrides(jobs), command) as sweep:
         checkpoints = [train_source(spec) for spec in source_specs]
         if None not in checkpoints:
+            if source_specs:
+                announce([], specs, at_once)
             overrides += [f"init.checkpoint={quoted(str(checkpoint))}" for checkpoint in checkpoints]
             sweep.run(lambda: _launch(request, overrides, len(specs)))
     return sweep.finish()

@@ -97,18 +97,20 @@ def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
     ]
 
 
-def announce(sources: Sequence[RunSpec], specs: Sequence[RunSpec]) -> None:
-    """Print how many runs there will be and, where earlier runs on this machine tell, about how long they take."""
+def announce(sources: Sequence[RunSpec], specs: Sequence[RunSpec], at_once: int = 1) -> None:
+    """Print how many runs there will be and, where runs on this machine tell, about how long they take."""
     seconds = [expected_seconds(spec) for spec in [*sources, *specs]]
     what = f"{len(seconds)} runs" if len(seconds) > 1 else "1 run"
-    if sources:
-        what += " (one of them the source model)"
+    what += " (one of them the source model)" if sources else ""
     known = [one for one in seconds if one is not None]
     if len(known) == len(seconds):
-        total = timedelta(seconds=round(sum(known)))
-        what += f", about {total} one after the other on this machine, less what is finished already"
+        last = sum(known[len(sources) :])
+        total = timedelta(seconds=round(sum(known[: len(sources)]) + last / max(1, min(at_once, len(specs)))))
+        several = f", {at_once} at once" if at_once > 1 else ""
+        what += f", about {total} on this machine{several}, less what is finished already"
     elif len(seconds) > 1:
-        what += "; how long they take is told once the first of them is under way"
+        first = "source model is trained" if sources else "first of them is under way"
+        what += f"; how long they take is told once the {first}"
     print(f"{what}.", flush=True)
 
 
@@ -261,7 +263,6 @@ def _kind(spec: RunSpec) -> str:
         "inputs": config.task.inputs,
         "patch_size": config.task.patch_size,
         "spacing": config.task.spacing,
-        "dataset": config.dataset.name,
         "augment": config.augment.model_dump(),
         "trainer": trainer,
         "machine": [platform.node(), platform.processor()],

@@ -7,6 +7,7 @@ user sees the whole list at once.
 import copy
 import importlib.util
 import itertools
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,8 +60,8 @@ class Job:
     config: Any = field(repr=False)
 
 
-def compose_jobs(request: Request) -> tuple[list[Job], bool]:
-    """Return every job that the request asks for, and whether they are a sweep."""
+def compose_jobs(request: Request) -> tuple[list[Job], int]:
+    """Return every job that the request asks for, and of a sweep how many run at once as far as is known, else 0."""
     faults = _syntax_faults(request.overrides)
     if faults:
         raise InputError(faults)
@@ -101,7 +102,8 @@ def compose_jobs(request: Request) -> tuple[list[Job], bool]:
                 found |= dict.fromkeys(error.faults)
         if found:
             raise InputError(list(found))
-        return jobs, sweep
+        at_once = int(base.hydra.launcher.get("n_jobs") or 1) if sweep else 0
+        return jobs, at_once if at_once >= 0 else os.cpu_count() or 1
 
 
 def _with_numbers(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -23,7 +23,10 @@ def test_after_it_every_study_is_prepared_and_the_store_is_there(configure, tmp_
     assert capsys.readouterr().out.startswith("3 runs (one of them the source model); how long they take is told")
     note_seconds(specs[0], 10.0, 3.0, 4)
     announce([], specs)
-    assert capsys.readouterr().out.startswith("3 runs, about 0:0")
+    announce([], specs, 3)
+    alone, together = capsys.readouterr().out.splitlines()
+    assert alone.startswith("3 runs, about 0:0")
+    assert " on this machine, 3 at once, less what is finished" in together
 
 
 def test_a_file_that_changed_is_read_again(configure, make_cohort, with_store, tmp_path, tmp_path_factory):
