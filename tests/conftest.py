@@ -155,7 +155,7 @@ def inside() -> Callable[..., Finished]:
 
 @pytest.fixture(scope="session")
 def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from lesionseg.tracking import open_store
+    from lesionseg.tracking.mlflow_store import open_store
 
     folder = tmp_path_factory.mktemp("store")
     open_store(f"sqlite:///{folder}/mlflow.db", "another", None, folder / ".lock")

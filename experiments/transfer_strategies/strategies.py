@@ -21,8 +21,9 @@ from lesionseg.commands.plan import store_of
 from lesionseg.commands.sweep_runs import RunFiles, best_validation, finished_runs, read_cases, read_record
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.errors import InputError
-from lesionseg.report import Analysis, RunRecord, analyse
+from lesionseg.report.analysis import Analysis, analyse
 from lesionseg.report.methods import missing_sentences
+from lesionseg.report.provenance import RunRecord
 from lesionseg.stats import holm
 
 STUDY = yaml.safe_load(Path(__file__).with_name("study.yaml").read_text(encoding="utf-8"))

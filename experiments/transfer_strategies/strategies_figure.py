@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lesionseg.report import Analysis
+from lesionseg.report.analysis import Analysis
 from lesionseg.report.text import training_studies
 
 APART = ("pretrained_shuffled", "zero_shot")  # a control, and no training at all

@@ -33,13 +33,14 @@ from lesionseg.io import check_writable, progress_bar, written_whole
 from lesionseg.metrics import Criterion, MaskPair
 from lesionseg.metrics.lesionwise import JudgedLesions, judge_lesions
 from lesionseg.metrics.study import lesion_columns
-from lesionseg.report import Comparison, Evidence, provenance_of, write_page, write_tables
-from lesionseg.report import compare as compare_cases
+from lesionseg.report.comparison import Comparison, Evidence, write_tables
+from lesionseg.report.comparison import compare as compare_cases
 from lesionseg.report.operating_points import RunCurves, count_by_volume, match_repeat, run_curves, run_froc
+from lesionseg.report.provenance import provenance_of
 from lesionseg.report.slices import StudySlice, load_slices
-from lesionseg.report.tables import markdown, note, terminal
-from lesionseg.tracking import Run, Store, find_parent
-from lesionseg.tracking.mlflow_store import COMMAND_TAG, NOTE_TAG, VERSIONS_TAG
+from lesionseg.report.tables import markdown, note, terminal, write_page
+from lesionseg.tracking.mlflow_store import COMMAND_TAG, NOTE_TAG, VERSIONS_TAG, Run, Store
+from lesionseg.tracking.sweep import find_parent
 
 OWN = "task"  # how the criterion of the runs themselves is called
 _LONGEST_NOTE = 8000  # characters: MLflow cuts a longer tag

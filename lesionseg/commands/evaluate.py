@@ -24,8 +24,9 @@ from lesionseg.instantiate import build
 from lesionseg.io import check_writable, progress_bar, write_csv, write_json, written_whole
 from lesionseg.metrics import UNDEFINED_POLICY, Criterion, score_criteria
 from lesionseg.report.scores import arm_means, ranking_text
-from lesionseg.tracking import Run, find_parent
-from lesionseg.transfer import ModelCard, SourceModel, load_model
+from lesionseg.tracking.mlflow_store import Run
+from lesionseg.tracking.sweep import find_parent
+from lesionseg.transfer.checkpoint import ModelCard, SourceModel, load_model
 
 _WIDTH = 110  # letters in a line of text
 

@@ -13,25 +13,13 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.data.preprocessing import NORMALISATION
 from lesionseg.errors import InputError
 from lesionseg.instantiate import build
-from lesionseg.tracking import Store, fetch_weights, is_address
-from lesionseg.transfer import (
-    DEFAULT_PARTS,
-    ChannelRule,
-    ForeignModel,
-    ModelCard,
-    ParamPlan,
-    Parts,
-    SourceModel,
-    TransferReport,
-    add_adapters,
-    contrast_name,
-    differences,
-    from_scratch,
-    load_weights,
-    plan_parameters,
-    shuffled,
-    transfer,
-)
+from lesionseg.tracking.artifacts import fetch_weights, is_address
+from lesionseg.tracking.mlflow_store import Store
+from lesionseg.transfer.checkpoint import ModelCard, SourceModel, contrast_name
+from lesionseg.transfer.finetuning import DEFAULT_PARTS, ParamPlan, Parts, add_adapters, plan_parameters
+from lesionseg.transfer.importers import ForeignModel, load_weights
+from lesionseg.transfer.loading import ChannelRule, from_scratch, shuffled, transfer
+from lesionseg.transfer.report import TransferReport, differences
 
 Source = SourceModel | ForeignModel
 _BASELINE = {"_target_": "lesionseg.models.IntensityThreshold"}

@@ -18,7 +18,7 @@ from lesionseg.data.readers import read_bids, read_nnunet, read_table
 from lesionseg.data.splits import Split, fixed_parts, make_split
 from lesionseg.errors import InputError
 from lesionseg.io import write_json
-from lesionseg.tracking import Store, open_store
+from lesionseg.tracking.mlflow_store import Store, open_store
 
 PARTS = ("train", "validation", "test")
 _SECTIONS_NOT_COUNTED = ("tracking", "paths", "sweep", "force")
@@ -193,14 +193,14 @@ def counted_settings(content: Mapping[str, Any]) -> dict[str, Any]:
 def grid_entry(config: TrainConfig) -> dict[str, Any]:
     """Return a configuration as a sweep's grid has it, before anything is known of its data and weights.
 
-    Its ``key`` tells it from the sweep's others; where the sweep trains its own source model, the checkpoint is left
-    out, since there is none yet.
+    Its ``key`` tells it from the sweep's others. Of ``init`` it rests on what counts: from scratch on no source;
+    and where the sweep trains its own source model, on how that is made, since there is no checkpoint yet.
     """
-    content = counted_settings(config.model_dump())
-    if config.init.source:
-        content["init"] = _without(content["init"], ("checkpoint",))
+    content, init = counted_settings(config.model_dump()), config.init
+    source = None if init.from_scratch else init.source or init.checkpoint
+    content["init"] = {"name": init.name, "scratch": init.from_scratch, "source": source, **init.knobs}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-    axes = {"init": config.init.name, "train_size": config.train_size, "repeat": config.repeat}
+    axes = {"init": init.name, "train_size": config.train_size, "repeat": config.repeat}
     return {"key": key, "name": run_name(config), **axes}
 
 

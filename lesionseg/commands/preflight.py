@@ -34,8 +34,9 @@ from lesionseg.data.quality_control import audit
 from lesionseg.errors import InputError
 from lesionseg.instantiate import build
 from lesionseg.io import check_writable, progress_bar, write_json
-from lesionseg.tracking import check_reachable, try_lock
-from lesionseg.training import Machine, check_machine
+from lesionseg.tracking.mlflow_store import check_reachable
+from lesionseg.tracking.run_dir import try_lock
+from lesionseg.training.trainer import Machine, check_machine
 
 _START = 3.0  # seconds to read the data, open the store and start workers, per run
 

@@ -31,8 +31,8 @@ from lesionseg.metrics import (
     sensitivity_at,
 )
 from lesionseg.models import channels_last
-from lesionseg.training import choose_precision
-from lesionseg.transfer import ModelCard
+from lesionseg.training.trainer import choose_precision
+from lesionseg.transfer.checkpoint import ModelCard
 
 Rows = list[dict[str, Any]]
 

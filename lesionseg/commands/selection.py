@@ -23,8 +23,11 @@ from lesionseg.data.patches import Augmentation
 from lesionseg.instantiate import build
 from lesionseg.io import write_json
 from lesionseg.metrics import Criterion, OneToOneIoU, ThresholdChoice, choose_threshold, score_lesions
-from lesionseg.training import NotFiniteError, Optimiser, PatchDataModule, SegmentationModule, rehearse
-from lesionseg.transfer import ModelCard, TransferReport, load_model, store_threshold
+from lesionseg.training.datamodule import PatchDataModule
+from lesionseg.training.module import NotFiniteError, Optimiser, SegmentationModule
+from lesionseg.training.trainer import rehearse
+from lesionseg.transfer.checkpoint import ModelCard, load_model, store_threshold
+from lesionseg.transfer.report import TransferReport
 
 NAN = float("nan")
 BASELINE_CUTS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0)  # standard deviations of the brain

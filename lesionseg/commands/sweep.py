@@ -13,9 +13,18 @@ from lesionseg.commands.status import state_table, summary
 from lesionseg.commands.train import train, wait_for
 from lesionseg.config.schema import CompareConfig, TrainConfig
 from lesionseg.errors import InputError
-from lesionseg.tracking import RunDir, RunState, Store, close_sweep, fault_of, find_parent, sweep_states
 from lesionseg.tracking.artifacts import remove_broken_uploads
-from lesionseg.tracking.sweep import add_to_grid, mark_stale_runs_killed, report_progress
+from lesionseg.tracking.mlflow_store import Store, fault_of
+from lesionseg.tracking.run_dir import RunDir
+from lesionseg.tracking.sweep import (
+    RunState,
+    add_to_grid,
+    close_sweep,
+    find_parent,
+    mark_stale_runs_killed,
+    report_progress,
+    sweep_states,
+)
 from lesionseg.tracking.views import pages_root, sweep_pages
 
 _REPORT_EVERY = 60.0  # seconds

@@ -21,17 +21,9 @@ from lesionseg.metrics import voxel_volume
 from lesionseg.report.analysis import RunKey
 from lesionseg.report.provenance import RunRecord
 from lesionseg.report.text import joined
-from lesionseg.tracking import (
-    Artifacts,
-    RunState,
-    Store,
-    artifacts_of,
-    metric_maximum,
-    sweep_children,
-    sweep_states,
-)
-from lesionseg.tracking.mlflow_store import HASH_TAG
-from lesionseg.tracking.sweep import logged_grid
+from lesionseg.tracking.artifacts import Artifacts, artifacts_of
+from lesionseg.tracking.mlflow_store import HASH_TAG, Store, metric_maximum
+from lesionseg.tracking.sweep import RunState, logged_grid, sweep_children, sweep_states
 
 _MOST_NAMED = 6  # runs that are not finished and told one by one
 _NOT_SETTINGS = ("init", "train_size", "repeat")

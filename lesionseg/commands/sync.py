@@ -2,8 +2,10 @@
 
 from lesionseg.commands.plan import outputs, store_of
 from lesionseg.config.schema import SyncConfig
-from lesionseg.tracking import RunDir, close_sweep, fault_of, is_mirrored, mirror
-from lesionseg.tracking.run_dir import STATUS
+from lesionseg.tracking.mirror import is_mirrored, mirror
+from lesionseg.tracking.mlflow_store import fault_of
+from lesionseg.tracking.run_dir import STATUS, RunDir
+from lesionseg.tracking.sweep import close_sweep
 
 
 def sync(config: SyncConfig) -> int:

@@ -31,11 +31,24 @@ from lesionseg.errors import InputError
 from lesionseg.io import write_json, written_whole
 from lesionseg.metrics import Average
 from lesionseg.report.slices import StudySlice, picture_study, save_slices, write_examples
-from lesionseg.tracking import RunDir, Store, Uploader, fault_of, is_mirrored, mirror, runs_of
-from lesionseg.tracking.mlflow_store import ERROR_TAG, HASH_TAG, KEY_TAG, KIND_TAG, SECONDS_TAG, SWEEP_TAG, VERSIONS_TAG
+from lesionseg.tracking.mirror import Uploader, is_mirrored, mirror
+from lesionseg.tracking.mlflow_store import (
+    ERROR_TAG,
+    HASH_TAG,
+    KEY_TAG,
+    KIND_TAG,
+    SECONDS_TAG,
+    SWEEP_TAG,
+    VERSIONS_TAG,
+    Store,
+    fault_of,
+    runs_of,
+)
+from lesionseg.tracking.run_dir import RunDir
 from lesionseg.tracking.views import scores_by_size
-from lesionseg.training import fit, keep
-from lesionseg.transfer import ModelCard, TransferReport, load_model
+from lesionseg.training.trainer import fit, keep
+from lesionseg.transfer.checkpoint import ModelCard, load_model
+from lesionseg.transfer.report import TransferReport
 
 _LAST_WORDS = 5.0  # seconds that a run which is stopped waits for MLflow
 _POLL = 1.0  # seconds between two looks at a lock that another process holds

@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 from lesionseg.commands.plan import store_of
 from lesionseg.config.schema import UiConfig
 from lesionseg.errors import InputError
-from lesionseg.tracking import find_parent
+from lesionseg.tracking.sweep import find_parent
 from lesionseg.tracking.views import chart_page, pages_root, sweep_pages
 
 _HOST = "127.0.0.1"

@@ -15,7 +15,8 @@ from lesionseg.data.patches import Patch
 from lesionseg.inference import sliding_window
 from lesionseg.metrics import average, detection_row
 from lesionseg.models import channels_last
-from lesionseg.transfer import METADATA_KEY, L2SPPenalty, ModelCard, ParamPlan, is_adapter, merged, set_trained
+from lesionseg.transfer.checkpoint import METADATA_KEY, ModelCard
+from lesionseg.transfer.finetuning import L2SPPenalty, ParamPlan, is_adapter, merged, set_trained
 
 
 @dataclass(frozen=True)

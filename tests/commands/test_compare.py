@@ -15,7 +15,8 @@ from lesionseg.commands.sweep_runs import read_rows
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.schema import CompareConfig
 from lesionseg.errors import InputError
-from lesionseg.tracking import Store, artifacts_of, open_store
+from lesionseg.tracking.artifacts import artifacts_of
+from lesionseg.tracking.mlflow_store import Store, open_store
 from lesionseg.tracking.sweep import sweep_parent
 
 MAKER = Path(__file__).parents[2] / "experiments" / "benchmarks" / "compare" / "synthetic_sweep.py"

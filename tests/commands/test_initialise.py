@@ -17,7 +17,8 @@ from lesionseg.commands.initialise import (
 from lesionseg.config.schema import TrainConfig
 from lesionseg.errors import InputError
 from lesionseg.models import UNet3D
-from lesionseg.transfer import METADATA_KEY, SourceModel, is_adapter, load_model, merged
+from lesionseg.transfer.checkpoint import METADATA_KEY, SourceModel, load_model
+from lesionseg.transfer.finetuning import is_adapter, merged
 
 Configure = Callable[..., TrainConfig]
 

@@ -175,7 +175,10 @@ def test_the_runs_of_a_sweep_share_a_folder_and_those_of_none_that_of_their_task
     assert sweep_folder(configure()) == outputs(config.paths) / "runs" / "flair_lesions"
 
 
-@pytest.mark.parametrize("override", ["paths.outputs=elsewhere", "trainer.threads=2", "sweep=another", "force=true"])
+@pytest.mark.parametrize(
+    "override",
+    ["paths.outputs=elsewhere", "trainer.threads=2", "sweep=another", "force=true", "init.source=['train_size=3']"],
+)
 def test_the_key_is_the_same_wherever_and_however_it_is_computed(configure, override):
     assert grid_entry(configure(override)) == grid_entry(configure())
 

@@ -20,8 +20,8 @@ from lesionseg.commands.train import TrainResult
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.cache import CachedStudy
 from lesionseg.errors import InputError
-from lesionseg.training import NotFiniteError
-from lesionseg.transfer import METADATA_KEY, load_model
+from lesionseg.training.module import NotFiniteError
+from lesionseg.transfer.checkpoint import METADATA_KEY, load_model
 
 NAN = float("nan")
 TWO = ("optim.learning_rates=[0.01,0.03]", "optim.search_steps=2", "metrics.monitor=val/dice")

@@ -10,8 +10,8 @@ from lesionseg.commands.status import remaining_seconds, state_table, status, su
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.schema import StatusConfig
 from lesionseg.errors import InputError
-from lesionseg.tracking import RunDir, RunState
-from lesionseg.tracking.sweep import add_to_grid
+from lesionseg.tracking.run_dir import RunDir
+from lesionseg.tracking.sweep import RunState, add_to_grid
 
 ANNA = "process 41 on anna"
 

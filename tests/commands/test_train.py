@@ -14,7 +14,7 @@ from lesionseg.commands.preflight import preflight
 from lesionseg.commands.train import TrainResult
 from lesionseg.config import conf_dir
 from lesionseg.config.schema import TrainConfig
-from lesionseg.transfer import load_model
+from lesionseg.transfer.checkpoint import load_model
 
 Configure = Callable[..., TrainConfig]
 

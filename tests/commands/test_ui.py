@@ -14,7 +14,7 @@ from lesionseg.commands import ui as story
 from lesionseg.commands.ui import ui
 from lesionseg.config.schema import UiConfig
 from lesionseg.errors import InputError
-from lesionseg.tracking import Store, open_store
+from lesionseg.tracking.mlflow_store import Store, open_store
 from lesionseg.tracking.sweep import sweep_parent
 
 

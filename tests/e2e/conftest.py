@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-from lesionseg.tracking import Store, open_store
+from lesionseg.tracking.mlflow_store import Store, open_store
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from lesionseg.tracking import RunDir, open_store
+from lesionseg.tracking.mlflow_store import open_store
+from lesionseg.tracking.run_dir import RunDir
 from lesionseg.tracking.sweep import read_grid
-from lesionseg.transfer import load_model
+from lesionseg.transfer.checkpoint import load_model
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from lesionseg.tracking import open_store
-from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, start_run
+from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, open_store, start_run
 from lesionseg.tracking.sweep import sweep_parent
 from lesionseg.tracking.views import scores_by_size
 

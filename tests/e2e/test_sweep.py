@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from lesionseg.cli import main
-from lesionseg.tracking import metric_maximum
+from lesionseg.tracking.mlflow_store import metric_maximum
 
 AXES = list(product(("scratch", "pretrained"), (2, 4), (0, 1)))
 

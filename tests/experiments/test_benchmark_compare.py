@@ -9,7 +9,8 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from lesionseg.tracking import open_store, sweep_children
+from lesionseg.tracking.mlflow_store import open_store
+from lesionseg.tracking.sweep import sweep_children
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks" / "compare"
 

@@ -11,7 +11,7 @@ from torch import nn
 from lesionseg.config import conf_dir
 from lesionseg.instantiate import build
 from lesionseg.models import DynamicUNet
-from lesionseg.transfer import Parts
+from lesionseg.transfer.finetuning import Parts
 
 unet = pytest.importorskip(
     "dynamic_network_architectures.architectures.unet", reason="needs the extra nnunet: pip install 'lesionseg[nnunet]'"

@@ -1,9 +1,19 @@
 import pandas as pd
 import pytest
 
-from lesionseg.report import compare, write_page, write_tables
+from lesionseg.report.comparison import compare, write_tables
 from lesionseg.report.figures import draw_comparison, write_figures
-from lesionseg.report.tables import as_html, as_text, markdown, note, score_table, signed, terminal, volume_range
+from lesionseg.report.tables import (
+    as_html,
+    as_text,
+    markdown,
+    note,
+    score_table,
+    signed,
+    terminal,
+    volume_range,
+    write_page,
+)
 
 ARMS = ("scratch", "pretrained")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lesionseg.tracking import Store, open_store
+from lesionseg.tracking.mlflow_store import Store, open_store
 
 
 @pytest.fixture(scope="module")

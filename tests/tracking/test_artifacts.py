@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lesionseg.errors import InputError
-from lesionseg.tracking import Run, Store, fetch_weights, open_store
-from lesionseg.tracking.mlflow_store import start_run
+from lesionseg.tracking.artifacts import fetch_weights
+from lesionseg.tracking.mlflow_store import Run, Store, open_store, start_run
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from lesionseg.tracking import Run, RunDir, Store, Uploader, is_mirrored, mirror
-from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG
+from lesionseg.tracking.mirror import Uploader, is_mirrored, mirror
+from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, Run, Store
+from lesionseg.tracking.run_dir import RunDir
 
 
 @pytest.fixture

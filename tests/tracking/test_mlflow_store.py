@@ -13,7 +13,7 @@ from socket import socket
 import pytest
 
 from lesionseg.errors import InputError
-from lesionseg.tracking import check_reachable, fault_of, open_store
+from lesionseg.tracking.mlflow_store import check_reachable, fault_of, open_store
 
 OPEN = """
 import sys

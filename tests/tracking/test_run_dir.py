@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from lesionseg.errors import InputError
-from lesionseg.tracking import RunDir, try_lock
+from lesionseg.tracking.run_dir import RunDir, try_lock
 
 HOLD = """
 import sys, time

@@ -13,8 +13,10 @@ from lesionseg.data.dataset import select_studies
 from lesionseg.data.patches import Augmentation
 from lesionseg.data.readers import read_bids
 from lesionseg.models import DiceCrossEntropy, UNet3D
-from lesionseg.training import Machine, Optimiser, PatchDataModule, SegmentationModule, fit
-from lesionseg.transfer import ModelCard
+from lesionseg.training.datamodule import PatchDataModule
+from lesionseg.training.module import Optimiser, SegmentationModule
+from lesionseg.training.trainer import Machine, fit
+from lesionseg.transfer.checkpoint import ModelCard
 
 FLAIR = (parse_channel("flair"),)
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from lesionseg.training import NotFiniteError, Optimiser
-from lesionseg.transfer import METADATA_KEY
+from lesionseg.training.module import NotFiniteError, Optimiser
+from lesionseg.transfer.checkpoint import METADATA_KEY
 
 
 def _rates(schedule: Any, warmup: int, steps: int) -> list[float]:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from lesionseg.errors import InputError
 from lesionseg.models import UNet3D
-from lesionseg.training import Machine, NotFiniteError, check_machine, choose_precision, keep, rehearse
-from lesionseg.transfer import add_adapters, is_adapter, load_model, plan_parameters
+from lesionseg.training.module import NotFiniteError
+from lesionseg.training.trainer import Machine, check_machine, choose_precision, keep, rehearse
+from lesionseg.transfer.checkpoint import load_model
+from lesionseg.transfer.finetuning import add_adapters, is_adapter, plan_parameters
 
 
 class Stop(Exception):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lesionseg.models import UNet3D
-from lesionseg.transfer import METADATA_KEY, ModelCard
+from lesionseg.transfer.checkpoint import METADATA_KEY, ModelCard
 
 CARD = ModelCard(
     network={"_target_": "lesionseg.models.UNet3D", "in_channels": 2, "widths": [4, 8]},

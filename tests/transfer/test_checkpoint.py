@@ -12,7 +12,7 @@ import torch
 from lesionseg.errors import InputError
 from lesionseg.metrics import AnyOverlap
 from lesionseg.models import UNet3D
-from lesionseg.transfer import METADATA_KEY, contrast_name, load_model, store_threshold, weights_digest
+from lesionseg.transfer.checkpoint import METADATA_KEY, contrast_name, load_model, store_threshold, weights_digest
 
 
 def refused(path: Path) -> str:

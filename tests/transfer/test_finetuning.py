@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionseg.models import UNet3D
-from lesionseg.transfer import (
+from lesionseg.transfer.finetuning import (
     ParamPlan,
     Parts,
     add_adapters,

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from lesionseg.errors import InputError
 from lesionseg.models import UNet3D
-from lesionseg.transfer import SourceModel, transfer, weights_digest
-from lesionseg.transfer.checkpoint import ForeignCard
+from lesionseg.transfer.checkpoint import ForeignCard, SourceModel, weights_digest
 from lesionseg.transfer.importers import ForeignModel, load_weights
+from lesionseg.transfer.loading import transfer
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lesionseg.models import UNet3D
-from lesionseg.transfer import ChannelRule, TransferReport, shuffled, transfer
+from lesionseg.transfer.loading import ChannelRule, shuffled, transfer
+from lesionseg.transfer.report import TransferReport
 
 PATCH = (4, 4, 4)
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from lesionseg.errors import InputError
 from lesionseg.instantiate import build
-from lesionseg.transfer import TransferReport, transfer
 from lesionseg.transfer.importers import ForeignModel, load_weights
+from lesionseg.transfer.loading import transfer
+from lesionseg.transfer.report import TransferReport
 
 unet = pytest.importorskip(
     "dynamic_network_architectures.architectures.unet", reason="needs the extra nnunet: pip install 'lesionseg[nnunet]'"

@@ -1,7 +1,8 @@
 import pytest
 
 from lesionseg.models import UNet3D
-from lesionseg.transfer import DEFAULT_PARTS, Parts, differences
+from lesionseg.transfer.finetuning import DEFAULT_PARTS, Parts
+from lesionseg.transfer.report import differences
 
 
 def test_the_same_task_elsewhere_has_none_but_the_dataset(card):

@@ -20,7 +20,8 @@ from tabulate import tabulate
 
 from lesionseg.commands import compare as story
 from lesionseg.config.compose import Request, compose_jobs
-from lesionseg.tracking import open_store, sweep_children
+from lesionseg.tracking.mlflow_store import open_store
+from lesionseg.tracking.sweep import sweep_children
 
 PHASES = {
     "store_of": "open the store",

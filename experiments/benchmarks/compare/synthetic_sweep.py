@@ -15,9 +15,8 @@ import yaml
 
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.schema import TrainConfig
-from lesionseg.tracking import Store, close_sweep
-from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, start_run
-from lesionseg.tracking.sweep import sweep_parent
+from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, Store, start_run
+from lesionseg.tracking.sweep import close_sweep, sweep_parent
 
 THRESHOLD = 0.5
 
