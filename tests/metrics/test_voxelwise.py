@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lesionseg.metrics import score_voxels
-from lesionseg.metrics.components import surface_voxels
 from lesionseg.metrics.voxelwise import score_surfaces
 
 
@@ -118,30 +117,6 @@ def test_a_line_shifted_by_a_voxel_of_two_mm():
     assert score_surfaces(reference, prediction, (1.0, 1.0, 2.0), tolerance_mm=2.0).nsd == 1
 
 
-def surface_of(mask):
-    """The surface voxels as a mask."""
-    drawn = np.zeros(mask.shape, dtype=bool)
-    drawn[tuple(surface_voxels(mask).T)] = True
-    return drawn
-
-
-def test_what_lies_inside_does_not_count():
-    #  #####     #####
-    #  #####     #...#
-    #  ##### and #...#  as cubes: a hole makes a second surface, 3 × 3 × 3 voxels less its middle, 1 mm inside
-    #  #####     #...#
-    #  #####     #####
-    solid = np.ones((5, 5, 5), dtype=bool)
-    hollow = solid.copy()
-    hollow[1:-1, 1:-1, 1:-1] = False
-    assert surface_of(solid).sum() == surface_of(hollow).sum() == 5**3 - 3**3
-    assert astuple(score_surfaces(solid, hollow, MM)) == (0, 0, 0, 1)
-    thick = np.ones((7, 7, 7), dtype=bool)
-    thick[2:-2, 2:-2, 2:-2] = False
-    inner_wall = 6 * 3**2  # the voxels that face the hole of 3 × 3 × 3
-    assert surface_of(thick).sum() == 7**3 - 5**3 + inner_wall
-
-
 def brute_surface(mask):
     found = []
     for voxel in product(*map(range, mask.shape)):
@@ -182,16 +157,3 @@ def test_against_all_pairs(pair, spacing, tolerance):
 def test_an_impossible_tolerance(tolerance):
     with pytest.raises(ValueError, match=rf"^The tolerance must be 0 mm or more, found {tolerance}\.$"):
         score_surfaces(line_of_surfaces("#"), line_of_surfaces("#"), MM, tolerance_mm=tolerance)
-
-
-def test_impossible_masks_and_spacing():
-    with pytest.raises(
-        ValueError, match=r"^Spacing must be three positive lengths in mm, found \(1\.0, 0\.0, 1\.0\)\.$"
-    ):
-        score_surfaces(line_of_surfaces("#"), line_of_surfaces("#"), (1.0, 0.0, 1.0))
-    with pytest.raises(
-        ValueError, match=r"^Reference and prediction must share one grid, found shapes \(1, 1, 1\) and"
-    ):
-        score_surfaces(line_of_surfaces("#"), line_of_surfaces("##"), MM)
-    with pytest.raises(ValueError, match=r"^The prediction must be a mask of 0 and 1, found the values 0\.5\.$"):
-        score_surfaces(line_of_surfaces("#"), np.full((1, 1, 1), 0.5), MM)

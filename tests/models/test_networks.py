@@ -195,12 +195,6 @@ def test_value_and_gradient_are_finite_with_any_mask(lesion, scale):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_the_shipped_loss_is_dice_plus_cross_entropy():
-    spec = yaml.safe_load((conf_dir() / "loss" / "dice_ce.yaml").read_text())["function"]
-    loss = build(spec, nn.Module)
-    assert loss(line(0, 0), line(1, 0)).item() == pytest.approx(1 / 3 + log(2))
-
-
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
 def test_the_focal_loss_written_out(gamma):
     logits, target = [2.0, -1.0, 0.5, -3.0], [1, 0, 1, 1]
