@@ -25,17 +25,11 @@ _VERSION = 2  # counts the changes of what preparing a study gives
 
 @dataclass(frozen=True)
 class CachedStudy:
-    """A prepared study in the cache. Arrays are memory maps: only what is used is read.
+    """A prepared study in the cache. Arrays are memory maps: only what is used is read."""
 
-    Args:
-        folder: where its arrays are.
-        study: the files that it was made from.
-        key: SHA-256 of those files' content and the preparation's settings, hexadecimal.
-    """
-
-    folder: Path
-    study: TaskStudy
-    key: str
+    folder: Path  # where its arrays are
+    study: TaskStudy  # the files that it was made from
+    key: str  # SHA-256 of those files' content and the preparation's settings, hexadecimal
 
     @property
     def name(self) -> str:

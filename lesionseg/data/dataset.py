@@ -28,23 +28,15 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class Study:
-    """One session of one subject.
+    """One session of one subject."""
 
-    Args:
-        subject: label without the ``sub-`` prefix; the unit of every split and every test.
-        session: label without the ``ses-`` prefix; empty where the dataset knows no sessions.
-        images: contrast name (``flair``, ``t1``, ``t1_post``, ``t2``, ...) to its file.
-        masks: target name (``lesion``, ``new_lesion``, ...) to its mask.
-        site: where it was scanned, if the dataset says so.
-        split: ``train``, ``validation`` or ``test`` if the dataset fixes it.
-    """
-
-    subject: str
-    session: str
-    images: Mapping[str, Path]
+    subject: str  # label without the ``sub-`` prefix; the unit of every split and every test
+    session: str  # label without the ``ses-`` prefix; empty where the dataset knows no sessions
+    images: Mapping[str, Path]  # contrast name (``flair``, ``t1``, ``t1_post``, ``t2``, ...) to its file
+    # target name (``lesion``, ``new_lesion``, ...) to its mask
     masks: Mapping[str, MaskFile] = field(default_factory=dict)
-    site: str | None = None
-    split: str | None = None
+    site: str | None = None  # where it was scanned, if the dataset says so
+    split: str | None = None  # ``train``, ``validation`` or ``test`` if the dataset fixes it
 
     @property
     def name(self) -> str:
@@ -96,11 +88,8 @@ def select_studies(
 ) -> tuple[TaskStudy, ...]:
     """Return the studies that have every image the channels need and, if a target is named, its mask.
 
-    Args:
-        dataset: where to choose from.
-        channels: the task's inputs.
-        target: the task's mask; None: studies without one serve as well, and take none along.
-        sessions: which of a subject's studies that serve are taken.
+    Without a target, studies that have no mask serve as well, and take none along. ``sessions`` says which of a
+    subject's studies that serve are taken.
     """
     chosen: dict[str, list[TaskStudy]] = {}
     for study in dataset.studies:
@@ -135,11 +124,7 @@ def missing_files(dataset: Dataset, study: Study, channels: Sequence[Channel], t
 
 
 def select_subjects(dataset: Dataset, subjects: Collection[str] | None) -> Dataset:
-    """Return the studies of the subjects listed, with or without ``sub-``; None keeps everyone.
-
-    Raises:
-        InputError: a subject is not in the dataset, or none is listed.
-    """
+    """Return the studies of the subjects listed, with or without ``sub-``; None keeps everyone."""
     if subjects is None:
         return dataset
     wanted = dict.fromkeys(str(subject).removeprefix("sub-") for subject in subjects)
@@ -158,15 +143,8 @@ def select_subjects(dataset: Dataset, subjects: Collection[str] | None) -> Datas
 def assemble(name: str, root: Path, studies: Iterable[Study], faults: Sequence[str]) -> Dataset:
     """Put studies in order, give all sessions of a subject one split, and refuse what no reader may let by.
 
-    Args:
-        name: the dataset's name.
-        root: the folder or table the studies came from.
-        studies: in any order.
-        faults: what the reader found wrong already.
-
-    Raises:
-        InputError: the reader's faults and those found here: labels that no file can be named by, studies of
-            one name, sessions without an order, an image used twice, a subject in two splits, an unknown split.
+    Besides the reader's own faults: labels that no file can be named by, studies of one name, sessions without an
+    order, an image used twice, a subject in two splits, an unknown split.
     """
     ordered = sorted(studies, key=lambda s: (natural_key(s.subject), s.subject, natural_key(s.session), s.session))
     found = [*faults, *_label_faults(ordered), *_order_faults(ordered), *_image_faults(ordered)]

@@ -45,16 +45,7 @@ class UnpairedError(InputError):
 
 
 def pair_files(reference: str, prediction: str) -> list[FilePair]:
-    """Pair two files, or the files of two folders or patterns by their names.
-
-    Args:
-        reference: a NIfTI file, a folder that is searched with its subfolders, or a pattern with ``*``.
-        prediction: likewise. Two single files are a pair whatever their names.
-
-    Raises:
-        UnpairedError: names that lack a partner, or several files of one name; all of it in one list.
-        InputError: nothing there.
-    """
+    """Pair two files, whatever their names, or the files of two folders or patterns with ``*`` by their names."""
     sides: list[list[Path]] = []
     faults: list[str] = []
     for key, where in (("reference", reference), ("prediction", prediction)):
@@ -70,14 +61,8 @@ def pair_files(reference: str, prediction: str) -> list[FilePair]:
 
 
 def read_pairs(table: Path) -> list[FilePair]:
-    """Return the pairs of a CSV file with the columns ``reference`` and ``prediction``, and ``name`` if it has one.
-
-    Paths are taken from the table's folder.
-
-    Raises:
-        UnpairedError: a file that is not there, or a name that is there twice.
-        InputError: no such table, or no such columns.
-    """
+    """Return the pairs of a CSV file with the columns ``reference`` and ``prediction``, and ``name`` if it has one;
+    paths are taken from the table's folder."""
     if not table.is_file():
         raise InputError(f"pairs={table}: there is no such file; give a CSV file with columns reference and prediction")
     try:
@@ -240,14 +225,8 @@ def read_pair(
 ) -> PairVoxels:
     """Read both files and see that they can be compared.
 
-    Args:
-        pair: the files.
-        threshold: probability from which a voxel is lesion; None: the prediction is a mask.
-        reference_label: the value that is lesion in the reference; None: it holds nothing but 0 and 1.
-        prediction_label: likewise in a predicted mask; without meaning for a probability map.
-
-    Raises:
-        InputError: everything that is wrong with the two files.
+    Lesion is a probability of ``threshold`` or more or, where that is None, the label of either mask; without a label a
+    mask must hold 0 and 1 alone.
     """
     faults: list[str] = []
     read: list[tuple[Array, Grid]] = []

@@ -59,23 +59,14 @@ def zscore(volume: Array, mask: Array) -> Array:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A study's arrays on the working grid.
+    """A study's arrays on the working grid."""
 
-    Args:
-        images: (sources, X, Y, Z), each z-scored inside its own brain mask, 0 outside; float16.
-        mask: (X, Y, Z) uint8; None without a reference.
-        lesion_voxels: (voxels, 3) int16 indices, lesion after lesion.
-        lesion_starts: (lesions + 1,) where each lesion's voxels begin, and their number at the end.
-        grid: the cropped working grid.
-        native: the grid of the mask, or of the first image: where predictions go back to.
-    """
-
-    images: Array
-    mask: Array | None
-    lesion_voxels: Array
-    lesion_starts: Array
-    grid: Grid
-    native: Grid
+    images: Array  # (sources, X, Y, Z), each z-scored inside its own brain mask, 0 outside; float16
+    mask: Array | None  # (X, Y, Z) uint8; None without a reference
+    lesion_voxels: Array  # (voxels, 3) int16 indices, lesion after lesion
+    lesion_starts: Array  # (lesions + 1,) where each lesion's voxels begin, and their number at the end
+    grid: Grid  # the cropped working grid
+    native: Grid  # the grid of the mask, or of the first image: where predictions go back to
 
 
 def prepare(study: TaskStudy, spacing: tuple[float, float, float]) -> Prepared:

@@ -26,35 +26,25 @@ _SHORTEST_NAME = 8
 
 @dataclass(frozen=True)
 class Audit:
-    """What a task would find in a dataset.
+    """What a task would find in a dataset."""
 
-    Args:
-        dataset: the dataset's name.
-        root: where it was read from.
-        sources: images the task reads of each study.
-        target: the mask it learns; None if it needs none.
-        studies: a row for each study that has all the task needs, faulty ones included: ``study``, ``subject``,
-            ``session``, ``site``, ``split``, ``prior``.
-        images: a row for each of their images that could be read: ``study``, ``source``, ``path``, ``shape``,
-            ``spacing`` (mm), ``axes``, ``minimum``, ``maximum`` and ``median`` intensity in the brain, ``brain_share``
-            of the volume, and a ``digest`` that is the same if and only if the voxels are, as float32.
-        masks: a row for each of their masks that could be read: ``study``, ``path``, ``label``, ``lesion_count``
-            (26-connected), ``volume_ml``, ``smallest_mm3``, ``largest_mm3``.
-        left_out: a row for each thing that a study lacks: ``study``, ``reason``.
-        faults: ``study`` and ``text`` of all that is wrong; no study where it is the dataset's.
-        notes: likewise, what is worth knowing and no fault, such as a study without lesion.
-    """
-
-    dataset: str
-    root: Path
-    sources: tuple[str, ...]
-    target: str | None
+    dataset: str  # the dataset's name
+    root: Path  # where it was read from
+    sources: tuple[str, ...]  # images the task reads of each study
+    target: str | None  # the mask it learns; None if it needs none
+    # a row for each study that has all the task needs, faulty ones included: ``study``, ``subject``, ``session``,
+    # ``site``, ``split``, ``prior``
     studies: pd.DataFrame
+    # a row for each of their images that could be read: ``study``, ``source``, ``path``, ``shape``, ``spacing`` (mm),
+    # ``axes``, ``minimum``, ``maximum`` and ``median`` intensity in the brain, ``brain_share`` of the volume, and a
+    # ``digest`` that is the same if and only if the voxels are, as float32
     images: pd.DataFrame
+    # a row for each of their masks that could be read: ``study``, ``path``, ``label``, ``lesion_count``
+    # (26-connected), ``volume_ml``, ``smallest_mm3``, ``largest_mm3``
     masks: pd.DataFrame
-    left_out: pd.DataFrame
-    faults: pd.DataFrame
-    notes: pd.DataFrame
+    left_out: pd.DataFrame  # a row for each thing that a study lacks: ``study``, ``reason``
+    faults: pd.DataFrame  # ``study`` and ``text`` of all that is wrong; no study where it is the dataset's
+    notes: pd.DataFrame  # likewise, what is worth knowing and no fault, such as a study without lesion
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON's own types, images and mask within their study; NaN as None, paths as text."""
@@ -126,13 +116,7 @@ def audit(
     """Read every image and mask that a task needs, to their checksums, and say what is wrong with them.
 
     Images need no common grid, for they are resampled later, but their fields of view must overlap; a mask must lie on
-    the grid of one of the study's own images.
-
-    Args:
-        dataset: the studies.
-        channels: the task's input channels.
-        target: the mask it learns; None if it needs none.
-        progress: called after each study with the studies done and those to do.
+    the grid of one of the study's own images. ``progress`` is told the studies done and those to do.
     """
     lacking = {study.name: missing_files(dataset, study, channels, target) for study in dataset.studies}
     usable = [study for study in dataset.studies if not lacking[study.name]]

@@ -10,19 +10,12 @@ from lesionseg.errors import InputError
 
 @dataclass(frozen=True)
 class Split:
-    """Subjects of one run, and of the dataset it is part of.
+    """Subjects of one run, and of the dataset it is part of."""
 
-    Args:
-        test: the same in every run of an experiment.
-        validation: apart from the test subjects; the same in every run.
-        train: this run's subset of the pool, in the order in which the subset grows.
-        pool: all subjects that a larger training set could take.
-    """
-
-    test: tuple[str, ...]
-    validation: tuple[str, ...]
-    train: tuple[str, ...]
-    pool: tuple[str, ...]
+    test: tuple[str, ...]  # the same in every run of an experiment
+    validation: tuple[str, ...]  # apart from the test subjects; the same in every run
+    train: tuple[str, ...]  # this run's subset of the pool, in the order in which the subset grows
+    pool: tuple[str, ...]  # all subjects that a larger training set could take
 
     @property
     def digest(self) -> str:
@@ -94,13 +87,8 @@ def make_split(
 
 
 def fixed_parts(named: Mapping[str, Sequence[str]], subjects: Iterable[str], origin: str) -> dict[str, str]:
-    """Subject to part, from lists of subjects by part as in a ``split.json``.
-
-    Only ``test`` and ``validation`` are taken: the training subset is drawn from who is left.
-
-    Raises:
-        InputError: subjects that are not in the dataset, or in two parts.
-    """
+    """Return subject to part, from the lists ``test`` and ``validation`` of a ``split.json``; who is left can be
+    trained on."""
     everyone = set(subjects)
     parts: dict[str, str] = {}
     faults = []

@@ -170,14 +170,10 @@ class AnyOverlap(Criterion):
     With the defaults one voxel is enough: the rule of the WMH challenge (doi 10.1109/TMI.2019.2905770) and of ISLES
     (doi 10.1038/s41597-022-01875-5), both with connectivity 26. Each lesion is held against the other mask as a
     whole, so that one prediction may find several lesions, and several predictions one.
-
-    Args:
-        min_voxels: fewest voxels that a lesion shares with the other side.
-        min_fraction: least share of its own voxels that lies in the other side, 0 … 1.
     """
 
-    min_voxels: int = 1
-    min_fraction: float = 0.0
+    min_voxels: int = 1  # fewest voxels that a lesion shares with the other side
+    min_fraction: float = 0.0  # least share of its own voxels that lies in the other side, 0 … 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -207,12 +203,9 @@ class BestIoU(Criterion):
 
     The rule of the Shifts challenge (Malinin et al. 2022, arXiv 2206.15407), with connectivity 6: every predicted
     lesion is counted, so that two may find the same reference lesion.
-
-    Args:
-        min_iou: above 0, up to 1.
     """
 
-    min_iou: float
+    min_iou: float  # above 0, up to 1
     connectivity: Connectivity = 6
 
     true_positives: ClassVar[Side] = "prediction"
@@ -239,12 +232,9 @@ class OneToOneIoU(Criterion):
     2023, arXiv 2312.02608); of equal ones the first in label order. F1 is then the recognition quality, the mean IoU
     of the pairs the segmentation quality, their product the panoptic quality (Kirillov et al. 2019,
     doi 10.1109/CVPR.2019.00963).
-
-    Args:
-        min_iou: above 0, up to 1.
     """
 
-    min_iou: float
+    min_iou: float  # above 0, up to 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -275,16 +265,11 @@ class Anima(Criterion):
     with no more than `beta` of their voxels. Both sides are judged so, each by the other. As in Anima's
     ``animaSegPerfAnalyzer``, lesions are 6-connected and strictly larger than 3 mm³. Of lesions that cover the same
     number of voxels the first in label order comes first; Anima leaves that order open.
-
-    Args:
-        alpha: 0 … 1.
-        beta: 0 … 1.
-        gamma: 0 … 1.
     """
 
-    alpha: float = 0.10
-    beta: float = 0.70
-    gamma: float = 0.65
+    alpha: float = 0.10  # 0 … 1
+    beta: float = 0.70  # 0 … 1
+    gamma: float = 0.65  # 0 … 1
     connectivity: Connectivity = 6
     min_volume_mm3: float | None = 3.0
     exclusive: bool = True

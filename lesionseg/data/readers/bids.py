@@ -48,17 +48,11 @@ class Pattern:
 
 
 def parse_pattern(text: str, subject: str = BIDS_LABEL) -> Pattern:
-    """Read a pattern.
+    """Read a pattern; ``subject`` is the regular expression of a subject's label.
 
-    ``{subject}`` and ``{session}`` stand for labels, ``[...]`` is optional, ``*`` is anything within one
-    folder or file name, and ``.nii*`` at the end is ``.nii`` or ``.nii.gz``. Everything else stands for itself.
-
-    Args:
-        text: the pattern.
-        subject: regular expression of a subject's label.
-
-    Raises:
-        ValueError: the pattern is not well formed; the message says why.
+    ``{subject}`` and ``{session}`` stand for labels, ``[...]`` is optional, ``*`` is anything within one folder or file
+    name, and ``.nii*`` at the end is ``.nii`` or ``.nii.gz``. Everything else stands for itself. Raise ValueError,
+    which says why, where it is not well formed.
     """
     labels = {"subject": subject, "session": BIDS_LABEL}
     pieces: list[str] = []
@@ -117,11 +111,7 @@ def files_below(root: Path) -> tuple[str, ...]:
 
 
 def read_participants(root: Path) -> Mapping[str, tuple[str | None, str | None]]:
-    """Return site and split of each subject from ``participants.tsv``; empty where there is no such file.
-
-    Raises:
-        InputError: it cannot be read, has no column ``participant_id``, or lists a subject twice.
-    """
+    """Return site and split of each subject from ``participants.tsv``; empty where there is no such file."""
     path = root / "participants.tsv"
     if not path.is_file():
         return {}
@@ -147,21 +137,9 @@ def read_bids(
 ) -> Dataset:
     """Find the studies of a BIDS folder.
 
-    Patterns are those of :func:`parse_pattern`. Of several patterns for one contrast or target, the first that fits a
-    file of the study counts. Columns ``site`` and ``split`` of ``participants.tsv`` are honoured where they exist.
-
-    Args:
-        root: the dataset's folder.
-        name: the dataset's name.
-        images: contrast to its patterns, relative to the root.
-        masks: target to its patterns, relative to the root.
-
-    Returns:
-        Studies with at least one image, sessions in natural order (2 before 10).
-
-    Raises:
-        InputError: everything found wrong: a pattern that cannot be read, no folder, no study, two files for
-            one contrast of a study, a mask without image, a link that leads nowhere, and what `assemble` refuses.
+    Patterns are those of :func:`parse_pattern`, relative to the root. Of several for one contrast or target, the first
+    that fits a file of the study counts. Columns ``site`` and ``split`` of ``participants.tsv`` are honoured where they
+    exist. Everything that is wrong is raised as one InputError.
     """
     root = Path(root)
     patterns = _parse_all(name, {"images": images, "masks": masks})

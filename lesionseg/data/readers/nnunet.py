@@ -36,11 +36,7 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """Read a ``dataset.json``; version 1 says ``modality`` for ``channel_names`` and turns its labels around.
-
-    Raises:
-        InputError: no such file, no JSON, without channels or labels, or of files other than NIfTI.
-    """
+    """Read a ``dataset.json``; version 1 says ``modality`` for ``channel_names`` and turns its labels around."""
     if not path.is_file():
         raise InputError(
             f"{path} is not there; set the dataset's root to a folder nnUNet_raw/DatasetXXX_Name with "
@@ -90,26 +86,14 @@ def _labels(content: Mapping[str, Any]) -> Mapping[str, int | tuple[int, ...]]:
 def read_nnunet(
     root: Path, *, name: str, images: Mapping[str, str], masks: Mapping[str, str], case: str = "{subject}"
 ) -> Dataset:
-    """Read the training cases of an nnU-Net raw dataset, version 2 or 1.
+    """Read the training cases of an nnU-Net raw dataset ``DatasetXXX_Name``, version 2 or 1.
 
-    Args:
-        root: the folder ``DatasetXXX_Name`` with ``dataset.json``, ``imagesTr`` and ``labelsTr``.
-        name: the dataset's name.
-        images: contrast to the name of its channel in ``dataset.json``, in capitals or not. Channels that the
-            dataset lacks are contrasts that no study has.
-        masks: target to the name of its label, likewise.
-        case: how cases are called, with ``{subject}`` (any characters), ``{session}`` (letters and digits)
-            and optional parts in square brackets: ``{subject}``, ``{subject}_{session}`` or
-            ``sub-{subject}[_ses-{session}]``. By default every case is a subject of its own, which is wrong
-            where several cases are one patient: they would be divided between training and test.
-
-    Returns:
-        One study a case, in natural order; a case without a file in ``labelsTr`` has no mask.
-
-    Raises:
-        InputError: everything found wrong: no ``dataset.json`` or one that cannot be used, a missing channel,
-            a label without image, fewer or more labels than it says, cases that the pattern does not fit, and
-            what `assemble` refuses.
+    ``images`` and ``masks`` give the name of each contrast's channel and each target's label, in capitals or not; a
+    channel that the dataset lacks is a contrast that no study has. ``case`` says how cases are called, with
+    ``{subject}`` (any characters), ``{session}`` (letters and digits) and optional parts in square brackets, such as
+    ``sub-{subject}[_ses-{session}]``. By default every case is a subject of its own, which is wrong where several cases
+    are one patient: they would be divided between training and test. Everything that is wrong is raised as one
+    InputError.
     """
     root = Path(root)
     try:

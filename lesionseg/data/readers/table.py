@@ -16,9 +16,6 @@ def read_rows(path: Path) -> pd.DataFrame:
     """Read a ``.tsv`` or ``.csv`` (commas, or semicolons as some spreadsheets write) with every cell as text.
 
     Row n of the result is line n + 2 of the file: leading zeros, blank lines and empty cells are kept.
-
-    Raises:
-        InputError: no such file, another ending, or it is no table.
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the path of a .csv or .tsv table")
@@ -64,27 +61,12 @@ def read_table(
     site: str = "site",
     split: str = "split",
 ) -> Dataset:
-    """Read the studies from a CSV or TSV table.
+    """Read the studies from a CSV or TSV table, one a row.
 
-    Cells are text (leading zeros stay); ``sub-`` and ``ses-`` before labels are dropped. An empty cell, or
-    ``n/a``, means that the study has no such thing. Relative paths start at the table's folder.
-
-    Args:
-        table: the ``.csv`` or ``.tsv`` file.
-        name: the dataset's name.
-        images: contrast to its column. Columns the table lacks are contrasts that no study has.
-        masks: target to its column, likewise.
-        subject: column of the subjects.
-        session: column of the sessions; may be absent where each subject has one row.
-        site: column of the sites; may be absent.
-        split: column of ``train``, ``validation`` or ``test``; may be absent.
-
-    Returns:
-        One study a row, sessions in natural order (2 before 10; dates as 2019-03-01).
-
-    Raises:
-        InputError: everything found wrong: no table, a needed column, files that are not there, rows of one
-            subject and session, masks without image, and what `assemble` refuses.
+    ``images`` and ``masks`` name the column of each contrast and target; a column that the table lacks is a contrast
+    that no study has. Cells are text (leading zeros stay); ``sub-`` and ``ses-`` before labels are dropped. An empty
+    cell, or ``n/a``, means that the study has no such thing. Relative paths start at the table's folder. Everything
+    that is wrong is raised as one InputError.
     """
     table = Path(table)
     rows = read_rows(table)
