@@ -31,13 +31,9 @@ def _file_name(value: str) -> str:
     return value
 
 
-def _channel_text(value: str) -> str:
-    return str(parse_channel(value))
-
-
 Name = Annotated[str, AfterValidator(_file_name)]
 
-ChannelText = Annotated[str, AfterValidator(_channel_text)]
+ChannelText = Annotated[str, AfterValidator(lambda text: str(parse_channel(text)))]
 
 Millimetres = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
 

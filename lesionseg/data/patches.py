@@ -124,7 +124,8 @@ class Augmentation:
     """
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
-        self.transform = tio.Compose([build(_tuples(spec), tio.Transform) for spec in transforms])
+        tuples = [{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()} for spec in transforms]
+        self.transform = tio.Compose([build(spec, tio.Transform) for spec in tuples])
 
     def __call__(self, patch: Patch, seed: int) -> Patch:
         """The patch after the transforms that this seed draws.
@@ -136,7 +137,3 @@ class Augmentation:
             torch.manual_seed(seed)
             changed = self.transform(subject)
         return {**patch, "image": changed.image.data.float(), "mask": changed.mask.data.float()}
-
-
-def _tuples(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}

@@ -101,7 +101,9 @@ def cut_slice(
     box = _box(shown) if shown.any() else (slice(None), slice(None))
     grey, verdicts = grey[box], verdicts[box]
     step = ceil(max(grey.shape) / _MOST_PIXELS)
-    grey = _few_greys(_blocks(grey, step).mean(axis=(1, 3)))
+    # As many greys as are seen, and noise takes far less room.
+    levels = np.round(_blocks(grey, step).mean(axis=(1, 3)) * _GREYS / 255)
+    grey = (levels * 255 / _GREYS).round().astype(np.uint8)
     verdicts = _RANKED[_blocks(np.argsort(_RANKED).astype(np.uint8)[verdicts], step).max(axis=(1, 3))]
     return StudySlice(study, facts, grey, verdicts, (spacing[0] * step, spacing[1] * step), z)
 
@@ -241,11 +243,6 @@ def _windowed(image: Array) -> Bytes:
     black = low - 0.1 * (high - low)
     share = (image - black) / max(high - black, np.finfo(np.float32).tiny)
     return np.asarray(255 * np.clip(share, 0, 1)).round().astype(np.uint8)
-
-
-def _few_greys(grey: Array) -> Bytes:
-    """64 grey values from 0 to 255: as many as are seen, and noise takes far less room."""
-    return np.asarray(np.round(grey * _GREYS / 255) * 255 / _GREYS).round().astype(np.uint8)
 
 
 def _box(shown: NDArray[np.bool_]) -> tuple[slice, slice]:

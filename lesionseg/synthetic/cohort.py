@@ -89,7 +89,11 @@ def make_subject(seed: int, index: int, pathology: Pathology) -> Subject:
 
     sessions, scans = [], []
     for number, rng in enumerate(streams["sessions"].spawn(pathology.sessions)):
-        displacement = _displacement(rng, pathology) if number < pathology.sessions - 1 else None
+        displacement = None
+        if number < pathology.sessions - 1:  # what registration to the last session leaves: mm, degrees
+            spread = [[pathology.scan.shift_mm], [pathology.scan.tilt_deg]]
+            shift, tilt = (rng.standard_normal((2, 3)) * spread).tolist()
+            displacement = tuple(shift), tuple(tilt)
         images, drawn = {}, {}
         for contrast, own in zip(pathology.signals, rng.spawn(len(pathology.signals)), strict=True):
             if contrast not in pathology.contrasts:
@@ -130,12 +134,6 @@ def _texture(rng: np.random.Generator, grid: Grid, widths_mm: list[float]) -> Vo
         texture = texture + smooth_field(rng, grid, width)
     texture *= np.float32(np.sqrt(1 / len(widths_mm)))
     return texture
-
-
-def _displacement(rng: np.random.Generator, pathology: Pathology) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Draw what registration to the last session leaves: shift in mm, tilt in degrees."""
-    shift, tilt = rng.standard_normal((2, 3)) * [[pathology.scan.shift_mm], [pathology.scan.tilt_deg]]
-    return tuple(float(part) for part in shift), tuple(float(part) for part in tilt)
 
 
 def _masks(grid: Grid, placed: list[PlacedLesion], pathology: Pathology, session: int) -> dict[str, Mask]:

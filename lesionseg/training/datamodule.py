@@ -82,7 +82,7 @@ class PatchDataModule(pl.LightningDataModule):
         """The validation studies, one after the other; none at the end of an epoch that has no validation."""
         due = self._end is None or self._end % self.validate_every == 0 or self._end >= self.steps
         studies = self.validation if due else []
-        return DataLoader(studies, batch_size=None, collate_fn=_itself, generator=torch.Generator())  # type: ignore[arg-type]
+        return DataLoader(studies, batch_size=None, collate_fn=lambda study: study, generator=torch.Generator())  # type: ignore[arg-type]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Patches go to the device; a study stays on disk, and its windows are brought there one by one."""
@@ -94,7 +94,3 @@ class PatchDataModule(pl.LightningDataModule):
 def _next(done: int, every: int) -> int:
     """The first multiple of ``every`` that is not done."""
     return (done // every + 1) * every
-
-
-def _itself(study: CachedStudy) -> CachedStudy:
-    return study

@@ -94,16 +94,11 @@ def load_weights(
     elif nnunet.wrote_nnunet(content):
         card, weights = nnunet.describe_nnunet(content, found, path)
     else:
-        card, weights = ForeignCard(_program(content, path), notes=notes), found
+        lightning = isinstance(content, Mapping) and "pytorch-lightning_version" in content
+        program = "safetensors" if is_safetensors(path) else "PyTorch Lightning" if lightning else "PyTorch"
+        card, weights = ForeignCard(program, notes=notes), found
     model = ForeignModel(card, weights, digest, str(path))
     return model if names is None else model.fitted(names)
-
-
-def _program(content: Any, path: Path) -> str:
-    if is_safetensors(path):
-        return "safetensors"
-    lightning = isinstance(content, Mapping) and "pytorch-lightning_version" in content
-    return "PyTorch Lightning" if lightning else "PyTorch"
 
 
 def _notes(prefix: Prefix, left: list[str], second: list[str]) -> tuple[str, ...]:
@@ -216,10 +211,12 @@ def fit_heads(
     the lesion minus that of the background, and the biases likewise, give the same probability. Of more classes, or of
     regions, no map is the lesion's; these heads stay as they are, and fit nothing.
     """
+    # One map in the network where the source has several, and all else is alike.
     heads = [
         name
         for name, value in weights.items()
-        if card.program == "nnU-Net" and _HEAD in name and name in names and _is_one_of_several(names[name], value)
+        if card.program == "nnU-Net" and _HEAD in name and name in names
+        if names[name].shape[0] == 1 < value.shape[0] and names[name].shape[1:] == value.shape[1:]
     ]
     if card.activation != "softmax" or card.classes is None or len(card.classes) != 2:
         return dict(weights), dict.fromkeys(heads, _why_not(card))
@@ -227,11 +224,6 @@ def fit_heads(
     reason = f"the map of {lesion!r} minus that of {background!r}: its sigmoid is the softmax of both"
     fitted = {name: weights[name][1:] - weights[name][:1] for name in heads}
     return {**weights, **fitted}, dict.fromkeys(heads, reason)
-
-
-def _is_one_of_several(wanted: Tensor, found: Tensor) -> bool:
-    """Whether the network has one map where the source has several, and all else is alike."""
-    return wanted.shape[0] == 1 < found.shape[0] and wanted.shape[1:] == found.shape[1:]
 
 
 def _why_not(card: ForeignCard) -> str:
@@ -252,7 +244,12 @@ def read(path: Path, *, trust: bool = False) -> Any:
             f"checkpoint {path}: there is no such file; give a path, runs:/<run id> or models:/<name>/<version>"
         )
     if is_safetensors(path):
-        return _read_safetensors(path)
+        try:
+            return dict(load_file(path, device="cpu"))
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"checkpoint {path}: is no safetensors file that can be read ({error}); copy it again"
+            ) from error
     try:
         with safe_globals(_numbers()):
             return torch.load(path, map_location="cpu", weights_only=not trust)
@@ -270,15 +267,6 @@ def is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(9)
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return dict(load_file(path, device="cpu"))
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"checkpoint {path}: is no safetensors file that can be read ({error}); copy it again"
-        ) from error
 
 
 def _numbers() -> list[Any]:

@@ -230,10 +230,9 @@ def shuffled(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     After the control of Raghu et al. 2019 (arXiv 1902.07208, section 5: "Mean Var"), which draws new values of the same
     mean and variance. What a network started from these gains over fresh weights, it gains from their scale.
     """
-    return {name: _permuted(value, f"{seed}/{name}") for name, value in weights.items()}
-
-
-def _permuted(value: Tensor, key: str) -> Tensor:
-    number = int(hashlib.sha256(key.encode()).hexdigest()[:15], 16)
-    order = torch.randperm(value.numel(), generator=torch.Generator().manual_seed(number))
-    return value.reshape(-1)[order.to(value.device)].reshape(value.shape)
+    found = {}
+    for name, value in weights.items():
+        number = int(hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()[:15], 16)
+        order = torch.randperm(value.numel(), generator=torch.Generator().manual_seed(number))
+        found[name] = value.reshape(-1)[order.to(value.device)].reshape(value.shape)
+    return found
