@@ -38,7 +38,7 @@ from lesionseg.tracking.mlflow_store import check_reachable
 from lesionseg.tracking.run_dir import try_lock
 from lesionseg.training.trainer import Machine, check_machine
 
-_START = 3.0  # seconds to read the data, open the store and start workers, per run
+_START = 1.0  # seconds to read the data and open the store, per run
 
 
 def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
