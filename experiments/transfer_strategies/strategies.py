@@ -78,7 +78,7 @@ def write(cases: pd.DataFrame, runs: Runs, folder: Path, unfinished: Sequence[st
     """Write ``strategies.md``, ``strategies.csv`` and ``strategies.png``; print the first.
 
     Args:
-        cases, runs: of all finished runs, as `lesionseg.report.analyse` takes the cases.
+        cases, runs: of all finished runs, as `lesionseg.report.analysis.analyse` takes the cases.
         folder: made if need be.
         unfinished: a sentence for each run that was begun and is not finished.
     """

@@ -18,7 +18,7 @@ from lesionseg.tracking.mlflow_store import check_reachable, fault_of, open_stor
 OPEN = """
 import sys
 from pathlib import Path
-from lesionseg.tracking import open_store
+from lesionseg.tracking.mlflow_store import open_store
 from lesionseg.tracking.mlflow_store import start_run
 from lesionseg.tracking.sweep import sweep_parent
 folder = Path(sys.argv[1])
