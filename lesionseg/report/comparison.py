@@ -63,7 +63,7 @@ class Comparison:
         """The learning rates of each arm."""
         return learning_rates(self.runs, self.arms)
 
-    @property
+    @cached_property
     def answer(self) -> list[str]:
         """At most four sentences; that an arm is not ahead of no learning comes first."""
         said = answer_sentences(self.analysis)
@@ -72,29 +72,29 @@ class Comparison:
         beaten, sentence = baseline_sentence(self.baseline)
         return [*said, sentence] if beaten else [sentence, *said]
 
-    @property
+    @cached_property
     def validation(self) -> list[str]:
         """Whether an arm is behind on validation."""
         return validation_sentences(behind_on_validation(self.runs, self.arms), sorted({r.monitor for r in self.runs}))
 
-    @property
+    @cached_property
     def compared(self) -> list[str]:
         """What the arms differ in."""
         settings = differing_settings(self.runs, self.arms)
         return methods.comparability_sentences(settings, self.rates, len(self.arms)) if self.runs else []
 
-    @property
+    @cached_property
     def caveats(self) -> list[str]:
         """What the numbers can and cannot carry."""
         return [*methods.caveat_sentences(self.analysis, self.matched), *self.notes]
 
-    @property
+    @cached_property
     def incomplete(self) -> list[str]:
         """What is missing from a full grid, and which runs are not finished."""
         missing = methods.missing_sentences(self.analysis.missing, self.analysis.basis.n_studies)
         return list(dict.fromkeys((*missing, *self.unfinished)))
 
-    @property
+    @cached_property
     def methods(self) -> str:
         """A paragraph for a paper."""
         return methods.methods_paragraph(self.provenance, self.analysis, self.rates) if self.provenance else ""
