@@ -162,16 +162,15 @@ def channels_last(network: nn.Module) -> nn.Module:
 class IntensityThreshold(nn.Module):
     """Call lesion what is bright enough and far enough from the brain's edge; nothing is learned but these two numbers.
 
-    Maps images of shape (batch, in_channels, X, Y, Z), z-scored in the brain and 0 outside, to logits of shape
+    Maps images of shape (batch, channels, X, Y, Z), z-scored in the brain and 0 outside, to logits of shape
     (batch, 1, X, Y, Z): the first channel less the threshold, and −10 near the edge.
 
     Args:
-        in_channels: number of input channels.
         threshold: of the first channel, in standard deviations of the brain.
         margin: voxels along the axes from what is outside of the brain to the nearest lesion voxel.
     """
 
-    def __init__(self, in_channels: int = 1, threshold: float = 2.0, margin: int = 6) -> None:
+    def __init__(self, threshold: float = 2.0, margin: int = 6) -> None:
         super().__init__()
         self.register_buffer("threshold", torch.tensor(threshold))
         self.register_buffer("margin", torch.tensor(margin))

@@ -160,6 +160,8 @@ def against_baseline(cases: pd.DataFrame, arms: Sequence[str], baseline: str) ->
             continue
         own = tables[baseline, size, score]
         found = crossed_difference(pair_tables(own, tables[arm, size, score]))
+        if np.isnan(found.mean):  # no patient has a score
+            continue
         values = (float(own.mean(axis=1).mean()), found.mean, found.low, found.high, found.p)
         rows.append((size, score, arm, baseline, *values, found.n_patients, found.n_repeats))
     return pd.DataFrame(rows, columns=_BASELINE)

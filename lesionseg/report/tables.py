@@ -113,23 +113,25 @@ def without_lesions_table(analysis: Analysis) -> pd.DataFrame:
     )
 
 
+def baseline_table(comparison: Comparison) -> pd.DataFrame:
+    """Return what each arm gains over no learning."""
+    return _table(
+        comparison.baseline,
+        [SIZE, "score", "arm"],
+        lambda row: {
+            f"{row['baseline']} (no learning)": number(row["baseline_mean"]),
+            "difference [95 % CI]": with_interval(row, "difference"),
+            "p": p_value(row["p"]),
+        },
+    )
+
+
 def further_tables(comparison: Comparison) -> dict[str, tuple[pd.DataFrame, str]]:
     """Return what stands behind the table of scores, each with its caption."""
     estimates, reference = comparison.analysis.estimates, comparison.arms[0]
     tests = {"crossed test: p": "p", "sign flip: p": "sign_flip_p", "Wilcoxon: p": "wilcoxon_p"}
     return {
-        "baseline": (
-            _table(
-                comparison.baseline,
-                [SIZE, "score", "arm"],
-                lambda row: {
-                    f"{row['baseline']} (no learning)": number(row["baseline_mean"]),
-                    "difference [95 % CI]": with_interval(row, "difference"),
-                    "p": p_value(row["p"]),
-                },
-            ),
-            "What each arm gains over no learning; p is not adjusted.",
-        ),
+        "baseline": (baseline_table(comparison), "What each arm gains over no learning; p is not adjusted."),
         "tests": (
             _table(
                 estimates[estimates["reference"] != ""],
@@ -277,7 +279,7 @@ def terminal(comparison: Comparison, *, named: bool = False) -> str:
         "\n".join(comparison.answer),
         "\n".join(comparison.validation),
         *_lists(comparison),
-        *(as_text(table) for table in (further_tables(comparison)["baseline"][0], without) if not table.empty),
+        *(as_text(table) for table in (baseline_table(comparison), without) if not table.empty),
         as_text(score_table(comparison.analysis)),
     ]
     return "\n\n".join(block for block in blocks if block)

@@ -218,7 +218,7 @@ def test_an_intensity_threshold_keeps_what_is_bright_and_deep():
     image[:, :, 2:18, 2:18, 2:18] = 0.5
     image[:, 0, 3, 10, 10] = image[:, 0, 10, 10, 10] = 3.0
     image[:, 1] = 9.0  # another channel is not looked at
-    found = IntensityThreshold(2, threshold=2.0, margin=3)(image) >= 0
+    found = IntensityThreshold(threshold=2.0, margin=3)(image) >= 0
     assert torch.nonzero(found[0, 0]).tolist() == [[10, 10, 10]]
-    near = IntensityThreshold(2, threshold=2.0, margin=1)(image) >= 0
+    near = IntensityThreshold(threshold=2.0, margin=1)(image) >= 0
     assert int(near.sum()) == 2

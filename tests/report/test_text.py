@@ -85,6 +85,7 @@ def test_whether_the_networks_beat_no_learning_is_said(cases, loss, ahead):
     gains = against_baseline(pd.concat([cases, none]), ("scratch", "pretrained"), "threshold")
     scratch = gains[(gains["arm"] == "scratch") & (gains["score"] == "lesion_f1")]
     assert scratch["difference"].tolist() == pytest.approx([loss, loss])
+    assert against_baseline(none.assign(n_reference=0), (), "threshold").empty, "where no patient has a score"
     beaten, sentence = baseline_sentence(gains)
     assert beaten == ahead
     assert sentence.startswith("WARNING") != ahead
