@@ -2,11 +2,27 @@
 
 from lesionseg.metrics.aggregate import CASE_SCORES, UNDEFINED_POLICY, Average, FalseAlarms, average, false_alarms
 from lesionseg.metrics.cc_metrics import cc_dice, lesion_dice
-from lesionseg.metrics.components import affine_spacing, component_sizes, label_components, remove_small, voxel_volume
+from lesionseg.metrics.components import (
+    Connectivity,
+    affine_spacing,
+    component_sizes,
+    component_volumes,
+    label_components,
+    remove_small,
+    voxel_volume,
+)
 from lesionseg.metrics.criteria import Anima, AnyOverlap, BestIoU, Criterion, MaskPair, OneToOneIoU, Overlaps, Verdicts
-from lesionseg.metrics.froc import Froc, LesionCurve, ThresholdChoice, choose_threshold, froc_area, lesion_curve
-from lesionseg.metrics.froc import pool_curves as pool_curves
-from lesionseg.metrics.froc import sensitivity_at as sensitivity_at
+from lesionseg.metrics.froc import (
+    Froc,
+    LesionCounts,
+    LesionCurve,
+    ThresholdChoice,
+    choose_threshold,
+    froc_area,
+    lesion_curve,
+    pool_curves,
+    sensitivity_at,
+)
 from lesionseg.metrics.lesionwise import LesionScores, Stratum, score_criteria, score_lesions, stratify
 from lesionseg.metrics.study import CaseScores, LesionRow, StudyScores, detection_row, lesion_table, score_study
 from lesionseg.metrics.voxelwise import SurfaceScores, VoxelScores, dice, score_surfaces, score_voxels
@@ -19,9 +35,11 @@ __all__ = [
     "Average",
     "BestIoU",
     "CaseScores",
+    "Connectivity",
     "Criterion",
     "FalseAlarms",
     "Froc",
+    "LesionCounts",
     "LesionCurve",
     "LesionRow",
     "LesionScores",
@@ -39,6 +57,7 @@ __all__ = [
     "cc_dice",
     "choose_threshold",
     "component_sizes",
+    "component_volumes",
     "detection_row",
     "dice",
     "false_alarms",

@@ -9,17 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.metrics.components import (
-    Box,
-    Connectivity,
-    Labels,
-    Spacing,
-    bounding_box,
-    component_sizes,
-    label_components,
-    stays,
-    voxel_volume,
-)
+from lesionseg.metrics.components import Box, Connectivity, SparseMask, bounding_box, stays, voxel_volume
 
 Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -54,63 +44,97 @@ class Overlaps:
 
     def swapped(self) -> "Overlaps":
         """The same table with reference and prediction in each other's place."""
-        order = np.lexsort((self.pairs[:, 0], self.pairs[:, 1]))
-        pairs, shared = self.pairs[order, ::-1], self.shared[order]
-        return Overlaps(self.prediction_sizes, self.reference_sizes, pairs, shared, self.voxel_volume)
+        turned = self.pairs[:, ::-1]
+        order = np.lexsort((turned[:, 1], turned[:, 0]))
+        return Overlaps(
+            self.prediction_sizes, self.reference_sizes, turned[order], self.shared[order], self.voxel_volume
+        )
 
     def kept(self, min_volume_mm3: float, *, exclusive: bool = False) -> "tuple[Overlaps, Flags, Flags]":
-        """Return the table without the lesions that are too small to count, on either side, and for each reference and
-        each predicted lesion whether it stays."""
-        first, second = (
+        """The table without the lesions that are too small to count, on either side; they become background.
+
+        Args:
+            min_volume_mm3: smallest lesion that counts, in mm³.
+            exclusive: whether a lesion of exactly that volume goes, too.
+
+        Returns:
+            The table of those that stay, and for each reference and each predicted lesion whether it stays.
+        """
+        sides = [
             stays(sizes, min_volume_mm3, self.voxel_volume, exclusive=exclusive)
             for sizes in (self.reference_sizes, self.prediction_sizes)
-        )
-        rows = first[self.pairs[:, 0]] & second[self.pairs[:, 1]]
-        numbers = [np.cumsum(side) - 1 for side in (first, second)]
+        ]
+        if sides[0].all() and sides[1].all():
+            return self, sides[0], sides[1]
+        rows = sides[0][self.pairs[:, 0]] & sides[1][self.pairs[:, 1]]
+        numbers = [np.cumsum(side) - 1 for side in sides]
         pairs = np.stack([numbers[side][self.pairs[rows, side]] for side in (0, 1)], axis=1)
-        sizes = self.reference_sizes[first], self.prediction_sizes[second]
-        return Overlaps(*sizes, pairs, self.shared[rows], self.voxel_volume), first, second
+        table = Overlaps(
+            self.reference_sizes[sides[0]],
+            self.prediction_sizes[sides[1]],
+            pairs,
+            self.shared[rows],
+            self.voxel_volume,
+        )
+        return table, sides[0], sides[1]
 
 
 @dataclass(frozen=True, eq=False)
 class MaskPair:
-    """Reference and prediction on one grid, cut to the box that holds both, each labelled once per connectivity."""
+    """Reference and prediction on one grid, each labelled once per connectivity."""
 
-    reference: Flags  # within the box
-    prediction: Flags  # likewise
-    box: Box  # of the volume
-    spacing: Spacing  # edge lengths of a voxel, mm
-    _labels: dict[Connectivity, tuple[Labels, int, Labels, int]] = field(default_factory=dict, repr=False)
+    reference: SparseMask  # its voxels
+    prediction: SparseMask  # likewise
+    spacing: tuple[float, float, float]  # edge lengths of a voxel in mm
+    _overlaps: dict[Connectivity, Overlaps] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, reference: NDArray[Any], prediction: NDArray[Any], spacing: Spacing) -> "MaskPair":
-        """Return two masks of one shape (I, J, K), every voxel other than zero a lesion's, as a pair."""
-        voxel_volume(spacing)  # raises where the spacing is impossible
-        box = bounding_box(reference, prediction)
-        first, second = (np.ascontiguousarray(mask[box] != 0) for mask in (reference, prediction))
-        return cls(first, second, box, spacing)
+    def of(cls, reference: NDArray[Any], prediction: NDArray[Any], spacing: tuple[float, float, float]) -> "MaskPair":
+        """List the voxels of both masks.
 
-    def labels(self, connectivity: Connectivity) -> tuple[Labels, int, Labels, int]:
-        """Return the labels of the reference and how many lesions it has, then the same of the prediction."""
-        if connectivity not in self._labels:
-            sides = (self.reference, self.prediction)
-            first, second = (label_components(side, connectivity) for side in sides)
-            self._labels[connectivity] = (*first, *second)
-        return self._labels[connectivity]
+        Args:
+            reference: mask of shape (I, J, K); every voxel other than zero is lesion.
+            prediction: mask of the same shape.
+            spacing: edge lengths of a voxel in mm.
+
+        Raises:
+            ValueError: if the spacing is not three positive lengths.
+        """
+        voxel_volume(spacing)
+        return cls(SparseMask.of(reference), SparseMask.of(prediction), spacing)
+
+    @cached_property
+    def box(self) -> Box:
+        """The smallest part of the volume that holds both."""
+        return bounding_box(self.reference, self.prediction)
+
+    @cached_property
+    def masks(self) -> tuple[Flags, Flags]:
+        """Reference and prediction within the box."""
+        return self.reference.dense(self.box), self.prediction.dense(self.box)
 
     def overlaps(self, connectivity: Connectivity) -> Overlaps:
-        """Return the contingency table of all lesions, small ones among them; lesion n has label n + 1."""
-        reference, n_reference, prediction, n_prediction = self.labels(connectivity)
-        both = self.reference & self.prediction
-        base = max(n_prediction, 1)  # one integer per pair sorts far faster than rows do
-        keys, shared = np.unique((reference[both] - 1) * np.int64(base) + prediction[both] - 1, return_counts=True)
-        return Overlaps(
-            component_sizes(reference, n_reference),
-            component_sizes(prediction, n_prediction),
-            np.stack(np.divmod(keys, base), axis=1),
-            shared.astype(np.int64, copy=False),
-            voxel_volume(self.spacing),
-        )
+        """The contingency table of all lesions, small ones among them; lesion n has label n + 1."""
+        if connectivity not in self._overlaps:
+            reference, n_reference = self.reference.labels(connectivity)
+            prediction, n_prediction = self.prediction.labels(connectivity)
+            here, there = self._shared
+            # One integer per pair sorts far faster than rows do.
+            base = max(n_prediction, 1)
+            keys, shared = np.unique((reference[here] - 1) * np.int64(base) + prediction[there] - 1, return_counts=True)
+            self._overlaps[connectivity] = Overlaps(
+                np.bincount(reference, minlength=n_reference + 1)[1:],
+                np.bincount(prediction, minlength=n_prediction + 1)[1:],
+                np.stack(np.divmod(keys, base), axis=1),
+                shared.astype(np.int64, copy=False),
+                voxel_volume(self.spacing),
+            )
+        return self._overlaps[connectivity]
+
+    @cached_property
+    def _shared(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which voxels of the reference are predicted, and which of the prediction these are."""
+        return self.reference.places_in(self.prediction)
 
 
 def _sum_by(groups: Counts, values: Counts, count: int) -> Counts:
@@ -123,7 +147,8 @@ class Verdicts:
 
     reference_detected: Flags  # shape (R,)
     prediction_true: Flags  # shape (Q,)
-    matched: NDArray[np.intp] | None = None  # rows of `Overlaps.pairs` that are one-to-one pairs, if it makes such
+    # rows of `Overlaps.pairs` that are matched one to one, shape (T,); None where a lesion may meet several
+    matched: NDArray[np.intp] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,19 +207,22 @@ class AnyOverlap(Criterion):
         _check_share("min_fraction", self.min_fraction)
 
     def judge(self, overlaps: Overlaps) -> Verdicts:
-        sides = (
-            (overlaps.reference_covered, overlaps.reference_sizes),
-            (overlaps.prediction_covered, overlaps.prediction_sizes),
+        """See `Criterion.judge`."""
+        return Verdicts(
+            self._enough(overlaps.reference_covered, overlaps.reference_sizes),
+            self._enough(overlaps.prediction_covered, overlaps.prediction_sizes),
         )
-        first, second = ((n >= self.min_voxels) & (n / sizes >= self.min_fraction) for n, sizes in sides)
-        return Verdicts(first, second)
 
     def describe(self) -> str:
+        """See `Criterion.describe`."""
         if self.min_fraction == 0 and self.min_voxels == 1:
             return "found where one voxel of it overlaps the other side"
         asked = [f"{self.min_fraction:.0%}"] if self.min_fraction else []
         asked += [f"{self.min_voxels} voxels"] if self.min_voxels > 1 else []
         return f"found where at least {' and '.join(asked)} of it overlap the other side"
+
+    def _enough(self, covered: Counts, sizes: Counts) -> Flags:
+        return (covered >= self.min_voxels) & (covered / sizes >= self.min_fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,12 +243,14 @@ class BestIoU(Criterion):
         _check_iou(self.min_iou)
 
     def judge(self, overlaps: Overlaps) -> Verdicts:
+        """See `Criterion.judge`."""
         good = overlaps.pairs[overlaps.iou >= self.min_iou]
-        sides = ((good[:, 0], overlaps.reference_sizes), (good[:, 1], overlaps.prediction_sizes))
-        first, second = (np.bincount(lesions, minlength=sizes.size) > 0 for lesions, sizes in sides)
-        return Verdicts(first, second)
+        return Verdicts(
+            _among(good[:, 0], overlaps.reference_sizes.size), _among(good[:, 1], overlaps.prediction_sizes.size)
+        )
 
     def describe(self) -> str:
+        """See `Criterion.describe`."""
         return f"found where its IoU with one lesion of the other side is {self.min_iou:g} or more"
 
 
@@ -241,6 +271,7 @@ class OneToOneIoU(Criterion):
         _check_iou(self.min_iou)
 
     def judge(self, overlaps: Overlaps) -> Verdicts:
+        """See `Criterion.judge`."""
         reference = np.zeros(overlaps.reference_sizes.size, dtype=bool)
         prediction = np.zeros(overlaps.prediction_sizes.size, dtype=bool)
         matched: list[int] = []
@@ -253,6 +284,7 @@ class OneToOneIoU(Criterion):
         return Verdicts(reference, prediction, np.array(matched, dtype=np.intp))
 
     def describe(self) -> str:
+        """See `Criterion.describe`."""
         return f"found where it is paired, one to one, at an IoU of {self.min_iou:g} or more"
 
 
@@ -280,9 +312,11 @@ class Anima(Criterion):
             _check_share(name, getattr(self, name))
 
     def judge(self, overlaps: Overlaps) -> Verdicts:
+        """See `Criterion.judge`."""
         return Verdicts(self._detected(overlaps), self._detected(overlaps.swapped()))
 
     def describe(self) -> str:
+        """See `Criterion.describe`."""
         return f"found by the MSSEG challenges' rule (alpha {self.alpha:g}, beta {self.beta:g}, gamma {self.gamma:g})"
 
     def _detected(self, overlaps: Overlaps) -> Flags:
@@ -298,6 +332,10 @@ class Anima(Criterion):
         failed = asked & (outside[other[order]] > self.beta)
         detected[lesion[order][failed]] = False
         return detected
+
+
+def _among(lesions: Counts, count: int) -> Flags:
+    return np.bincount(lesions, minlength=count) > 0
 
 
 def _check_share(name: str, value: float) -> None:

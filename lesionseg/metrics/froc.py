@@ -14,12 +14,12 @@ from lesionseg.metrics.components import (
     Connectivity,
     Labels,
     Spacing,
-    bounding_box,
     check_masks,
     check_probability,
     component_sizes,
     keep_labels,
     label_components,
+    lesion_box,
     stays,
     voxel_volume,
 )
@@ -110,7 +110,7 @@ def lesion_curve(
     if probability.flags.f_contiguous and not probability.flags.c_contiguous:  # read it in the order it lies in memory
         reference, probability = reference.T, probability.T
     active = probability > np.float64(lowest)
-    box = bounding_box(active, reference)
+    box = lesion_box(active, reference)
     voxel = voxel_volume(spacing)
     labels, count = label_components(reference[box], connectivity)
     labels, n_reference = keep_labels(labels, stays(component_sizes(labels, count), min_volume_mm3, voxel))

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lesionseg.metrics.components import Labels, Spacing, check_masks, keep_labels
+from lesionseg.metrics.components import (
+    Labels,
+    check_masks,
+    keep_labels,
+)
 from lesionseg.metrics.criteria import AnyOverlap, Criterion, Flags, MaskPair, Overlaps, Verdicts
 
 
@@ -54,16 +58,21 @@ class LesionScores:
 class JudgedLesions:
     """The lesions that count under a criterion, and what it says of them."""
 
-    criterion: Criterion
+    criterion: Criterion  # the rule
     overlaps: Overlaps  # the table of those that count
     verdicts: Verdicts  # on each of them
     reference_counts: Flags  # for each reference lesion of the labelling, whether it counts
     prediction_counts: Flags  # likewise for each predicted one
 
     def labels(self, pair: MaskPair) -> tuple[Labels, int, Labels, int]:
-        """Return `MaskPair.labels` of the lesions that count."""
-        reference, _, prediction, _ = pair.labels(self.criterion.connectivity)
-        return *keep_labels(reference, self.reference_counts), *keep_labels(prediction, self.prediction_counts)
+        """Return the labels of the reference lesions that count, in the box that holds both masks, and how many they
+        are; then the same of the predicted ones."""
+        found: list[Any] = []
+        for mask, counts in ((pair.reference, self.reference_counts), (pair.prediction, self.prediction_counts)):
+            kept, count = keep_labels(mask.labels(self.criterion.connectivity)[0], counts)
+            found += [mask.dense(pair.box, kept), count]
+        reference, n_reference, prediction, n_prediction = found
+        return reference, n_reference, prediction, n_prediction
 
     def scores(self) -> LesionScores:
         """Return counts and ratios."""
@@ -96,7 +105,13 @@ class JudgedLesions:
 
 
 def judge_lesions(pair: MaskPair, criterion: Criterion, min_volume_mm3: float = 0.0) -> JudgedLesions:
-    """Judge two masks; `min_volume_mm3` is the smallest lesion that counts, if the criterion has none of its own."""
+    """Judge masks that are cut and labelled already.
+
+    Args:
+        pair: the two masks.
+        criterion: the rule.
+        min_volume_mm3: smallest lesion that counts, where the criterion does not say so itself.
+    """
     smallest = min_volume_mm3 if criterion.min_volume_mm3 is None else criterion.min_volume_mm3
     overlaps, *counts = pair.overlaps(criterion.connectivity).kept(smallest, exclusive=criterion.exclusive)
     return JudgedLesions(criterion, overlaps, criterion.judge(overlaps), *counts)
@@ -105,7 +120,7 @@ def judge_lesions(pair: MaskPair, criterion: Criterion, min_volume_mm3: float = 
 def score_lesions(
     reference: NDArray[Any],
     prediction: NDArray[Any],
-    spacing: Spacing,
+    spacing: tuple[float, float, float],
     criterion: Criterion | None = None,
     *,
     min_volume_mm3: float = 0.0,
@@ -119,7 +134,7 @@ def score_lesions(
 def score_criteria(
     reference: NDArray[Any],
     prediction: NDArray[Any],
-    spacing: Spacing,
+    spacing: tuple[float, float, float],
     criteria: Mapping[str, Criterion],
     *,
     min_volume_mm3: float = 0.0,
@@ -148,15 +163,18 @@ def score_criteria(
 
 @dataclass(frozen=True)
 class Stratum:
-    """The lesions whose volume lies in one bin; a predicted one is binned by its own, not by that of what it meets."""
+    """The lesions whose volume lies in one bin.
+
+    A predicted lesion is binned by its own volume, not by that of the lesion it meets.
+    """
 
     from_mm3: float  # lower edge, belongs to the bin
     to_mm3: float  # upper edge, does not; infinite for the last bin
     n_reference: int  # reference lesions of that volume
-    detected_reference: int
+    detected_reference: int  # of these, the detected ones
     sensitivity: float  # 0 … 1, NaN without such a reference lesion
     n_prediction: int  # predicted lesions of that volume
-    true_prediction: int
+    true_prediction: int  # of these, the true ones
     ppv: float  # 0 … 1, NaN without such a predicted lesion
 
 

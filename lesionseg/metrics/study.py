@@ -6,24 +6,28 @@ from math import nan
 from statistics import fmean
 from typing import Any, Literal
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.metrics.cc_metrics import region_dice
+from lesionseg.metrics.cc_metrics import cell_dice
 from lesionseg.metrics.components import (
     Labels,
-    Spacing,
     affine_spacing,
     check_affine,
     check_masks,
     check_probability,
+    voxel_to_world,
 )
-from lesionseg.metrics.criteria import AnyOverlap, Criterion, MaskPair, Side
+from lesionseg.metrics.criteria import AnyOverlap, Counts, Criterion, Flags, MaskPair, Side
 from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, Stratum, judge_lesions, score_lesions, stratify
 from lesionseg.metrics.voxelwise import dice, score_surfaces, score_voxels
 
 Verdict = Literal["detected", "missed", "true", "false"]
+Ratios = NDArray[np.float64]
+_VERDICTS: dict[Side, tuple[Verdict, Verdict]] = {
+    "reference": ("detected", "missed"),
+    "prediction": ("true", "false"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,6 @@ class LesionRow:
         return {**asdict(self), "touches": " ".join(map(str, self.touches))}
 
 
-@dataclass(frozen=True)
-class StudyScores:
-    """One study: everything but `criteria` under the first criterion."""
-
-    case: CaseScores  # its row of scores
-    lesions: tuple[LesionRow, ...]  # a row per lesion, reference first
-    strata: tuple[Stratum, ...]  # sensitivity and PPV by lesion volume
-    criteria: dict[str, LesionScores] = field(default_factory=dict)  # lesionwise scores under each criterion, by name
-
-
 def lesion_table(
     reference: NDArray[Any],
     prediction: NDArray[Any],
@@ -108,20 +102,112 @@ def lesion_table(
     min_volume_mm3: float = 0.0,
 ) -> list[LesionRow]:
     """List the lesions of both masks, reference first, each side by label; arguments are those of `score_study`."""
-    _check(reference, prediction, affine, probability)
+    check_masks(reference, prediction)
+    check_affine(affine)
+    if probability is not None:
+        check_probability(probability, reference.shape)
     pair = MaskPair.of(reference, prediction, affine_spacing(affine))
-    return _tabulate(pair, judge_lesions(pair, criterion or AnyOverlap(), min_volume_mm3), affine, probability)
+    return tabulate_lesions(pair, judge_lesions(pair, criterion or AnyOverlap(), min_volume_mm3), affine, probability)
+
+
+def tabulate_lesions(
+    pair: MaskPair, judged: JudgedLesions, affine: NDArray[Any], probability: NDArray[Any] | None = None
+) -> list[LesionRow]:
+    """List lesions that are judged already.
+
+    Args:
+        pair: the two masks.
+        judged: what a criterion says of their lesions.
+        affine: voxel indices of the whole volume to world mm, shape (4, 4).
+        probability: of the whole volume, 0 … 1, or None.
+    """
+    overlaps, verdicts = judged.overlaps, judged.verdicts
+    reference, n_reference, prediction, n_prediction = judged.labels(pair)
+    own_dice = cell_dice(reference, n_reference, prediction > 0, pair.spacing)
+    corner = np.array([side.start for side in pair.box])
+    inside = None if probability is None else probability[pair.box]
+
+    def rows(side: Side, labels: Labels, sizes: Counts, hits: Flags, touches: Counts, dice: Ratios) -> list[LesionRow]:
+        centroid, extent, mean, maximum = measure_shapes(labels, sizes.size, inside)
+        centroid += corner
+        places = np.hstack([centroid, voxel_to_world(centroid, affine)]).tolist()
+        measured = np.stack([mean, maximum, dice], axis=1).tolist()
+        partners: list[list[int]] = [[] for _ in range(sizes.size)]
+        for lesion, partner in touches.tolist():
+            partners[lesion].append(partner + 1)
+        yes, no = _VERDICTS[side]
+        return [
+            LesionRow(  # type: ignore[call-arg]
+                side,
+                index + 1,
+                yes if hits[index] else no,
+                float(sizes[index] * overlaps.voxel_volume),
+                *places[index],
+                *extent[index].tolist(),
+                *measured[index],
+                tuple(sorted(partners[index])),
+            )
+            for index in range(sizes.size)
+        ]
+
+    undefined = np.full(n_prediction, nan)
+    sizes, true, turned = overlaps.prediction_sizes, verdicts.prediction_true, overlaps.pairs[:, ::-1]
+    return [
+        *rows("reference", reference, overlaps.reference_sizes, verdicts.reference_detected, overlaps.pairs, own_dice),
+        *rows("prediction", prediction, sizes, true, turned, undefined),
+    ]
+
+
+def measure_shapes(
+    labels: Labels, count: int, values: NDArray[Any] | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Measure all lesions at once.
+
+    Args:
+        labels: shape (X, Y, Z), 0 is background, each of 1 … count is there.
+        count: how many lesions there are, N.
+        values: a map of the same shape; without one, mean and maximum are NaN.
+
+    Returns:
+        Centroid (N, 3) and extent (N, 3) in voxels, mean (N,) and maximum (N,) of the map.
+    """
+    mean, maximum = np.full(count, nan), np.full(count, nan)
+    if count == 0:
+        return np.empty((0, 3)), np.empty((0, 3), np.int64), mean, maximum
+    voxels = np.nonzero(labels)
+    numbers = labels[voxels]
+    # Sorted by lesion, every lesion is one run of voxels: each quantity is then one reduceat.
+    order = np.argsort(numbers, kind="stable")
+    coordinates = np.stack(voxels, axis=1)[order]
+    sizes = np.bincount(numbers, minlength=count + 1)[1:]
+    starts = (np.cumsum(sizes) - sizes).astype(np.intp)
+    low, high = np.minimum.reduceat(coordinates, starts), np.maximum.reduceat(coordinates, starts)
+    if values is not None:
+        inside = values[voxels][order].astype(np.float64)
+        mean, maximum = np.add.reduceat(inside, starts) / sizes, np.maximum.reduceat(inside, starts)
+    centroid = np.add.reduceat(coordinates, starts) / sizes[:, None]
+    return centroid, (high - low + 1).astype(np.int64), mean, maximum
+
+
+@dataclass(frozen=True)
+class StudyScores:
+    """One study."""
+
+    case: CaseScores  # its row of scores, under the first criterion
+    lesions: tuple[LesionRow, ...]  # a row per lesion (reference first), under the first criterion
+    strata: tuple[Stratum, ...]  # sensitivity and PPV by lesion volume, under the first criterion
+    criteria: dict[str, LesionScores] = field(default_factory=dict)  # lesionwise scores under each criterion, by name
 
 
 def detection_row(
     reference: NDArray[Any],
     prediction: NDArray[Any],
-    spacing: Spacing,
+    spacing: tuple[float, float, float],
     criterion: Criterion | None = None,
     *,
     min_volume_mm3: float = 0.0,
 ) -> dict[str, int | float]:
-    """Return the columns of `CaseScores` that count lesions, and Dice: all that `average` asks for, without surfaces.
+    """The columns of `CaseScores` that count lesions, and Dice: all that `average` asks for, without surfaces.
 
     For a quick look, such as a validation during training. Arguments and errors are those of `score_lesions`.
     """
@@ -166,26 +252,31 @@ def score_study(
         ValueError: if the masks are not binary, 3D and of one shape, the affine is not 4 × 4, finite and
             invertible, the probability is not finite within 0 … 1, or an option is impossible.
     """
-    _check(reference, prediction, affine, probability)
+    check_masks(reference, prediction)
+    check_affine(affine)
+    if probability is not None:
+        check_probability(probability, reference.shape)
     pair = MaskPair.of(reference, prediction, affine_spacing(affine))
     judged = judge_lesions(pair, criterion or AnyOverlap(), min_volume_mm3)
-    lesions = tuple(_tabulate(pair, judged, affine, probability))
-    overlaps, verdicts = judged.overlaps, judged.verdicts
-    volumes = (sizes * overlaps.voxel_volume for sizes in (overlaps.reference_sizes, overlaps.prediction_sizes))
-    reference_volumes, prediction_volumes = volumes
-    hits = (verdicts.reference_detected, verdicts.prediction_true)
-    voxels = score_voxels(pair.reference, pair.prediction, pair.spacing)
-    surfaces = score_surfaces(pair.reference, pair.prediction, pair.spacing, tolerance_mm=tolerance_mm)
-    in_mm = in_voxels = [row.dice for row in lesions if row.side == "reference"]
-    if not np.allclose(pair.spacing, pair.spacing[0], rtol=1e-6):  # cubes have the same regions in voxels
-        labels, count, predicted, _ = judged.labels(pair)
-        in_voxels = region_dice(labels, count, predicted, (1.0, 1.0, 1.0)).tolist()
+    lesions = tuple(tabulate_lesions(pair, judged, affine, probability))
+    voxel = judged.overlaps.voxel_volume
+    strata = stratify(
+        judged.overlaps.reference_sizes * voxel,
+        judged.verdicts.reference_detected,
+        judged.overlaps.prediction_sizes * voxel,
+        judged.verdicts.prediction_true,
+        volume_edges_mm3,
+    )
+    others = {name: judge_lesions(pair, other, min_volume_mm3).scores() for name, other in (criteria or {}).items()}
+    voxels = score_voxels(*pair.masks, pair.spacing)
+    surfaces = score_surfaces(*pair.masks, pair.spacing, tolerance_mm=tolerance_mm)
+    in_mm = [row.dice for row in lesions if row.side == "reference"]
     case = CaseScores(
         **lesion_columns(judged.scores()),  # type: ignore[arg-type]
         dice=voxels.dice,
         voxel_sensitivity=voxels.sensitivity,
         voxel_ppv=voxels.ppv,
-        cc_dice=fmean(in_voxels) if in_voxels else nan,
+        cc_dice=_cc_dice_in_voxels(pair, judged, in_mm),
         cc_dice_mm=fmean(in_mm) if in_mm else nan,
         hd95_mm=surfaces.hd95_mm,
         assd_mm=surfaces.assd_mm,
@@ -194,62 +285,13 @@ def score_study(
         volume_prediction_ml=voxels.volume_prediction_ml,
         volume_difference_ml=voxels.volume_difference_ml,
     )
-    return StudyScores(
-        case,
-        lesions,
-        stratify(reference_volumes, hits[0], prediction_volumes, hits[1], volume_edges_mm3),
-        {name: judge_lesions(pair, other, min_volume_mm3).scores() for name, other in (criteria or {}).items()},
-    )
+    return StudyScores(case, lesions, strata, others)
 
 
-def _check(
-    reference: NDArray[Any], prediction: NDArray[Any], affine: NDArray[Any], probability: NDArray[Any] | None
-) -> None:
-    check_masks(reference, prediction)
-    check_affine(affine)
-    if probability is not None:
-        check_probability(probability, reference.shape)
-
-
-def _tabulate(
-    pair: MaskPair, judged: JudgedLesions, affine: NDArray[Any], probability: NDArray[Any] | None
-) -> list[LesionRow]:
-    """List lesions that are judged already; affine and probability are those of the whole volume."""
-    corner, matrix = [side.start for side in pair.box], np.asarray(affine, dtype=np.float64)
-    inside = None if probability is None else probability[pair.box]
-
-    def rows(
-        side: Side, labels: Labels, pairs: Any, hits: Any, words: tuple[Verdict, Verdict], dice: Any
-    ) -> list[LesionRow]:
-        if not hits.size:
-            return []
-        numbers = range(1, hits.size + 1)
-        found = cc3d.statistics(labels.view(np.uint32), no_slice_conversion=True)
-        boxes = found["bounding_boxes"][1:].astype(np.int64)
-        centroids = found["centroids"][1:] + corner
-        mean = maximum = np.full(hits.size, nan)
-        if inside is not None:
-            lesion = labels > 0
-            values, owners = inside[lesion].astype(np.float64), labels[lesion]
-            mean = np.bincount(owners - 1, values) / found["voxel_counts"][1:]
-            maximum = np.zeros(hits.size)
-            np.maximum.at(maximum, owners - 1, values)
-        columns = (
-            [words[int(not hit)] for hit in hits],
-            (found["voxel_counts"][1:] * judged.overlaps.voxel_volume).tolist(),
-            *centroids.T.tolist(),
-            *(centroids @ matrix[:3, :3].T + matrix[:3, 3]).T.tolist(),
-            *(boxes[:, 1::2] - boxes[:, ::2] + 1).T.tolist(),
-            *(np.asarray(column).tolist() for column in (mean, maximum, dice)),
-            [tuple(sorted((pairs[pairs[:, 0] == number - 1, 1] + 1).tolist())) for number in numbers],
-        )
-        return [LesionRow(side, number, *row) for number, row in zip(numbers, zip(*columns, strict=True), strict=True)]
-
-    verdicts, pairs = judged.verdicts, judged.overlaps.pairs
-    reference, n_reference, prediction, n_prediction = judged.labels(pair)
-    own = region_dice(reference, n_reference, prediction, pair.spacing)
-    undefined = np.full(n_prediction, nan)
-    return [
-        *rows("reference", reference, pairs, verdicts.reference_detected, ("detected", "missed"), own),
-        *rows("prediction", prediction, pairs[:, ::-1], verdicts.prediction_true, ("true", "false"), undefined),
-    ]
+def _cc_dice_in_voxels(pair: MaskPair, judged: JudgedLesions, in_mm: Sequence[float]) -> float:
+    if not in_mm:
+        return nan
+    if np.allclose(pair.spacing, pair.spacing[0], rtol=1e-6):  # cubes: the same cells
+        return fmean(in_mm)
+    reference, n_reference, prediction, _ = judged.labels(pair)
+    return float(cell_dice(reference, n_reference, prediction > 0, (1.0, 1.0, 1.0)).mean())

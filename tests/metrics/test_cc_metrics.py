@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from lesionseg.metrics.cc_metrics import cc_dice, lesion_dice, region_dice
+from lesionseg.metrics.cc_metrics import cc_dice, cell_dice, lesion_dice
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 HERE = (GOLDEN / "expected.json").is_file()
@@ -89,7 +89,7 @@ def test_a_tie_between_thirty_lesions():
     prediction |= labels > 0
     expected = np.ones(30)
     expected[labels[3, 3, 0] - 1] = 2 / 3
-    np.testing.assert_allclose(region_dice(labels, 30, prediction, MM), expected)
+    np.testing.assert_allclose(cell_dice(labels, 30, prediction, MM), expected)
 
 
 def brute(reference, prediction, spacing, connectivity=26):

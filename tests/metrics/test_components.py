@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from lesionseg.metrics import component_sizes, label_components, remove_small
-from lesionseg.metrics.components import bounding_box, surface_voxels
+from lesionseg.metrics import component_sizes, component_volumes, label_components, remove_small, voxel_volume
+from lesionseg.metrics.components import SparseMask, bounding_box
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=6))
 
@@ -37,7 +37,7 @@ def test_an_empty_mask_has_no_lesion(empty):
     assert count == 0
     assert labels.shape == empty.shape
     assert not labels.any()
-    assert component_sizes(labels, count).shape == (0,)
+    assert component_volumes(labels, count, 1.0).shape == (0,)
 
 
 @settings(max_examples=60, deadline=None)
@@ -51,6 +51,14 @@ def test_the_partition_is_scipys(mask, connectivity):
     assert len(pairs) == len(np.unique(expected)), "one label for each of scipy's, and the other way"
     np.testing.assert_array_equal(labels > 0, mask)
     assert sorted(component_sizes(labels, count)) == sorted(np.bincount(expected.ravel())[1:])
+
+
+def test_volumes_are_mm3_in_label_order():
+    mask = np.zeros((1, 1, 6), dtype=bool)
+    mask[0, 0] = [1, 0, 1, 1, 1, 0]
+    labels, count = label_components(mask)
+    spacing = (0.5, 0.5, 3.0)
+    np.testing.assert_allclose(component_volumes(labels, count, voxel_volume(spacing)), [0.75, 2.25])
 
 
 @pytest.mark.parametrize(("minimum", "stay"), [(0.0, 4), (2.0, 3), (3.0, 2), (3.0001, 1), (99.0, 0)])
@@ -72,16 +80,46 @@ def test_an_impossible_minimum_is_refused(minimum):
         remove_small(np.ones((1, 1, 1)), minimum, (1.0, 1.0, 1.0))
 
 
+MASKS_SPARSE = arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=7))
+
+
+def labelled(mask: SparseMask, connectivity) -> tuple[np.ndarray, int]:
+    """The labels in the whole volume."""
+    labels, count = mask.labels(connectivity)
+    return mask.dense(tuple(slice(0, side) for side in mask.shape), labels), count
+
+
+@settings(max_examples=150, deadline=None)
+@given(MASKS_SPARSE, st.sampled_from([6, 18, 26]))
+def test_labels_and_their_order_are_those_of_the_whole_volume(mask, connectivity):
+    expected, expected_count = label_components(np.ascontiguousarray(mask), connectivity)
+    labels, count = labelled(SparseMask.of(mask), connectivity)
+    assert count == expected_count
+    np.testing.assert_array_equal(labels, expected)
+
+
 @settings(max_examples=60, deadline=None)
-@given(arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=7)))
+@given(MASKS_SPARSE, st.permutations([0, 1, 2]))
+def test_any_layout_in_memory_lists_the_same_voxels(mask, axes):
+    for view in (np.asfortranarray(mask), mask.transpose(axes), mask[::-1, :, ::-1], mask.astype(np.float32) * 7):
+        found = SparseMask.of(view)
+        np.testing.assert_array_equal(found.at, np.flatnonzero(np.ascontiguousarray(view)))
+        np.testing.assert_array_equal(np.stack(found.coordinates, axis=1), np.argwhere(view))
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS_SPARSE)
 def test_a_surface_is_what_erosion_takes(mask):
     inner = ndimage.binary_erosion(mask) if mask.size else mask
-    np.testing.assert_array_equal(surface_voxels(mask), np.argwhere(mask & ~inner))
+    np.testing.assert_array_equal(SparseMask.of(mask).surface().at, np.flatnonzero(mask & ~inner))
 
 
 def test_the_box_is_the_smallest_that_holds_all():
     first, second = np.zeros((2, 5, 6, 7), bool)
     first[1, 2, 3] = second[3, 2, 5] = True
-    assert bounding_box(first, second) == (slice(1, 4), slice(2, 3), slice(3, 6))
-    assert bounding_box(first & False) == (slice(0, 0),) * 3
-    assert bounding_box(first & False, first) == bounding_box(first)
+    masks = SparseMask.of(first), SparseMask.of(second)
+    box = bounding_box(*masks)
+    assert box == (slice(1, 4), slice(2, 3), slice(3, 6))
+    np.testing.assert_array_equal(masks[1].dense(box), second[box])
+    assert bounding_box(SparseMask.of(first & False)) == (slice(0, 0),) * 3
+    assert bounding_box(SparseMask.of(first & False), masks[0]) == bounding_box(masks[0])
