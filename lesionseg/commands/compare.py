@@ -166,6 +166,7 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
             volume_edges_mm3=records[0].config["metrics"]["volume_edges"],
         ),
         baseline=baseline if baseline not in arms else None,
+        control=next((run.arm for run in records if run.config["init"].get("shuffle") and run.arm != arms[0]), None),
         grid=None if sweep.runs.grid is None else [key for key in sweep.runs.grid if key[0] in arms],
         sweep=sweep.name,
         task=str(wanted[0].data.params["task"]),

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock
 from pydantic import BaseModel
@@ -38,6 +40,7 @@ from lesionseg.tracking.mlflow_store import check_reachable
 from lesionseg.tracking.run_dir import try_lock
 from lesionseg.training.trainer import Machine, check_machine
 
+_MOST_NAMED = 5  # subjects in a message
 _START = 1.0  # seconds to read the data and open the store, per run
 
 
@@ -84,7 +87,7 @@ def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
     store_of(first.tracking, first.paths)  # made now, since all else is well
     _fill_cache(plans)
     _remember(checked)
-    return [
+    specs = [
         RunSpec(
             job,
             str(datasets[_text(job.dataset)].root),
@@ -96,6 +99,9 @@ def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
         )
         for job, split, studies in plans
     ]
+    if without := dict.fromkeys(fault for spec in specs for fault in _lesion_faults(spec)):
+        raise InputError(without)
+    return specs
 
 
 def announce(sources: Sequence[RunSpec], specs: Sequence[RunSpec], at_once: int = 1) -> None:
@@ -165,6 +171,21 @@ def _keys(job: TrainConfig, studies: Sequence[TaskStudy]) -> set[str]:
         except OSError:
             keys.add("")
     return keys
+
+
+def _lesion_faults(spec: RunSpec) -> Iterator[str]:
+    """Find training or test subjects without a lesion that counts: nothing to learn, or no score."""
+    task = spec.config.task
+    smallest = task.min_lesion_volume / math.prod(task.spacing)
+    for part, more in (("train", "train_size"), ("test", "split.test")):
+        if not any((np.diff(study.lesions()[1]) >= smallest).any() for study in spec.studies[part]):
+            subjects = getattr(spec.split, part)
+            named = ", ".join(subjects[:_MOST_NAMED]) + (", ..." if len(subjects) > _MOST_NAMED else "")
+            yield (
+                f"task={task.name}: none of the {len(subjects)} {part} subjects ({named}) has a lesion of at least "
+                f"{task.min_lesion_volume:g} mm³ in its mask {task.target!r}; choose others by split.seed or "
+                f"split.file, or a larger {more}"
+            )
 
 
 def _check_augmentation(job: TrainConfig) -> None:

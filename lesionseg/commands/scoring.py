@@ -22,6 +22,7 @@ from lesionseg.metrics import (
     Criterion,
     LesionCurve,
     average,
+    coverage,
     false_alarms,
     froc_area,
     lesion_curve,
@@ -137,9 +138,10 @@ class ScoreTables:
         ``test/...`` is under the task's own criterion, ``verdict/<name>/...`` under the further ones: MLflow shows
         sections by name, and these are to come after ``test`` and ``val``.
         """
-        averages, without = self.averages, false_alarms(self.cases)
+        averages, without, covered = self.averages, false_alarms(self.cases), coverage(self.cases)
         metrics: dict[str, float] = {f"test/{name}": one.mean for name, one in averages.items()}
         metrics |= {"test/n_studies": averages["lesion_sensitivity"].n, "test/n_without_lesions": without.n_studies}
+        metrics |= {"test/merged_lesions": covered.merged_lesions, "test/volume_ratio": covered.volume_ratio}
         if without.n_studies:
             metrics["test/false_positives_without_lesions"] = without.mean_false_positives
         for name in self.scoring.criteria:

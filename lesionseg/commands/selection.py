@@ -23,6 +23,7 @@ from lesionseg.data.patches import Augmentation
 from lesionseg.instantiate import build
 from lesionseg.io import write_json
 from lesionseg.metrics import Criterion, OneToOneIoU, ThresholdChoice, choose_threshold, score_lesions
+from lesionseg.metrics.aggregate import MOST_VOLUME
 from lesionseg.training.datamodule import PatchDataModule
 from lesionseg.training.module import NotFiniteError, Optimiser, SegmentationModule
 from lesionseg.training.trainer import rehearse
@@ -209,4 +210,6 @@ def _f1(
     min_volume_mm3: float,
     prediction: NDArray[Any],
 ) -> float:
-    return score_lesions(reference, prediction, spacing, criterion, min_volume_mm3=min_volume_mm3).f1
+    """Return the lesion F1, 0 where so much is marked that overlap says nothing."""
+    f1 = score_lesions(reference, prediction, spacing, criterion, min_volume_mm3=min_volume_mm3).f1
+    return 0.0 if f1 > 0 and prediction.sum() > MOST_VOLUME * reference.sum() else f1

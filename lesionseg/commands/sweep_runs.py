@@ -32,6 +32,7 @@ _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 CASES = [
     *("study", "subject", "session", "n_reference", "n_prediction", "detected_reference", "true_prediction"),
     *("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice", "false_positives", "false_positive_volume_ml"),
+    *("merged_lesions", "volume_reference_ml", "volume_prediction_ml"),  # of runs that tell
 ]
 
 

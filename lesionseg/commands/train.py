@@ -29,7 +29,7 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.data.nifti import write_volume
 from lesionseg.errors import InputError
 from lesionseg.io import write_json, written_whole
-from lesionseg.metrics import Average
+from lesionseg.metrics import Average, coverage
 from lesionseg.report.slices import StudySlice, picture_study, save_slices, write_examples
 from lesionseg.tracking.mirror import Uploader, is_mirrored, mirror
 from lesionseg.tracking.mlflow_store import (
@@ -206,7 +206,7 @@ def _work(
         say(f"threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
     run_dir.log_file(checkpoint, "checkpoints")
     fitted = time.monotonic()
-    averages = _test(spec, run_dir, checkpoint)
+    averages = _test(spec, run_dir, checkpoint, say)
     if not resumed_from and config.init.trains:
         steps = config.trainer.steps + len(config.candidate_rates) * config.optim.search_steps
         note_seconds(spec, fitted - began, time.monotonic() - fitted, steps)
@@ -224,7 +224,7 @@ def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
         run_dir.log_file(folder / name)
 
 
-def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path) -> dict[str, Average]:
+def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, say: Say) -> dict[str, Average]:
     """Score the best checkpoint on the test studies, on the grids they were drawn on."""
     config, folder = spec.config, run_dir.path
     model = load_model(checkpoint)
@@ -242,6 +242,8 @@ def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path) -> dict[str, Average
             image, rule, least = found.study.study.sources[0][1], card.criterion, card.min_lesion_volume
             case = tables.cases[-1]
             slices.append(picture_study(found.study.name, image, reference, found.mask, grid, rule, least, case))
+    if warning := coverage(tables.cases).warning:
+        say(f"WARNING: {warning}")
     run_dir.note_progress("logging")
     for file in tables.write(folder):
         run_dir.log_file(file)

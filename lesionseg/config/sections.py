@@ -262,7 +262,7 @@ class ScoringSection(Section):
 class MetricsSection(ScoringSection):
     """How predictions are judged, how probability becomes a mask, and which checkpoint is the best."""
 
-    monitor: Literal["val/lesion_f1", "val/lesion_sensitivity", "val/lesion_ppv", "val/dice"]
+    monitor: Literal["val/lesion_f1_one_to_one", "val/dice"]  # others a prediction that fills the volume can win
     threshold: Probability
     threshold_criterion: str | None
     thresholds: list[Probability] = Field(min_length=1)

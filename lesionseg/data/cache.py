@@ -1,6 +1,7 @@
 """Prepared studies on disk: each made once, shared by every run, read without loading whole volumes."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -43,8 +44,7 @@ class CachedStudy:
 
     @cached_property
     def _geometry(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / "geometry.json").read_text())
-        return content
+        return _entry(self.folder)
 
     @property
     def grid(self) -> Grid:
@@ -91,7 +91,8 @@ class Cache:
     """A folder of prepared studies, safe to share between processes.
 
     A study's folder is named by the content of its files and the preparation's settings: another content is another
-    folder, so nothing in the cache is ever out of date.
+    folder, so nothing in the cache is ever out of date. ``geometry.json`` holds the digest of each array; an entry that
+    is not whole is made again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -127,36 +128,56 @@ class Cache:
 
     def has(self, study: TaskStudy, spacing: tuple[float, float, float]) -> bool:
         """Whether a study is prepared already; asking leaves nothing behind where there is no cache yet."""
-        return self.root.is_dir() and self.folder(self.key(study, spacing)).is_dir()
+        return self.root.is_dir() and self.is_whole(self.folder(self.key(study, spacing)))
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether an entry is there with all its arrays as they were written."""
+        try:
+            return all(self.digest(folder / name) == digest for name, digest in _entry(folder)["files"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
 
     def get(self, study: TaskStudy, spacing: tuple[float, float, float]) -> CachedStudy:
         """A prepared study; prepared now, by this process alone, if it was not."""
         key = self.key(study, spacing)
         folder = self.folder(key)
-        if not folder.is_dir():
+        if not self.is_whole(folder):
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
-                if not folder.is_dir():
+                if not self.is_whole(folder):
                     _write(folder, prepare(study, spacing))
         return CachedStudy(folder, study, key)
 
 
 def _write(folder: Path, prepared: Prepared) -> None:
-    """All arrays into a folder beside, which then takes its name. The caller holds the folder's lock."""
+    """All arrays into a folder beside, flushed to the disk, which then takes its name. The caller holds the folder's
+    lock."""
     partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in (partial, folder):
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir()
-    np.save(partial / "images.npy", prepared.images)
-    if prepared.mask is not None:
-        np.save(partial / "mask.npy", prepared.mask)
-    np.save(partial / "lesion_voxels.npy", prepared.lesion_voxels)
-    np.save(partial / "lesion_starts.npy", prepared.lesion_starts)
-    geometry = {
+    arrays = {name: getattr(prepared, name) for name in ("images", "mask", "lesion_voxels", "lesion_starts")}
+    contents: dict[str, bytes] = {}
+    for name, array in arrays.items():
+        if array is not None:
+            np.save(stream := io.BytesIO(), array)
+            contents[f"{name}.npy"] = stream.getvalue()
+    entry: dict[str, Any] = {
         name: {"shape": list(grid.shape), "affine": grid.affine.tolist()}
         for name, grid in (("grid", prepared.grid), ("native", prepared.native))
     }
-    (partial / "geometry.json").write_text(json.dumps(geometry))
+    entry["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    for name, content in {**contents, "geometry.json": json.dumps(entry).encode()}.items():
+        with (partial / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(partial, folder)
+
+
+def _entry(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "geometry.json").read_text())
+    return content
 
 
 def _grid(content: dict[str, Any]) -> Grid:

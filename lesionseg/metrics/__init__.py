@@ -1,6 +1,15 @@
 """Lesionwise and voxelwise scores of one study, and their averages; imports numpy, scipy and cc3d alone."""
 
-from lesionseg.metrics.aggregate import CASE_SCORES, UNDEFINED_POLICY, Average, FalseAlarms, average, false_alarms
+from lesionseg.metrics.aggregate import (
+    CASE_SCORES,
+    UNDEFINED_POLICY,
+    Average,
+    Coverage,
+    FalseAlarms,
+    average,
+    coverage,
+    false_alarms,
+)
 from lesionseg.metrics.cc_metrics import cc_dice, lesion_dice
 from lesionseg.metrics.components import (
     Connectivity,
@@ -36,6 +45,7 @@ __all__ = [
     "BestIoU",
     "CaseScores",
     "Connectivity",
+    "Coverage",
     "Criterion",
     "FalseAlarms",
     "Froc",
@@ -58,6 +68,7 @@ __all__ = [
     "choose_threshold",
     "component_sizes",
     "component_volumes",
+    "coverage",
     "detection_row",
     "dice",
     "false_alarms",

@@ -14,6 +14,10 @@ UNDEFINED_POLICY = (
 """What stands under every table of scores."""
 CASE_SCORES = ("lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice")
 """The columns of `CaseScores` that are averaged by default."""
+MOST_VOLUME = 3.0
+"""Predicted over reference volume, and"""
+MOST_MERGED = 0.5
+"""share of merged reference lesions, from which on scores by overlap are not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,39 @@ class FalseAlarms:
     n_with_false_positives: int
     mean_false_positives: float  # predicted lesions per such study; NaN where there is no such study
     mean_false_positive_volume_ml: float  # their volume per such study; likewise
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Whether predictions say where lesions are, or just cover them: any overlap calls a filled volume perfect."""
+
+    volume_ratio: float  # predicted volume over that of the reference, all studies together; NaN without reference
+    merged_share: float  # reference lesions that share a predicted lesion with another one, 0 … 1; NaN likewise
+    merged_lesions: float  # how many these are per study with reference lesions; NaN likewise
+
+    @property
+    def warning(self) -> str:
+        """What is excessive about it; empty where nothing is."""
+        said = []
+        if self.volume_ratio >= MOST_VOLUME:
+            said.append(f"the predicted volume is {self.volume_ratio:.1f} times the reference's")
+        if self.merged_share >= MOST_MERGED:
+            said.append(f"{100 * self.merged_share:.0f} % of the reference lesions share a predicted one with another")
+        return f"{' and '.join(said)}: overlap alone says little of such masks" if said else ""
+
+
+def coverage(rows: Sequence[Mapping[str, Any]]) -> Coverage:
+    """Measure how much predictions cover, over the studies with reference lesions.
+
+    Args:
+        rows: as for `average`, with `merged_lesions`, `volume_reference_ml` and `volume_prediction_ml`.
+    """
+    there = [row for row in rows if row["n_reference"] > 0]
+    names = ("n_reference", "merged_lesions", "volume_reference_ml", "volume_prediction_ml")
+    lesions, merged, reference, predicted = (sum(float(row[name]) for row in there) for name in names)
+    if not there:
+        return Coverage(nan, nan, nan)
+    return Coverage(predicted / reference, merged / lesions, merged / len(there))
 
 
 def average(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = CASE_SCORES) -> dict[str, Average]:

@@ -47,6 +47,7 @@ class LesionScores:
     # mean IoU of the pairs where lesions are matched one to one, 0 where no pair is found; NaN without reference
     # lesion, and under the other criteria
     segmentation_quality: float = nan
+    merged_lesions: int = 0  # reference lesions that share a predicted lesion with another one
 
     @property
     def recognition_quality(self) -> float:
@@ -101,7 +102,13 @@ class JudgedLesions:
             false_positives=false,
             false_positive_volume_ml=false_voxels * self.overlaps.voxel_volume / 1000,
             segmentation_quality=quality,
+            merged_lesions=self._merged(),
         )
+
+    def _merged(self) -> int:
+        reference, prediction = self.overlaps.pairs.T
+        shared = np.bincount(prediction, minlength=1) > 1
+        return int(np.unique(reference[shared[prediction]]).size)
 
 
 def judge_lesions(pair: MaskPair, criterion: Criterion, min_volume_mm3: float = 0.0) -> JudgedLesions:

@@ -18,8 +18,8 @@ from lesionseg.metrics.components import (
     check_probability,
     voxel_to_world,
 )
-from lesionseg.metrics.criteria import AnyOverlap, Counts, Criterion, Flags, MaskPair, Side
-from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, Stratum, judge_lesions, score_lesions, stratify
+from lesionseg.metrics.criteria import AnyOverlap, Counts, Criterion, Flags, MaskPair, OneToOneIoU, Side
+from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, Stratum, judge_lesions, score_criteria, stratify
 from lesionseg.metrics.voxelwise import dice, score_surfaces, score_voxels
 
 Verdict = Literal["detected", "missed", "true", "false"]
@@ -59,6 +59,7 @@ class CaseScores:
     volume_difference_ml: float  # prediction minus reference
     false_positives: int  # predicted lesions that are not true
     false_positive_volume_ml: float
+    merged_lesions: int  # reference lesions that share a predicted lesion with another one
 
     def as_row(self) -> dict[str, int | float]:
         """Return the columns by name, in order."""
@@ -207,17 +208,27 @@ def detection_row(
     *,
     min_volume_mm3: float = 0.0,
 ) -> dict[str, int | float]:
-    """The columns of `CaseScores` that count lesions, and Dice: all that `average` asks for, without surfaces.
+    """The columns of `CaseScores` that count lesions, Dice, and the F1 of lesions matched one to one from an IoU of
+    0.1 on (`lesion_f1_one_to_one`), which a prediction that fills the volume does not satisfy.
 
     For a quick look, such as a validation during training. Arguments and errors are those of `score_lesions`.
     """
-    scores = score_lesions(reference, prediction, spacing, criterion, min_volume_mm3=min_volume_mm3)
-    return {**lesion_columns(scores), "dice": dice(reference, prediction)}
+    rules = {"own": criterion or AnyOverlap(), "one to one": OneToOneIoU(min_iou=0.1)}
+    scores = score_criteria(reference, prediction, spacing, rules, min_volume_mm3=min_volume_mm3)
+    one_to_one = {"lesion_f1_one_to_one": scores["one to one"].f1}
+    return {**lesion_columns(scores["own"]), "dice": dice(reference, prediction), **one_to_one}
 
 
 def lesion_columns(scores: LesionScores) -> dict[str, int | float]:
     """Return the columns of a row of cases that count lesions."""
-    counts = ("n_reference", "n_prediction", "detected_reference", "true_prediction", "false_positives")
+    counts = (
+        "n_reference",
+        "n_prediction",
+        "detected_reference",
+        "true_prediction",
+        "false_positives",
+        "merged_lesions",
+    )
     ratios = {f"lesion_{name}": getattr(scores, name) for name in ("sensitivity", "ppv", "f1", "f1_counts")}
     return ratios | {name: getattr(scores, name) for name in (*counts, "false_positive_volume_ml")}
 

@@ -6,7 +6,7 @@ Every frame is also a CSV file of the report. The first arm is the reference tha
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import isfinite, nan
+from math import inf, isfinite, isnan, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from lesionseg.metrics import coverage
 from lesionseg.stats import (
     clustered_ratio,
     crossed_difference,
     holm,
     isotonic_curve,
     label_savings,
+    patients_needed,
     power_law_curve,
     sign_flip_test,
     summarise,
@@ -53,10 +55,13 @@ _ESTIMATES = [
     *("df", "n_patients", "n_repeats", "n_undefined", "pooled", "pooled_standard_error", "pooled_low", "pooled_high"),
     *("sign_flip_p", "wilcoxon_p", "wilcoxon_median", "note"),
 ]
-_BASELINE = [
-    *("train_size", "score", "arm", "baseline", "baseline_mean", "difference", "low", "high", "p"),
+_AGAINST = [
+    *("train_size", "score", "arm", "other", "other_mean", "difference", "low", "high", "p"),
     *("n_patients", "n_repeats"),
 ]
+PLANNED_REPEATS = (3, 5, 10, 20)
+DIFFERENCE = 0.05
+"""What `Analysis.power` plans to show, in which numbers of repeats."""
 _SAVINGS = [
     *("score", "arm", "reference", "train_size", "arm_score", "needed", "needed_bound", "needed_low"),
     *("needed_low_bound", "needed_high", "needed_high_bound", "saved", "multiplier", "multiplier_low"),
@@ -88,6 +93,9 @@ class Analysis:
     # a row per score, arm and size: mean, interval, fits, and each repeat's mean as ``repeat_0`` and so on
     curves: pd.DataFrame
     savings: pd.DataFrame  # a row per score, arm and size: studies that the reference arm needs for the same score
+    # a row per size, arm and planned number of repeats: test patients that would show a difference of 0.05 in F1
+    power: pd.DataFrame
+    coverage: pd.DataFrame  # a row per size and arm: how much the predictions cover; empty where the runs do not tell
     without_lesions: pd.DataFrame  # a row per size and arm: false positives in the studies without reference lesion
     # a row per run or study that a full grid would hold: arm, train_size, repeat, lacking (studies)
     missing: pd.DataFrame
@@ -142,29 +150,38 @@ def analyse(cases: pd.DataFrame, arms: Sequence[str], grid: Sequence[RunKey] | N
         patients=patients,
         curves=_curves(means, tables),
         savings=_savings(tables, arms[0], compared),
+        power=_power(tables, arms[0], compared, sizes),
+        coverage=_coverage(kept, present, sizes),
         without_lesions=_without_lesions(kept, present),
         missing=_missing(kept, arms, grid),
     )
 
 
-def against_baseline(cases: pd.DataFrame, arms: Sequence[str], baseline: str) -> pd.DataFrame:
-    """Return what each arm gains over no learning, a row per size, score and arm.
+def against(cases: pd.DataFrame, arms: Sequence[str], other: str) -> pd.DataFrame:
+    """Return what arms gain over one that is none of those compared, such as no learning: a row per size, score and
+    arm.
 
-    ``baseline_mean`` is the baseline's mean over patients; difference, interval and p are those of
-    `lesionseg.stats.crossed_difference`, not adjusted.
+    ``other_mean`` is the other's mean over patients; difference, interval and p are those of `tested_difference`, not
+    adjusted.
     """
-    tables = _patient_tables(tidy_cases(cases, (*arms, baseline)))
+    tables = _patient_tables(tidy_cases(cases, (*arms, other)))
     rows = []
     for size, score, arm in product(sorted({size for _, size, _ in tables}), PRIMARY, arms):
-        if not {(arm, size, score), (baseline, size, score)} <= tables.keys():
+        if not {(arm, size, score), (other, size, score)} <= tables.keys():
             continue
-        own = tables[baseline, size, score]
-        found = crossed_difference(pair_tables(own, tables[arm, size, score]))
-        if np.isnan(found.mean):  # no patient has a score
+        own = tables[other, size, score]
+        found = tested_difference(pair_tables(own, tables[arm, size, score]))
+        if isnan(found["mean"]):  # no patient has a score
             continue
-        values = (float(own.mean(axis=1).mean()), found.mean, found.low, found.high, found.p)
-        rows.append((size, score, arm, baseline, *values, found.n_patients, found.n_repeats))
-    return pd.DataFrame(rows, columns=_BASELINE)
+        values = (float(own.mean(axis=1).mean()), *(found[key] for key in ("mean", "low", "high", "p")))
+        rows.append((size, score, arm, other, *values, found["n_patients"], found["n_repeats"]))
+    return pd.DataFrame(rows, columns=_AGAINST)
+
+
+def tested_difference(table: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the fields of `lesionseg.stats.crossed_difference` of scores, its interval cut at −1 and 1."""
+    found = crossed_difference(table)
+    return {**vars(found), "low": max(found.low, -1.0), "high": min(found.high, 1.0)}
 
 
 def tidy_cases(cases: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
@@ -230,7 +247,7 @@ def _means(cases: pd.DataFrame, tables: Tables, arms: Sequence[str], sizes: Sequ
             {
                 **{"train_size": size, "score": score, "quantity": arm, "arm": arm, "reference": ""},
                 **{"mean": summary.mean, "standard_error": summary.standard_error},
-                **{"low": summary.mean - margin, "high": summary.mean + margin},
+                **{"low": max(summary.mean - margin, 0.0), "high": min(summary.mean + margin, 1.0)},
                 **{"n_patients": summary.n, "n_undefined": summary.n_undefined},
                 **{"n_repeats": int(table.notna().any(axis=0).sum()), "note": ""},
                 **_pooled(groups[arm, size], score),
@@ -264,14 +281,14 @@ def _differences(tables: Tables, reference: str, others: Sequence[str], sizes: S
     n_resamples = 100_000 if len(pairs) <= _MANY_TESTS else 10_000
     rows = []
     for (size, score, arm), table in pairs.items():
-        crossed = crossed_difference(table)
+        crossed = tested_difference(table)
         ranks = wilcoxon_test(table)
         keys = ("mean", "standard_error", "low", "high", "p", "df", "n_patients", "n_repeats", "note")
         rows.append(
             {
                 **{"train_size": size, "score": score, "quantity": f"{arm} - {reference}"},
                 **{"arm": arm, "reference": reference},
-                **{key: getattr(crossed, key) for key in keys},
+                **{key: crossed[key] for key in keys},
                 "sign_flip_p": sign_flip_test(table, n_resamples=n_resamples).p,
                 **{"wilcoxon_p": ranks.p, "wilcoxon_median": ranks.estimate},
             }
@@ -311,7 +328,7 @@ def _curves(means: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 
 
 def _savings(tables: Tables, reference: str, others: Sequence[str]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
+    frames = []
     for score, arm in product(PRIMARY, others):
         own = {name: {n: t for (a, n, s), t in tables.items() if (a, s) == (name, score)} for name in (reference, arm)}
         sizes = sorted({*own[reference], *own[arm]})
@@ -325,20 +342,43 @@ def _savings(tables: Tables, reference: str, others: Sequence[str]) -> pd.DataFr
             np.stack([own[name].get(n, missing).reindex(patients, columns=repeats).to_numpy() for n in sizes])
             for name in (reference, arm)
         ]
-        savings = label_savings(sizes, *stacked)
-        for one in savings.savings:
-            rows.append(
-                {
-                    **{"score": score, "arm": arm, "reference": reference, "train_size": int(one.size)},
-                    **{"arm_score": one.score, "needed": one.needed.value, "needed_bound": one.needed.bound},
-                    **{"needed_low": one.low.value, "needed_low_bound": one.low.bound},
-                    **{"needed_high": one.high.value, "needed_high_bound": one.high.bound},
-                    **{"saved": one.needed.value - one.size, "multiplier": one.needed.value / one.size},
-                    **{"multiplier_low": one.low.value / one.size, "multiplier_high": one.high.value / one.size},
-                    **{"n_patients": savings.n_patients, "n_repeats": savings.n_repeats, "note": savings.note},
-                }
-            )
-    return pd.DataFrame(rows, columns=_SAVINGS)
+        found_savings = label_savings(sizes, *stacked)
+        frame = pd.DataFrame({"train_size": sizes, "arm_score": found_savings.scores})
+        ends = found_savings.reference.sizes[[0, -1]] if found_savings.n_patients else (nan, nan)
+        for name in ("needed", "low", "high"):
+            key, values = "needed" if name == "needed" else f"needed_{name}", getattr(found_savings, name)
+            frame[key] = np.where(np.isnan(values), nan, np.clip(values, *ends))
+            frame[f"{key}_bound"] = np.select([values == inf, values == -inf], ["more than", "at most"], "exact")
+            frame[key.replace("needed", "multiplier")] = frame[key] / frame["train_size"]
+        facts = {key: getattr(found_savings, key) for key in ("n_patients", "n_repeats", "note")}
+        for key, value in {"score": score, "arm": arm, "reference": reference, **facts}.items():
+            frame[key] = value
+        frames.append(frame.assign(saved=frame["needed"] - frame["train_size"]))
+    return pd.concat([pd.DataFrame(columns=_SAVINGS), *frames])[_SAVINGS] if frames else pd.DataFrame(columns=_SAVINGS)
+
+
+def _power(tables: Tables, reference: str, others: Sequence[str], sizes: Sequence[int]) -> pd.DataFrame:
+    """Return from this sweep's own variance components what a difference of 0.05 in F1 would take."""
+    rows = []
+    for size, arm in product(sizes, others):
+        if {(arm, size, "lesion_f1"), (reference, size, "lesion_f1")} <= tables.keys():
+            table = pair_tables(tables[reference, size, "lesion_f1"], tables[arm, size, "lesion_f1"])
+            wanted = patients_needed(table, PLANNED_REPEATS, DIFFERENCE)
+            rows += [(size, arm, *one) for one in zip(PLANNED_REPEATS, wanted, strict=True)]
+    return pd.DataFrame(rows, columns=["train_size", "arm", "n_repeats", "n_patients"]).dropna()
+
+
+def _coverage(cases: pd.DataFrame, arms: Sequence[str], sizes: Sequence[int]) -> pd.DataFrame:
+    columns = ["n_reference", "merged_lesions", "volume_reference_ml", "volume_prediction_ml"]
+    if not set(columns) <= set(cases.columns) or cases[columns].isna().any(axis=None):
+        return pd.DataFrame()
+    rows = []
+    for size, arm in product(sizes, arms):
+        own = cases.loc[(cases["train_size"] == size) & (cases["init"] == arm), columns]
+        if len(own):
+            found = coverage(own.to_dict("records"))  # type: ignore[arg-type]
+            rows.append({"train_size": size, "arm": arm, **vars(found), "warning": found.warning})
+    return pd.DataFrame(rows)
 
 
 def _without_lesions(cases: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lesionseg.io import written_whole
 from lesionseg.report import methods
-from lesionseg.report.analysis import Analysis, RunKey, against_baseline, analyse
+from lesionseg.report.analysis import Analysis, RunKey, against, analyse
 from lesionseg.report.operating_points import froc_bands, matched_ppv, scores_by_volume
 from lesionseg.report.provenance import (
     Provenance,
@@ -20,7 +20,7 @@ from lesionseg.report.provenance import (
     validation_means,
 )
 from lesionseg.report.slices import StudySlice
-from lesionseg.report.text import answer_sentences, baseline_sentence, validation_sentences
+from lesionseg.report.text import answer_sentences, baseline_sentence, control_sentences, validation_sentences
 
 _NOTE = "validation: each run's highest value, mean of the repeats that all arms have"
 
@@ -48,6 +48,7 @@ class Comparison:
     matched: pd.DataFrame  # PPV at matched sensitivity per size and arm but the first
     by_lesion_size: pd.DataFrame  # per size, arm, range and score
     baseline: pd.DataFrame  # per size, score and arm: what it gains over no learning
+    control: pd.DataFrame  # likewise: what a pretrained arm gains over the same weights shuffled
     notes: Sequence[str] = ()  # further limits, in sentences
     unfinished: Sequence[str] = ()  # runs that are not in the numbers, in sentences
     provenance: Provenance | None = None  # what was run
@@ -65,8 +66,10 @@ class Comparison:
 
     @cached_property
     def answer(self) -> list[str]:
-        """At most four sentences; that an arm is not ahead of no learning comes first."""
+        """A few sentences; that an arm is not ahead of no learning comes first."""
         said = answer_sentences(self.analysis)
+        if len(self.control):
+            said += control_sentences(self.control)
         if self.baseline.empty:
             return said
         beaten, sentence = baseline_sentence(self.baseline)
@@ -109,6 +112,9 @@ class Comparison:
             "froc": self.froc,
             "by_lesion_size": self.by_lesion_size,
             "baseline": self.baseline,
+            "control": self.control,
+            "power": analysis.power,
+            "coverage": analysis.coverage,
             "matched_ppv": self.matched,
             "patients": analysis.patients,
             "without_lesions": analysis.without_lesions,
@@ -121,19 +127,24 @@ def compare(
     evidence: Evidence | None = None,
     *,
     baseline: str | None = None,
+    control: str | None = None,
     grid: Sequence[RunKey] | None = None,
     sweep: str = "",
     task: str = "",
     notes: Sequence[str] = (),
     unfinished: Sequence[str] = (),
 ) -> Comparison:
-    """Compare arms over training-set sizes, patient by patient, each with the first, and all with a ``baseline``.
+    """Compare arms over training-set sizes, patient by patient, each with the first.
 
-    The baseline is the arm without learning, if there is one.
+    ``baseline`` is the arm without learning, which all are held against; ``control`` the one of shuffled weights, which
+    those with a source are held against.
     """
     known, analysis = evidence or Evidence(), analyse(cases, arms, grid)
     runs = [run for run in known.runs if run.arm in analysis.arms]
     means = validation_means(runs, analysis.arms)
+    taught = [
+        arm for arm in analysis.arms if arm != control and any(r.arm == arm and r.transfer["source"] for r in runs)
+    ]
     if len(means):  # each after the scores of its size
         added, parts = means.assign(quantity=means["arm"], reference="", note=_NOTE), []
         for size, own in analysis.estimates.groupby("train_size"):
@@ -147,7 +158,8 @@ def compare(
         froc=froc_bands(known.froc, analysis.arms),
         matched=matched_ppv(known.matched, analysis.arms[1:] if arms[0] == analysis.arms[0] else ()),
         by_lesion_size=scores_by_volume(known.volumes, analysis.arms, known.volume_edges_mm3),
-        baseline=pd.DataFrame() if baseline is None else against_baseline(cases, analysis.arms, baseline),
+        baseline=pd.DataFrame() if baseline is None else against(cases, analysis.arms, baseline),
+        control=pd.DataFrame() if control is None else against(cases, taught, control),
         notes=notes,
         unfinished=unfinished,
     )

@@ -142,7 +142,7 @@ def draw_learning_curves(curves: pd.DataFrame, arms: Sequence[str], baseline: pd
         axes.set_title(_title(score))
         if len(baseline):
             none = baseline[baseline["score"] == score].drop_duplicates("train_size")
-            axes.plot(none["train_size"], none["baseline_mean"], color=GREY, linewidth=0.9, marker="", linestyle="-.")
+            axes.plot(none["train_size"], none["other_mean"], color=GREY, linewidth=0.9, marker="", linestyle="-.")
         for number, arm in enumerate(arms):
             own = curves[(curves["score"] == score) & (curves["arm"] == arm)]
             # Moved apart so that the error bars do not cover each other.

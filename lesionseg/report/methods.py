@@ -8,6 +8,7 @@ import pandas as pd
 from lesionseg.report.analysis import SCORES, Analysis
 from lesionseg.report.provenance import Provenance
 from lesionseg.report.text import joined, shown
+from lesionseg.stats.paired import FEWEST_REPEATS
 
 _FINDS_NOTHING = 0.01  # sensitivity
 _FEW_PATIENTS = 10
@@ -108,16 +109,14 @@ def caveat_sentences(analysis: Analysis, matched: pd.DataFrame) -> list[str]:
     )
     if patients < _FEW_PATIENTS:
         said.append(f"With {patients} test patients only large differences can show.")
-    if repeats == 1:
+    if repeats < FEWEST_REPEATS:
         said.append(
-            "One repeat: how much a result varies from training to training is unknown, so that a difference "
-            "holds for these trained models only."
+            f"With fewer than {FEWEST_REPEATS} repeats there is no test, and no interval over trainings: the intervals "
+            "of means are over patients, for these trained models only."
         )
-    if repeats == 2 and len(differences):
-        said.append(
-            "Two repeats tell little of how much training varies: p values can be too small (in simulations up "
-            "to 12 % of null differences had p < 0.05)."
-        )
+    if len(analysis.coverage):
+        excessive = analysis.coverage[analysis.coverage["warning"] != ""].to_dict("records")
+        said += [f"WARNING: {row['arm']} at {row['train_size']}: {row['warning']}." for row in excessive]
     said += _test_caveats(analysis, differences)
     unmatched = matched[matched["n_unmatched"] > 0] if len(matched) else matched
     said += [
@@ -165,7 +164,7 @@ def _test_caveats(analysis: Analysis, differences: pd.DataFrame) -> list[str]:
     if ((tested["low"] <= 0) & (tested["high"] >= 0)).any():
         said.append("An interval that includes zero does not say that the arms are equal.")
     several = len(analysis.arms) > 2
-    noted = differences[differences["note"] != ""] if len(analysis.basis.repeats) > 1 else differences[:0]
+    noted = differences[differences["note"] != ""]
     for note, own in noted.groupby("note", sort=False):
         places = [
             f"{SCORES[row['score']]} at {row['train_size']}" + (f" of {row['arm']}" if several else "")
@@ -193,22 +192,22 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
     basis, task = analysis.basis, provenance.config["task"]
     weights = [_first_weights(row) for row in provenance.transfers().to_dict("records")]
     kinds, count, value = len(weights), provenance.n_subjects, provenance.over_runs
+    tests = "Differences were not tested, which takes 3 repeats."
+    repeats = "Subset, seed of the weights and order of the patches were the same in all arms, each trained once."
     if len(basis.repeats) > 1:
         repeats = (
             f"In each of {len(basis.repeats)} repeats the training subset of every size was drawn anew, smaller "
             "subsets lying within larger ones; subset, seed of the weights and order of the patches of a repeat were "
             "the same in all arms."
         )
+    if basis.n_tests:
         tests = (
             f"Differences from {analysis.arms[0]} were paired by patient and repeat and tested for new patients and "
             "new trainings at once: two-way random-effects analysis of variance with patients and repeats crossed, "
-            "degrees of freedom by Satterthwaite (doi 10.2307/3002019)."
-        )
-    else:
-        repeats = "Subset, seed of the weights and order of the patches were the same in all arms, each trained once."
-        tests = (
-            f"Differences from {analysis.arms[0]} were tested by a paired t test over patients; with one training per "
-            "arm and size, the variance between trainings is unknown."
+            "degrees of freedom by Satterthwaite (doi 10.2307/3002019). "
+            f"Two-sided p values are given unadjusted and adjusted by Holm's method for the {basis.n_tests} tests of "
+            "sensitivity, PPV and F1; besides them stand a sign-flip permutation test and Wilcoxon's signed-rank test "
+            "of the patients' means."
         )
     said = [
         f"A network for 3D segmentation, {model_name(provenance)}, was trained to segment {task['target']} from "
@@ -234,12 +233,7 @@ def methods_paragraph(provenance: Provenance, analysis: Analysis, rates: pd.Data
         without = basis.n_patients - basis.n_patients_with_lesions
         said.append(f"Test patients without one ({without}) are reported apart, with the false positives.")
     if (analysis.estimates["reference"] != "").any():
-        said += [
-            tests,
-            f"Two-sided p values are given unadjusted and adjusted by Holm's method for the {basis.n_tests} tests of "
-            "sensitivity, PPV and F1; besides them stand a sign-flip permutation test and Wilcoxon's signed-rank test "
-            "of the patients' means.",
-        ]
+        said.append(tests)
         if len(basis.sizes) > 1:
             said.append(
                 f"Label savings are read from the learning curve of {analysis.arms[0]}, made non-decreasing by "

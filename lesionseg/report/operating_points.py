@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lesionseg.metrics import Froc, froc_area
-from lesionseg.report.analysis import pair_tables
-from lesionseg.stats import crossed_difference, summarise
+from lesionseg.report.analysis import pair_tables, tested_difference
+from lesionseg.stats import summarise
 
 FALSE_POSITIVES: NDArray[np.float64] = np.concatenate([[0.0], np.geomspace(1 / 16, 64, 81)])
 """Where the FROC is read, per study: 0, and eight a doubling from 1/16 to 64."""
@@ -207,10 +207,10 @@ def matched_ppv(repeats: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
         row |= {"n_unmatched": own["repeat"].nunique() - len(matched), "note": ""}
         if len(there):
             tables = {name: there.pivot(index="subject", columns="repeat", values=name) for name in _PPV}
-            found = crossed_difference(pair_tables(tables["reference_ppv"], tables["ppv"]))
+            found = tested_difference(pair_tables(tables["reference_ppv"], tables["ppv"]))
             row |= {name: float(table.mean(axis=1).mean()) for name, table in tables.items()}
-            row |= {"sensitivity": matched["sensitivity"].mean(), "difference": found.mean}
-            row |= {name: getattr(found, name) for name in ("low", "high", "p", "n_patients", "n_repeats")}
+            row |= {"sensitivity": matched["sensitivity"].mean(), "difference": found["mean"]}
+            row |= {name: found[name] for name in ("low", "high", "p", "n_patients", "n_repeats")}
         rows.append(row)
     return pd.DataFrame(rows, columns=_MATCHED)
 

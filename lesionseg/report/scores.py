@@ -21,6 +21,7 @@ from lesionseg.metrics import (
     Stratum,
     StudyScores,
     average,
+    coverage,
     false_alarms,
     froc_area,
     sensitivity_at,
@@ -92,6 +93,8 @@ class ScoredCases:
             row = ["highest sensitivity", *map(_number, [*reads, froc_area(self.froc, limit)])]
             title = f"FROC over all thresholds ({self._froc_rule}), the lesions of all cases together"
             blocks.append(f"{title}\n{_table([row], header)}")
+        if warning := coverage([study.case.as_row() for study in self.studies.values()]).warning:
+            blocks.append(fill(f"WARNING: {warning}.", _WIDTH))
         apart = false_alarms([asdict(study.criteria[self._first]) for study in self.studies.values()])
         if apart.n_studies:
             blocks.append(
@@ -163,7 +166,7 @@ class ScoredCases:
 
     def _case_table(self) -> str:
         header = [
-            *("case", "lesions", "predicted lesions", "sensitivity", "PPV", "F1"),
+            *("case", "lesions", "predicted lesions", "merged", "sensitivity", "PPV", "F1"),
             *("Dice", "HD95 mm", "reference ml", "predicted ml"),
         ]
         rows = []
@@ -171,7 +174,8 @@ class ScoredCases:
             case = study.case
             ratios = map(_number, (case.lesion_sensitivity, case.lesion_ppv, case.lesion_f1, case.dice))
             volumes = map(_number, (case.volume_reference_ml, case.volume_prediction_ml))
-            rows.append([name, case.n_reference, case.n_prediction, *ratios, _number(case.hd95_mm, 1), *volumes])
+            counts = (case.n_reference, case.n_prediction, case.merged_lesions)
+            rows.append([name, *counts, *ratios, _number(case.hd95_mm, 1), *volumes])
         more = len(self.studies) - _ROWS
         title = f"Each case; a lesion is {self.criteria[self._first].describe()} ({self._first})"
         return "\n".join([title, _table(rows, header), *([f"and {more} more cases"] if more > 0 else [])])

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from lesionseg.io import written_whole
-from lesionseg.report.analysis import SCORES, Analysis
+from lesionseg.report.analysis import DIFFERENCE, SCORES, Analysis
 from lesionseg.report.comparison import Comparison
 from lesionseg.report.methods import dimensions, model_name, rates_text, threshold_text
 from lesionseg.report.provenance import Provenance
-from lesionseg.report.text import LEVEL, bounded, interval_of_studies, joined, savings_sentences
+from lesionseg.report.text import LEVEL, bounded, interval_of_studies, joined, power_sentences, savings_sentences
+from lesionseg.stats.paired import FEWEST_REPEATS
 
 if TYPE_CHECKING:
     from lesionseg.report.figures import Drawing
@@ -48,8 +49,9 @@ def with_error(mean: float, error: float) -> str:
 
 
 def with_interval(row: Row, mean: str = "mean") -> str:
-    """Return ``+0.12 [+0.03, +0.21]``, with a dash for what is NaN."""
-    ends = NOTHING if isnan(row["low"]) else f"{signed(row['low'])}, {signed(row['high'])}"
+    """Return ``+0.12 [+0.03, +0.21]``, with a dash for what is NaN and ``needs 3 repeats`` where that is why."""
+    unknown = NOTHING if row["n_repeats"] >= FEWEST_REPEATS else f"needs {FEWEST_REPEATS} repeats"
+    ends = unknown if isnan(row["low"]) else f"{signed(row['low'])}, {signed(row['high'])}"
     return NOTHING if isnan(row[mean]) else f"{signed(row[mean])} [{ends}]"
 
 
@@ -113,13 +115,38 @@ def without_lesions_table(analysis: Analysis) -> pd.DataFrame:
     )
 
 
-def baseline_table(comparison: Comparison) -> pd.DataFrame:
-    """Return what each arm gains over no learning."""
+def coverage_table(analysis: Analysis) -> pd.DataFrame:
+    """Return how much the predictions cover."""
     return _table(
-        comparison.baseline,
+        analysis.coverage,
+        [SIZE, "arm"],
+        lambda row: {
+            "merged lesions per study": number(row["merged_lesions"], 1),
+            "predicted over reference volume": number(row["volume_ratio"]),
+        },
+    )
+
+
+def power_table(analysis: Analysis) -> pd.DataFrame:
+    """Return how many test patients would show a difference in F1."""
+    return _table(
+        analysis.power,
+        [SIZE, "arm"],
+        lambda row: {
+            f"patients to show {DIFFERENCE:g} in F1, {row['n_repeats']} repeats": (
+                "no number does" if isinf(row["n_patients"]) else f"{row['n_patients']:,.0f}"
+            )
+        },
+    )
+
+
+def against_table(gains: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Return what each arm gains over one that is none of those compared."""
+    return _table(
+        gains,
         [SIZE, "score", "arm"],
         lambda row: {
-            f"{row['baseline']} (no learning)": number(row["baseline_mean"]),
+            f"{row['other']} ({what})": number(row["other_mean"]),
             "difference [95 % CI]": with_interval(row, "difference"),
             "p": p_value(row["p"]),
         },
@@ -131,7 +158,23 @@ def further_tables(comparison: Comparison) -> dict[str, tuple[pd.DataFrame, str]
     estimates, reference = comparison.analysis.estimates, comparison.arms[0]
     tests = {"crossed test: p": "p", "sign flip: p": "sign_flip_p", "Wilcoxon: p": "wilcoxon_p"}
     return {
-        "baseline": (baseline_table(comparison), "What each arm gains over no learning; p is not adjusted."),
+        "coverage": (
+            coverage_table(comparison.analysis),
+            "How much the predictions cover. Merged: reference lesions that share a predicted one with another.",
+        ),
+        "baseline": (
+            against_table(comparison.baseline, "no learning"),
+            "What each arm gains over no learning; p is not adjusted.",
+        ),
+        "control": (
+            against_table(comparison.control, "shuffled"),
+            "What pretrained arms gain over their control, the same weights shuffled; p is not adjusted.",
+        ),
+        "power": (
+            power_table(comparison.analysis),
+            f"Test patients that would show a difference of {DIFFERENCE:g} in F1 from {reference} in 80 % of studies, "
+            "at a level of 5 %, by the variance of patients and trainings in this sweep.",
+        ),
         "tests": (
             _table(
                 estimates[estimates["reference"] != ""],
@@ -273,13 +316,15 @@ def as_html(table: pd.DataFrame, name: str, caption: str) -> str:
 
 def terminal(comparison: Comparison, *, named: bool = False) -> str:
     """Return the answer first and the table last: whoever reads it there may stop anywhere."""
-    without = without_lesions_table(comparison.analysis)
+    analysis, without = comparison.analysis, without_lesions_table(comparison.analysis)
+    others = ((comparison.baseline, "no learning"), (comparison.control, "shuffled"))
+    tables = [*(against_table(*one) for one in others), coverage_table(analysis), power_table(analysis), without]
     blocks = [
         f"{comparison.sweep} ({comparison.task})" if named else "",
         "\n".join(comparison.answer),
         "\n".join(comparison.validation),
         *_lists(comparison),
-        *(as_text(table) for table in (baseline_table(comparison), without) if not table.empty),
+        *(as_text(table) for table in tables if not table.empty),
         as_text(score_table(comparison.analysis)),
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -359,7 +404,7 @@ def _chapter(comparison: Comparison, drawings: Sequence["Drawing"], name: str) -
         "behind": html(figure_tables(comparison)),
         "run": html(run_tables(provenance, comparison.rates)) if provenance is not None else [],
         "splits": html({"splits": (splits, "SHA-256 of the subjects of each size and repeat.")}),
-        "savings": savings_sentences(analysis.savings),
+        "savings": [*savings_sentences(analysis.savings), *power_sentences(analysis.power)],
         "figures": [{**vars(one), "src": as_data_uri(one.figure) if one.figure else ""} for one in drawings],
         "pictures": [
             {"arm": arm, "which": which, "slice": one, "src": slice_as_data_uri(one)}

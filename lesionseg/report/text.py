@@ -1,12 +1,13 @@
 """The answer of a comparison in sentences, made from its frames; and how values are written in a sentence."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 import pandas as pd
 
-from lesionseg.report.analysis import PRIMARY, SCORES, Analysis
+from lesionseg.report.analysis import DIFFERENCE, PLANNED_REPEATS, PRIMARY, SCORES, Analysis
+from lesionseg.stats.paired import FEWEST_REPEATS
 
 LEVEL = 0.05
 
@@ -105,7 +106,7 @@ def baseline_sentence(gains: pd.DataFrame) -> tuple[bool, str]:
         for row in _records(own)
     )
     first = own.iloc[0]
-    known = f"no learning ({first['baseline']}, F1 {first['baseline_mean']:.2f})"
+    known = f"no learning ({first['other']}, F1 {first['other_mean']:.2f})"
     start = f"With {training_studies(first['train_size'])}"
     if ahead.all():
         return True, f"{start} the networks are ahead of {known} in F1: {told}."
@@ -147,7 +148,7 @@ def _tested(row: Mapping[str, Any], named: bool = False, against: str = "", adju
     """Return `` (difference +30 points, 95 % interval +29 to +31, p < 0.001)``."""
     points = f"{f'difference {against}' if named else ''}{_points(row['mean'])} points"
     if isnan(row["p"]):
-        return f" ({points}, not testable)"
+        return f" ({points}, {'not testable' if row['n_repeats'] >= FEWEST_REPEATS else 'no test below 3 repeats'})"
     p = f"Holm's {format_p(row['holm_p'])}" if adjusted else format_p(row["p"])
     return f" ({points}, {'95 % interval ' if named else ''}{_points(row['low'])} to {_points(row['high'])}, {p})"
 
@@ -182,6 +183,8 @@ def _verdict(analysis: Analysis) -> str:
     if differences.empty:
         return "No arm can be compared with the one that was named first: it has no finished run at any of their sizes."
     tested = differences[differences["score"].isin(PRIMARY) & differences["p"].notna()]
+    if tested.empty and (differences["n_repeats"] < FEWEST_REPEATS).all():
+        return f"None of these differences is tested: that takes {FEWEST_REPEATS} repeats."
     if tested.empty:
         return "None of these differences can be tested."
     family = f"{len(tested)} tests of sensitivity, PPV and F1" if len(tested) > 1 else "one test"
@@ -222,33 +225,63 @@ def _ahead_and_behind(rows: pd.DataFrame) -> str:
 
 
 def saving_clause(savings: pd.DataFrame) -> str | None:
-    """Say how many studies an arm saves by one score, at the smallest size that has a number rather than a bound."""
-    ranks = ("exact", "more than", "at most")
-    told = [row for row in _records(savings) if not isnan(row["needed"])]
-    if not told:
-        return None
-    row = min(told, key=lambda row: (ranks.index(row["needed_bound"]), row["train_size"]))
-    name, reference, needed, bound = SCORES[row["score"]], row["reference"], row["needed"], row["needed_bound"]
-    interval = "" if isnan(row["needed_low"]) else f" (95 % interval {interval_of_studies(row)})"
-    start = f"with {training_studies(row['train_size'])} {row['arm']} reaches"
-    factor = f"{bounded(row['multiplier'], bound)} times as many"
-    if bound == "more than":
-        article = "an" if name == "F1" else "a"
-        said = f"{start} {article} {name} that {reference} does not reach with {bounded(needed, 'exact')}{interval}"
-        return f"{said}: {factor}" if needed > row["train_size"] else said
-    if bound == "at most":
-        return f"{start} no higher {name} than {reference} has with {bounded(needed, 'exact')}{interval}"
-    return f"{start} the {name} that {reference} reaches with {bounded(needed, bound)}{interval}: {factor}"
+    """Say how many studies an arm saves by one score, at the smallest size at which the whole interval says that it
+    does; None where there is no such size."""
+    for row in _records(savings.sort_values("train_size")):
+        more = row["needed_low_bound"] == "more than" and row["multiplier_low"] >= 1
+        if row["needed_low_bound"] == "at most" or not (more or row["multiplier_low"] > 1):
+            continue
+        needed = bounded(row["needed"], "exact")
+        reach = f"does not reach with {needed}" if row["needed_bound"] == "more than" else f"reaches with {needed}"
+        return (
+            f"with {training_studies(row['train_size'])} {row['arm']} reaches the {SCORES[row['score']]} that "
+            f"{row['reference']} {reach} (95 % interval {interval_of_studies(row)}): "
+            f"{'more than' if more else 'at least'} {bounded(row['multiplier_low'], 'exact')} times as many"
+        )
+    return None
 
 
 def savings_sentences(savings: pd.DataFrame) -> list[str]:
-    """Say what each arm saves by each score."""
+    """Say what each arm saves by each score, where its whole interval says that it does."""
     said = []
     for (_, arm), own in savings.groupby(["score", "arm"], sort=False):
-        clause = saving_clause(own)
-        reason = own["note"].iloc[0]
-        said.append(f"W{clause[1:]}." if clause else f"No label saving of {arm} can be told: {reason}")
-    return list(dict.fromkeys(said))
+        clause, reason = saving_clause(own), own["note"].iloc[0]
+        unknown = f"Whether {arm} saves training studies in {SCORES[own['score'].iloc[0]]} these runs cannot tell"
+        said.append(f"W{clause[1:]}." if clause else f"{unknown}: {reason}" if reason else f"{unknown}.")
+    return said
+
+
+def power_sentences(power: pd.DataFrame) -> list[str]:
+    """Say for each arm what it takes to show a small difference in F1 at its smallest size, by the fewest repeats."""
+    said = []
+    for arm, own in power.groupby("arm", sort=False):
+        there = own[own["train_size"] == own["train_size"].min()]
+        enough = there[there["n_patients"] < inf]
+        where = (
+            f"To show a difference of {DIFFERENCE:g} in F1 of {arm} at {training_studies(there['train_size'].iloc[0])}"
+        )
+        if enough.empty:
+            said.append(f"{where} takes more than {PLANNED_REPEATS[-1]} repeats.")
+            continue
+        repeats, patients = enough.iloc[0][["n_repeats", "n_patients"]]
+        said.append(f"{where} takes {patients:,.0f} test patients with {repeats:.0f} repeats (power 80 %).")
+    return said
+
+
+def control_sentences(gains: pd.DataFrame) -> list[str]:
+    """Say of each pretrained arm whether it is ahead of the same weights shuffled, in F1."""
+    said = []
+    for (arm, other), own in gains[gains["score"] == "lesion_f1"].groupby(["arm", "other"], sort=False):
+        told = joined(f"{_points(row['difference'])} points at {row['train_size']}" for row in _records(own))
+        ahead = own.loc[own["low"] > 0, "train_size"]
+        control = f"its control {other}, the same weights shuffled"
+        said.append(
+            f"{arm} is ahead of {control}, in F1 at {joined(ahead)} ({told}): what the source learned is transferred."
+            if len(ahead)
+            else f"{arm} cannot be told to be ahead of {control}, in F1 ({told}): what it gains may be no more than a "
+            "better scale of the first weights."
+        )
+    return said
 
 
 def validation_sentences(behind: pd.DataFrame, monitors: Sequence[str]) -> list[str]:

@@ -1,9 +1,7 @@
 """Statistics over patients and repeats; imports numpy and scipy, and statsmodels where it is called."""
 
 from lesionseg.stats.label_savings import (
-    Bounded,
     IsotonicCurve,
-    LabelSaving,
     LabelSavings,
     PowerLawCurve,
     isotonic_curve,
@@ -16,15 +14,14 @@ from lesionseg.stats.paired import (
     Summary,
     clustered_ratio,
     crossed_difference,
+    patients_needed,
     summarise,
 )
 from lesionseg.stats.tests import PatientTest, holm, sign_flip_test, wilcoxon_test
 
 __all__ = [
-    "Bounded",
     "ClusteredRatio",
     "IsotonicCurve",
-    "LabelSaving",
     "LabelSavings",
     "PairedDifference",
     "PatientTest",
@@ -35,6 +32,7 @@ __all__ = [
     "holm",
     "isotonic_curve",
     "label_savings",
+    "patients_needed",
     "power_law_curve",
     "sign_flip_test",
     "summarise",

@@ -3,14 +3,12 @@
 import warnings
 from dataclasses import dataclass
 from math import ceil, floor, inf, nan
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lesionseg.stats.paired import ONE_REPEAT
+from lesionseg.stats.paired import FEW_REPEATS, FEWEST_REPEATS
 
-Bound = Literal["exact", "more than", "at most"]
 NOTHING = "An arm has no score at any size, or no patient has all scores of any repeat: nothing to compare."
 ONE_PATIENT = "One patient: no interval."
 STEEPEST = 5.0
@@ -145,33 +143,20 @@ def scored_sizes(sizes: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float6
     return array[scored], values[scored]
 
 
-@dataclass(frozen=True)
-class Bounded:
-    """A number, or the bound that is all that is known of it."""
-
-    value: float  # the number or the bound; NaN where not even that is known
-    bound: Bound = "exact"  # "exact": it is `value`; "more than": above it; "at most": it or below
-
-
-@dataclass(frozen=True)
-class LabelSaving:
-    """What an arm saves at one size."""
-
-    size: float  # training studies n of the arm
-    score: float  # its mean score there, over patients and repeats; NaN where it has none
-    # training studies with which the reference arm gets the same score. "more than N" where its curve does not reach
-    # it at its largest size N; "at most n" where it has it at its smallest size n already. Divided by `size` it is the
-    # multiplier, minus `size` the saving
-    needed: Bounded
-    low: Bounded  # lower end of the interval of `needed`; "at most" reads as reaching down to there at least
-    high: Bounded  # upper end; "more than" reads as reaching up to there at least
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelSavings:
-    """What an arm saves at each of its sizes."""
+    """What an arm saves at each of its sizes, arrays of shape (S,).
 
-    savings: tuple[LabelSaving, ...]  # one per size, ascending
+    Of a number of studies only a bound may be known: inf is more than the reference arm's largest size, −inf its
+    smallest size or fewer. NaN is unknown.
+    """
+
+    sizes: NDArray[np.float64]  # training studies n of the arm, ascending
+    scores: NDArray[np.float64]  # its mean score there, over patients and repeats
+    # training studies with which the reference arm gets the same score; divided by n it is the multiplier
+    needed: NDArray[np.float64]
+    low: NDArray[np.float64]  # lower end of the interval of `needed`
+    high: NDArray[np.float64]  # upper end
     reference: IsotonicCurve  # the reference arm's curve, which they are read from
     n_patients: int  # patients that they rest on: those with every repeat of both arms at every size
     n_repeats: int  # repeats that they rest on
@@ -191,8 +176,8 @@ def label_savings(
 
     The reference arm's mean scores are made non-decreasing (`isotonic_curve`) and read backwards: the smallest
     number of studies at which the curve has the score, linear in log n between sizes. Outside of the sizes nothing
-    is extrapolated: the answer is then "more than" the largest or "at most" the smallest one. Where the curve
-    is flat from its smallest size on, a score that it has there is "at most" that size.
+    is extrapolated: the answer is then inf, more than the largest, or −inf, the smallest or fewer. Where the curve is
+    flat from its smallest size on, a score that it has there is −inf.
 
     The interval is the percentile bootstrap over patients and repeats together: patients are drawn with
     replacement, and so are repeats, crossed and independently, the same draw for both arms and all sizes, since
@@ -220,7 +205,7 @@ def label_savings(
 
     Returns:
         A saving per size. Sizes that the arm lacks: score and all numbers are NaN. Nothing to compare: all NaN,
-        with the reason in the note. One patient: no interval. One repeat: an interval over patients.
+        with the reason in the note. One patient, or fewer than three repeats: no interval.
 
     Raises:
         ValueError: sizes, shapes or options are not as described, or a score is infinite.
@@ -230,33 +215,23 @@ def label_savings(
     in_reference, in_arm = (np.asarray(~np.isnan(one).all(axis=(1, 2))) for one in scores)
     complete, notes = _complete(np.concatenate([scores[0][in_reference], scores[1][in_arm]]))
     _, n_patients, n_repeats = complete.shape
+    score, needed, low, high = np.full((4, array.size), nan)
     if not in_reference.any() or not in_arm.any() or not n_patients or not n_repeats:
-        nothing = tuple(_undefined(size) for size in array)
         empty = IsotonicCurve(np.empty(0), np.empty(0))
-        return LabelSavings(nothing, empty, 0, 0, " ".join([*notes, NOTHING]))
-    notes += [ONE_REPEAT] * (n_repeats == 1) + [ONE_PATIENT] * (n_patients == 1)
+        return LabelSavings(array, score, needed, low, high, empty, 0, 0, " ".join([*notes, NOTHING]))
+    few_repeats = n_repeats < FEWEST_REPEATS
+    notes += [FEW_REPEATS] * few_repeats + [ONE_PATIENT] * (n_patients == 1)
 
     curve_sizes, n_curve = array[in_reference], int(in_reference.sum())
     mean = complete.mean(axis=(1, 2))
     curve = isotonic_curve(curve_sizes, mean[:n_curve])
-    needed = _read_backwards(curve, mean[n_curve:])
-    draws = np.empty((0, needed.size))
-    if n_patients > 1:
+    score[in_arm], needed[in_arm] = mean[n_curve:], _read_backwards(curve, mean[n_curve:])
+    if n_patients > 1 and not few_repeats:
         resampled = _resampled_means(complete, n_resamples, seed)
         draws = np.array([_read_backwards(isotonic_curve(curve_sizes, m[:n_curve]), m[n_curve:]) for m in resampled])
-    tail = (1 - level) / 2 * len(draws)
-    ranked = np.sort(draws, axis=0)
-    lows = ranked[floor(tail)] if len(draws) else np.full(needed.size, nan)
-    highs = ranked[ceil(len(draws) - tail) - 1] if len(draws) else np.full(needed.size, nan)
-    columns = iter(zip(mean[n_curve:], needed, lows, highs, strict=True))
-    savings = []
-    for size, present in zip(array, in_arm, strict=True):
-        if present:
-            score, *numbers = next(columns)
-            savings.append(LabelSaving(float(size), float(score), *(_bounded(one, curve_sizes) for one in numbers)))
-        else:
-            savings.append(_undefined(size))
-    return LabelSavings(tuple(savings), curve, n_patients, n_repeats, " ".join(notes))
+        tail, ranked = (1 - level) / 2 * len(draws), np.sort(draws, axis=0)
+        low[in_arm], high[in_arm] = ranked[floor(tail)], ranked[ceil(len(draws) - tail) - 1]
+    return LabelSavings(array, score, needed, low, high, curve, n_patients, n_repeats, " ".join(notes))
 
 
 def _validate(sizes: NDArray[np.float64], scores: list[NDArray[np.float64]], level: float, n_resamples: int) -> None:
@@ -310,15 +285,3 @@ def _resampled_means(scores: NDArray[np.float64], n_resamples: int, seed: int) -
     repeats = random.multinomial(n_repeats, np.full(n_repeats, 1 / n_repeats), size=n_resamples) / n_repeats
     means: NDArray[np.float64] = np.einsum("srd,dr->ds", np.einsum("spr,dp->srd", scores, patients), repeats)
     return means
-
-
-def _bounded(needed: float, curve_sizes: NDArray[np.float64]) -> Bounded:
-    if needed == inf:
-        return Bounded(float(curve_sizes[-1]), "more than")
-    if needed == -inf:
-        return Bounded(float(curve_sizes[0]), "at most")
-    return Bounded(float(needed))
-
-
-def _undefined(size: float) -> LabelSaving:
-    return LabelSaving(float(size), nan, Bounded(nan), Bounded(nan), Bounded(nan))

@@ -5,9 +5,11 @@ from math import inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
-ONE_REPEAT = "One repeat: how much the result varies from training to training is unknown."
+FEWEST_REPEATS = 3
+"""Two trainings cannot tell how much trainings vary: with fewer there is no test and no interval over trainings."""
+FEW_REPEATS = "Fewer than 3 repeats: no test and no interval over trainings."
 TOO_FEW = "Fewer than two patients have every repeat: no standard error and no test."
 NO_SPREAD = "Every difference is the same: there is no spread to test against."
 NEGATIVE_COMPONENT = "A variance component was estimated below zero and is taken as zero."
@@ -82,9 +84,7 @@ def crossed_difference(differences: ArrayLike) -> PairedDifference:
 
     In simulations of the null (4 000 tables each, 10 and 30 patients, a range of variance components) a test at
     5 % came out positive in at most 5 % with 5 repeats and 6 % with 3. With 2 it was 12 % where training varies as
-    much as patients do and there are 30 of these: two trainings cannot tell their own variance.
-
-    With one repeat it is the paired t test over patients.
+    much as patients do and there are 30 of these: below `FEWEST_REPEATS` there is a mean and no test.
 
     Source: two-way random-effects analysis of variance without replication, Satterthwaite 1946
     (doi 10.2307/3002019); the same crossing of readers and cases: Dorfman, Berbaum & Metz 1992
@@ -95,8 +95,8 @@ def crossed_difference(differences: ArrayLike) -> PairedDifference:
             without any value is dropped first, then every patient with a missing cell; the note counts both.
 
     Returns:
-        The difference and its test. All differences zero: t = 0, p = 1 and an interval of 0 … 0, as nothing
-        was found. All the same but not zero, or fewer than two patients: NaN, with the reason in the note.
+        The difference and its test. All differences zero: t = 0, p = 1 and an interval of 0 … 0, as nothing was found.
+        All the same but not zero, fewer than two patients or than three repeats: NaN, with the reason in the note.
 
     Raises:
         ValueError: the differences are not a table, or one of them is infinite.
@@ -104,11 +104,12 @@ def crossed_difference(differences: ArrayLike) -> PairedDifference:
     table, notes = complete_cases(differences)
     n_patients, n_repeats = table.shape
     mean = float(table.mean()) if table.size else nan
-    notes += [ONE_REPEAT] * (n_repeats == 1) + [TOO_FEW] * (n_patients < 2)
+    few_repeats = 0 < n_repeats < FEWEST_REPEATS
+    notes += [FEW_REPEATS] * few_repeats + [TOO_FEW] * (n_patients < 2)
     constant = n_patients > 1 and bool(np.ptp(table) <= 1e-12 * np.abs(table).max())
-    if constant and not table.any():
+    if constant and not few_repeats and not table.any():
         return PairedDifference(0.0, 0.0, inf, 0.0, 1.0, 0.0, 0.0, n_patients, n_repeats, " ".join(notes))
-    if constant or n_patients < 2:
+    if constant or few_repeats or n_patients < 2:
         notes += [NO_SPREAD] * constant
         return PairedDifference(mean, nan, nan, nan, nan, nan, nan, n_patients, n_repeats, " ".join(notes))
     variance, df, truncated = _variance_of_mean(table)
@@ -165,8 +166,6 @@ def mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:
 def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float, bool]:
     """Return the variance of the grand mean, its degrees of freedom, and whether a component was below zero."""
     n_patients, n_repeats = table.shape
-    if n_repeats == 1:
-        return float(table.var(ddof=1)) / n_patients, n_patients - 1.0, False
     squares = mean_squares(table)
     patients, repeats, residual = squares
     dfs = (n_patients - 1.0, n_repeats - 1.0, (n_patients - 1.0) * (n_repeats - 1.0))
@@ -177,6 +176,36 @@ def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float, bool]:
     largest = max(squares)
     fewest = min(df for square, df in zip(squares, dfs, strict=True) if square >= largest * (1 - ROUNDING))
     return largest / table.size, fewest, True
+
+
+def patients_needed(differences: ArrayLike, n_repeats: ArrayLike, difference: float = 0.05) -> NDArray[np.float64]:
+    """Return how many test patients would show a difference of this size in 80 % of studies, at a level of 5 %.
+
+    The variance components are those of the differences at hand, σp² = (MSp − MSe)/K, σk² = (MSk − MSe)/P and
+    σe² = MSe, none below zero. With P' patients and K' repeats the mean has the variance σp²/P' + σk²/K' + σe²/(P'K');
+    the least P' is returned for which (1.96 + 0.84) times its root is no more than the difference. The quantiles are
+    the normal distribution's, a little too hopeful with 3 repeats.
+
+    Source: as `crossed_difference`; Chow, Shao & Wang 2008, Sample Size Calculations in Clinical Research, § 3.1.
+
+    Args:
+        differences: one arm minus the other, shape (P patients, K repeats), treated as in `crossed_difference`.
+        n_repeats: numbers of repeats K' to plan with, shape (R,).
+        difference: to be shown, in the units of the differences.
+
+    Returns:
+        Patients for each number of repeats, shape (R,): infinite where so few trainings do not suffice for any number
+        of patients; NaN with fewer than two patients or repeats.
+    """
+    table, _ = complete_cases(differences)
+    planned = np.asarray(n_repeats, dtype=np.float64)
+    if min(table.shape) < 2:
+        return np.full(planned.shape, nan)
+    patients, repeats, residual = mean_squares(table)
+    of_patients, of_repeats = (max(0.0, patients - residual) / table.shape[1], max(0.0, repeats - residual))
+    room = (difference / (ndtri(0.975) + ndtri(0.8))) ** 2 - of_repeats / table.shape[0] / planned
+    wanted = (of_patients + residual / planned) / np.where(room > 0, room, nan)
+    return np.where(room > 0, np.maximum(2, np.ceil(wanted)), inf)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lesionseg.data.cache import CachedStudy
 from lesionseg.data.channels import parse_channel
 from lesionseg.data.patches import Patch
 from lesionseg.inference import sliding_window
-from lesionseg.metrics import average, detection_row
+from lesionseg.metrics import CASE_SCORES, average, detection_row
 from lesionseg.models import channels_last
 from lesionseg.transfer.checkpoint import METADATA_KEY, ModelCard
 from lesionseg.transfer.finetuning import L2SPPenalty, ParamPlan, is_adapter, merged, set_trained
@@ -121,7 +121,7 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the averages over the validation studies."""
-        for name, found in average(self.cases).items():
+        for name, found in average(self.cases, (*CASE_SCORES, "lesion_f1_one_to_one")).items():
             self.log(f"val/{name}", found.mean, sync_dist=self._shared)
 
     def configure_optimizers(self) -> Any:

@@ -1,5 +1,7 @@
 """Everything that a sweep needs is tried before its first run starts."""
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from lesionseg.commands import preflight as preflight_module
@@ -40,6 +42,23 @@ def test_a_file_that_changed_is_read_again(configure, make_cohort, with_store, t
         preflight([config])
     (fault,) = caught.value.faults
     assert fault.startswith(f"sub-03_ses-1, flair ({scan}): it cannot be read to its end (")
+
+
+@pytest.mark.parametrize(("part", "mend"), [("train", "train_size"), ("test", "split.test")])
+def test_a_part_without_a_lesion_is_refused(part, mend, configure, make_cohort, with_store, tmp_path, tmp_path_factory):
+    with_store(tmp_path / "outputs")
+    own = make_cohort(tmp_path_factory.mktemp("own"), 4)
+    config = configure(f"dataset.root={own.root}", "train_size=1")
+    (spec,) = preflight([config])
+    for study in spec.studies[part]:
+        image = nib.load(study.study.mask.path)
+        nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), study.study.mask.path)
+    with pytest.raises(InputError) as caught:
+        preflight([config])
+    (fault,) = caught.value.faults
+    subjects = ", ".join(getattr(spec.split, part))
+    assert f"{part} subjects ({subjects}) has a lesion of at least 3 mm³ in its mask 'lesion'" in fault
+    assert fault.endswith(f"or a larger {mend}")
 
 
 def test_a_loss_must_be_one_number(configure):

@@ -137,22 +137,21 @@ from lesionseg.data.dataset import MaskFile, Study
 job = json.loads(sys.argv[1])
 sources = tuple((parse_channel(name).plus, Path(path)) for name, path in job["sources"])
 study = TaskStudy(Study("a", "", {}), sources, MaskFile(Path(job["mask"])))
-prepare, save = module.prepare, module.np.save
+prepare, flush = module.prepare, module.os.fsync
 
 def slowly(*arguments):
     Path(job["marks"], str(os.getpid())).touch()
     time.sleep(0.5)
     return prepare(*arguments)
 
-def dying(path, array):
-    if path.name == "mask.npy":
-        path.write_bytes(b"half")
+def dying(descriptor):
+    if os.readlink(f"/proc/self/fd/{descriptor}").endswith("mask.npy"):
         os.kill(os.getpid(), signal.SIGKILL)
-    save(path, array)
+    flush(descriptor)
 
 module.prepare = slowly
 if job["die"]:
-    module.np.save = dying
+    module.os.fsync = dying
 print(module.Cache(Path(job["root"])).get(study, (1.0, 1.0, 1.0)).images.astype(float).sum())
 """
 
@@ -171,6 +170,24 @@ def ask(cache: Cache, study: TaskStudy, marks: Path, die: bool = False) -> "subp
     return subprocess.Popen(
         [sys.executable, "-c", _ASK, json.dumps(job)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+@pytest.mark.parametrize("name", ["images.npy", "mask.npy", "lesion_starts.npy", "geometry.json"])
+@pytest.mark.parametrize("damage", ["gone", "short", "zeros", "a flipped byte"])
+def test_an_entry_that_is_not_as_it_was_written_is_made_again(cache, study, prepared, name, damage):
+    whole = cache.get(study, MM)
+    file = whole.folder / name
+    content = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    else:
+        content[-1] ^= 255
+        changes = {"short": content[:-9], "zeros": bytes(len(content)), "a flipped byte": content}
+        file.write_bytes(changes[damage])
+    assert not cache.has(study, MM)
+    np.testing.assert_array_equal(cache.get(study, MM).images, prepare(study, MM).images)
+    assert prepared == ["sub-a"] * 2
+    assert cache.has(study, MM)
 
 
 def test_several_processes_prepare_a_study_once(cache, study, tmp_path):

@@ -6,7 +6,9 @@ from scipy import ndimage
 
 from lesionseg.metrics import (
     AnyOverlap,
+    OneToOneIoU,
     average,
+    coverage,
     detection_row,
     dice,
     lesion_table,
@@ -102,7 +104,7 @@ def test_a_study_is_its_parts_put_together():
         *("lesion_sensitivity", "lesion_ppv", "lesion_f1", "lesion_f1_counts"),
         *("dice", "voxel_sensitivity", "voxel_ppv", "cc_dice", "cc_dice_mm", "hd95_mm", "assd_mm", "nsd"),
         *("volume_reference_ml", "volume_prediction_ml", "volume_difference_ml"),
-        *("false_positives", "false_positive_volume_ml"),
+        *("false_positives", "false_positive_volume_ml", "merged_lesions"),
     ]
     assert (case.n_reference, case.n_prediction) == (1, 2), "single voxels of 6 mm³ do not count"
     assert (case.lesion_sensitivity, case.lesion_ppv, case.lesion_f1) == (
@@ -122,8 +124,24 @@ def test_a_quick_look_has_the_same_columns_and_averages():
     reference, prediction = drawn()
     row = detection_row(reference, prediction, (2.0, 1.0, 3.0), min_volume_mm3=7.0)
     whole = score_study(reference, prediction, AFFINE, min_volume_mm3=7.0).case.as_row()
+    assert (
+        row.pop("lesion_f1_one_to_one")
+        == score_lesions(*drawn(), (2.0, 1.0, 3.0), OneToOneIoU(min_iou=0.1), min_volume_mm3=7.0).f1
+    )
     assert row == {name: whole[name] for name in row}
     np.testing.assert_equal(average([row]), average([whole]))
+
+
+def test_a_prediction_that_fills_the_volume_is_perfect_by_overlap_and_told():
+    reference, everything = drawn()[0], np.ones((8, 6, 5), np.uint8)
+    row = detection_row(reference, everything, (2.0, 1.0, 3.0))
+    assert (row["lesion_f1"], row["lesion_f1_one_to_one"], row["merged_lesions"]) == (1, 0, 2)
+    found = coverage([score_study(reference, everything, AFFINE).case.as_row()])
+    assert (found.volume_ratio, found.merged_share, found.merged_lesions) == (pytest.approx(240 / 7), 1, 2)
+    assert "34.3 times" in found.warning
+    assert "100 %" in found.warning
+    as_drawn = coverage([score_study(reference, reference, AFFINE).case.as_row()])
+    assert (as_drawn.volume_ratio, as_drawn.merged_lesions, as_drawn.warning) == (1, 0, "")
 
 
 @pytest.mark.parametrize(

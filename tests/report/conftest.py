@@ -1,4 +1,4 @@
-"""A small sweep as its runs would leave it: two arms, two sizes, two repeats, five test patients, one of them without
+"""A small sweep as its runs would leave it: two arms, two sizes, three repeats, five test patients, one of them without
 lesion."""
 
 import numpy as np
@@ -16,7 +16,7 @@ def cases():
     rows = []
     for arm, gain in zip(ARMS, (0.0, 0.2), strict=True):
         for size in (2, 8):
-            for repeat in (0, 1):
+            for repeat in (0, 1, 2):
                 for patient in range(5):
                     n = 0 if patient == 4 else 10
                     found = int(min(n, round(n * (0.3 + gain + size / 40 + rng.normal(0, 0.05)))))
@@ -29,7 +29,8 @@ def cases():
                             **{"session": "", "study": f"p{patient}", "n_reference": n, "n_prediction": 2 * found},
                             **{"detected_reference": found, "true_prediction": found, "lesion_sensitivity": ratio},
                             **{"lesion_ppv": ppv, "lesion_f1": f1, "dice": f1, "false_positives": 1 + patient},
-                            "false_positive_volume_ml": 0.1,
+                            **{"false_positive_volume_ml": 0.1, "merged_lesions": 2 if n else 0},
+                            **{"volume_reference_ml": 1.0 if n else 0.0, "volume_prediction_ml": 1.5},
                         }
                     )
     return pd.DataFrame(rows)

@@ -1,17 +1,21 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from lesionseg.report.analysis import against_baseline, analyse
+from lesionseg.report.analysis import against, analyse
 from lesionseg.report.text import (
     answer_sentences,
     baseline_sentence,
     bounded,
+    control_sentences,
     counted,
     format_p,
     interval_of_studies,
     joined,
+    power_sentences,
+    saving_clause,
     savings_sentences,
     shown,
     spread,
@@ -65,6 +69,53 @@ def test_the_answer_says_the_numbers_of_the_frame(cases):
     assert savings_sentences(analysis.savings)
 
 
+def test_two_repeats_are_not_tested(cases):
+    analysis = analyse(cases[cases["repeat"] < 2], ("scratch", "pretrained"))
+    differences = analysis.estimates[analysis.estimates["reference"] != ""]
+    assert differences["mean"].notna().all()
+    assert differences[["p", "low", "high"]].isna().all(axis=None)
+    assert analysis.savings["needed_low"].isna().all()
+    small, _, verdict = answer_sentences(analysis)
+    assert "no test below 3 repeats" in small
+    assert verdict == "None of these differences is tested: that takes 3 repeats."
+    assert all("cannot tell" in sentence for sentence in savings_sentences(analysis.savings))
+
+
+@pytest.mark.parametrize(
+    ("low", "low_bound", "high", "claim"),
+    [
+        (4.1, "exact", 12, "at least 2 times"),
+        (12.0, "more than", 12, "more than 6 times"),
+        (2.0, "exact", 12, None),
+        (2.0, "at most", 12, None),
+        (math.nan, "exact", math.nan, None),
+    ],
+)
+def test_a_saving_is_claimed_where_its_whole_interval_is_above_one(low, low_bound, high, claim):
+    row = {"score": "lesion_f1", "arm": "pretrained", "reference": "scratch", "train_size": 2, "note": ""}
+    row |= {"needed": 12.0, "needed_bound": "more than", "needed_low": low, "needed_low_bound": low_bound}
+    row |= {"needed_high": high, "needed_high_bound": "more than", "multiplier_low": low / 2}
+    found = saving_clause(pd.DataFrame([row]))
+    assert (found is None) if claim is None else found.endswith(f"{claim} as many")
+
+
+def test_what_a_small_difference_takes_is_said():
+    rows = [(2, "pretrained", 3, math.inf), (2, "pretrained", 5, 1234.0), (8, "pretrained", 3, 10.0)]
+    power = pd.DataFrame(rows, columns=["train_size", "arm", "n_repeats", "n_patients"])
+    (sentence,) = power_sentences(power)
+    assert "at 2 training studies takes 1,234 test patients with 5 repeats" in sentence
+    assert "more than 20 repeats" in power_sentences(power[:1])[0]
+
+
+@pytest.mark.parametrize(("loss", "ahead"), [(0.3, True), (0.0, False)])
+def test_a_pretrained_arm_is_held_against_its_control(cases, loss, ahead):
+    control = cases[cases["init"] == "pretrained"].assign(init="shuffled")
+    control["lesion_f1"] += np.where(control["subject"] == "p1", 0.01, 0) - loss
+    (sentence,) = control_sentences(against(pd.concat([cases, control]), ("pretrained",), "shuffled"))
+    assert ("is ahead of its control shuffled" in sentence) == ahead
+    assert ("better scale of the first weights" in sentence) != ahead
+
+
 def test_one_arm_is_compared_with_nothing(cases):
     assert answer_sentences(analyse(cases, ("scratch",)))[-1] == "There is one arm, so that nothing is compared."
 
@@ -82,10 +133,10 @@ def test_negative_transfer_is_said(record):
 def test_whether_the_networks_beat_no_learning_is_said(cases, loss, ahead):
     none = cases[cases["init"] == "scratch"].assign(init="threshold")
     none["lesion_f1"] = none["lesion_f1"] - loss
-    gains = against_baseline(pd.concat([cases, none]), ("scratch", "pretrained"), "threshold")
+    gains = against(pd.concat([cases, none]), ("scratch", "pretrained"), "threshold")
     scratch = gains[(gains["arm"] == "scratch") & (gains["score"] == "lesion_f1")]
     assert scratch["difference"].tolist() == pytest.approx([loss, loss])
-    assert against_baseline(none.assign(n_reference=0), (), "threshold").empty, "where no patient has a score"
+    assert against(none.assign(n_reference=0), (), "threshold").empty, "where no patient has a score"
     beaten, sentence = baseline_sentence(gains)
     assert beaten == ahead
     assert sentence.startswith("WARNING") != ahead

@@ -1,88 +1,79 @@
 """Label savings: curves worked by hand, what is only a bound, and a known truth by simulation."""
 
-from math import exp, isnan, log, nan, sqrt
+from math import exp, inf, isnan, log, nan, sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lesionseg.stats import Bounded, isotonic_curve, label_savings, power_law_curve
+from lesionseg.stats import isotonic_curve, label_savings, power_law_curve
 
 SIZES = np.array([5.0, 10, 20, 40])
 RISING = np.array([0.1, 0.2, 0.4, 0.6])
 
 
-def _same_for_all(scores, patients=4, repeats=2):
+def _same_for_all(scores, patients=4, repeats=3):
     return np.broadcast_to(np.asarray(scores, dtype=float)[:, None, None], (len(scores), patients, repeats)).copy()
 
 
 def _needed(de_novo, fine_tuned):
-    found = label_savings(SIZES, _same_for_all(de_novo), _same_for_all(fine_tuned), n_resamples=20)
-    return [saving.needed for saving in found.savings]
+    return label_savings(SIZES, _same_for_all(de_novo), _same_for_all(fine_tuned), n_resamples=20).needed.tolist()
 
 
 def test_by_hand():
     # 0.3 lies half-way from 0.2 at 10 to 0.4 at 20, in log n at √200; 0.6 is the last score itself.
     found = label_savings(SIZES, _same_for_all(RISING), _same_for_all([0.15, 0.3, 0.6, 0.6]), n_resamples=20)
-    first, second, third, _ = found.savings
-    assert first.needed.value == pytest.approx(sqrt(50))
-    assert second.needed.value == pytest.approx(sqrt(200))
-    assert third.needed == Bounded(40.0)
-    assert [saving.size for saving in found.savings] == SIZES.tolist()
-    np.testing.assert_allclose([saving.score for saving in found.savings], [0.15, 0.3, 0.6, 0.6])
+    np.testing.assert_allclose(found.needed, [sqrt(50), sqrt(200), 40, 40])
+    np.testing.assert_array_equal(found.sizes, SIZES)
+    np.testing.assert_allclose(found.scores, [0.15, 0.3, 0.6, 0.6])
     np.testing.assert_allclose(found.reference.fitted, RISING)
-    assert (found.n_patients, found.n_repeats, found.note) == (4, 2, "")
+    assert (found.n_patients, found.n_repeats, found.note) == (4, 3, "")
 
 
 def test_beyond_the_sizes_there_are_only_bounds():
-    below, at_first, above, _ = label_savings(
-        SIZES, _same_for_all(RISING), _same_for_all([0.05, 0.1, 0.61, 0.6]), n_resamples=20
-    ).savings
-    assert below.needed == at_first.needed == Bounded(5.0, "at most")
-    assert above.needed == Bounded(40.0, "more than")
-    assert above.low == above.high == Bounded(40.0, "more than"), "the same for all patients"
+    found = label_savings(SIZES, _same_for_all(RISING), _same_for_all([0.05, 0.1, 0.61, 0.6]), n_resamples=20)
+    assert found.needed.tolist() == [-inf, -inf, inf, 40]
+    assert (found.low[2], found.high[2]) == (inf, inf), "the same for all patients"
 
 
 def test_on_a_plateau_the_smallest_size_that_reaches_it_counts():
-    assert _needed([0.1, 0.4, 0.4, 0.6], [0.4] * 4) == [Bounded(10.0)] * 4
-    assert _needed([0.4, 0.4, 0.4, 0.6], [0.4] * 4) == [Bounded(5.0, "at most")] * 4
+    assert _needed([0.1, 0.4, 0.4, 0.6], [0.4] * 4) == [10.0] * 4
+    assert _needed([0.4, 0.4, 0.4, 0.6], [0.4] * 4) == [-inf] * 4
 
 
 def test_a_de_novo_curve_that_falls_is_evened_out():
     # 0.5 and 0.3 become 0.4 each; 0.5 is then half-way from 20 to 40.
-    assert _needed([0.1, 0.5, 0.3, 0.6], [0.5] * 4)[0].value == pytest.approx(sqrt(800))
+    assert _needed([0.1, 0.5, 0.3, 0.6], [0.5] * 4)[0] == pytest.approx(sqrt(800))
 
 
 def test_ends_of_the_interval_stay_bounds():
     random = np.random.default_rng(5)
     de_novo = RISING[:, None, None] + random.normal(0, 0.05, size=(4, 8, 3))
     fine_tuned = np.array([0.1, 0.35, 0.6, 0.9])[:, None, None] + random.normal(0, 0.05, size=(4, 8, 3))
-    first, second, third, fourth = label_savings(SIZES, de_novo, fine_tuned, n_resamples=500).savings
-    assert first.low == Bounded(5.0, "at most")
-    assert second.low.bound == second.high.bound == "exact"
-    assert second.low.value < second.needed.value < second.high.value
-    assert third.high == Bounded(40.0, "more than")
-    assert fourth.low == fourth.high == Bounded(40.0, "more than")
+    found = label_savings(SIZES, de_novo, fine_tuned, n_resamples=500)
+    assert found.low[0] == -inf
+    assert 5 < found.low[1] < found.needed[1] < found.high[1] < 40
+    assert found.high[2] == found.low[3] == found.high[3] == inf
 
 
 def test_the_interval_is_that_of_the_same_draws_counted_out():
     random = np.random.default_rng(6)
-    de_novo = RISING[:, None, None] + random.normal(0, 0.02, size=(4, 5, 2))
-    fine_tuned = np.array([0.15, 0.3, 0.35, 0.5])[:, None, None] + random.normal(0, 0.02, size=(4, 5, 2))
+    de_novo = RISING[:, None, None] + random.normal(0, 0.02, size=(4, 5, 3))
+    fine_tuned = np.array([0.15, 0.3, 0.35, 0.5])[:, None, None] + random.normal(0, 0.02, size=(4, 5, 3))
     draws = np.random.default_rng(9)
     patients = draws.multinomial(5, np.full(5, 0.2), size=99)
-    repeats = draws.multinomial(2, np.full(2, 0.5), size=99)
+    repeats = draws.multinomial(3, np.full(3, 1 / 3), size=99)
     needed = []
     for p, r in zip(patients, repeats, strict=True):
-        rows, columns = np.repeat(np.arange(5), p), np.repeat(np.arange(2), r)
+        rows, columns = np.repeat(np.arange(5), p), np.repeat(np.arange(3), r)
         curve, scores = (arm[:, rows][:, :, columns].mean(axis=(1, 2)) for arm in (de_novo, fine_tuned))
         assert (np.diff(curve) > 0).all(), "so that the curve needs no evening"
         needed.append(exp(np.interp(scores[2], curve, [log(size) for size in SIZES])))
-    found = label_savings(SIZES, de_novo, fine_tuned, level=0.9, n_resamples=99, seed=9).savings[2]
+    found = label_savings(SIZES, de_novo, fine_tuned, level=0.9, n_resamples=99, seed=9)
     # 5 % of 99 is 4.95: four draws lie below the interval and four above.
-    assert found.low.value == pytest.approx(sorted(needed)[4])
-    assert found.high.value == pytest.approx(sorted(needed)[-5])
+    assert found.low[2] == pytest.approx(sorted(needed)[4])
+    assert found.high[2] == pytest.approx(sorted(needed)[-5])
 
 
 def test_a_size_that_an_arm_lacks_is_left_out_of_that_arm():
@@ -91,29 +82,31 @@ def test_a_size_that_an_arm_lacks_is_left_out_of_that_arm():
     found = label_savings(SIZES, de_novo, fine_tuned, n_resamples=10)
     np.testing.assert_array_equal(found.reference.sizes, [5, 20, 40])
     # From 0.1 at 5 to 0.4 at 20: 0.3 is two thirds of the way.
-    assert found.savings[1].needed.value == pytest.approx(5 * 4 ** (2 / 3))
-    assert isnan(found.savings[3].score)
-    assert isnan(found.savings[3].needed.value)
+    assert found.needed[1] == pytest.approx(5 * 4 ** (2 / 3))
+    assert isnan(found.scores[3])
+    assert isnan(found.needed[3])
     assert (found.n_patients, found.note) == (4, "")
 
 
 def test_repeats_and_patients_with_missing_scores_are_left_out_of_both_arms():
     random = np.random.default_rng(10)
-    de_novo, fine_tuned = RISING[:, None, None] + random.normal(0, 0.02, size=(2, 4, 6, 3))
-    expected = label_savings(SIZES, de_novo[:, 1:, :2], fine_tuned[:, 1:, :2], n_resamples=50)
-    de_novo[3, :, 2] = nan  # this repeat never ran at the largest size
+    de_novo, fine_tuned = RISING[:, None, None] + random.normal(0, 0.02, size=(2, 4, 6, 4))
+    expected = label_savings(SIZES, de_novo[:, 1:, :3], fine_tuned[:, 1:, :3], n_resamples=50)
+    de_novo[3, :, 3] = nan  # this repeat never ran at the largest size
     fine_tuned[:, 0] = nan  # this patient has no reference lesion
     found = label_savings(SIZES, de_novo, fine_tuned, n_resamples=50)
-    assert found.savings == expected.savings
-    assert (found.n_patients, found.n_repeats) == (5, 2)
-    assert found.note == "1 of 3 repeats lack a size and are left out. 1 of 6 patients lack a score and are left out."
+    for name in ("needed", "low", "high"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert (found.n_patients, found.n_repeats) == (5, 3)
+    assert found.note == "1 of 4 repeats lack a size and are left out. 1 of 6 patients lack a score and are left out."
 
 
-def test_one_patient_has_no_interval():
-    found = label_savings(SIZES, _same_for_all(RISING, 1, 3), _same_for_all([0.3] * 4, 1, 3))
-    assert found.savings[0].needed.value == pytest.approx(sqrt(200))
-    assert isnan(found.savings[0].low.value)
-    assert "One patient: no interval." in found.note
+@pytest.mark.parametrize(("patients", "repeats", "reason"), [(1, 3, "One patient"), (4, 2, "Fewer than 3 repeats")])
+def test_one_patient_or_few_repeats_have_no_interval(patients, repeats, reason):
+    found = label_savings(SIZES, *(_same_for_all(scores, patients, repeats) for scores in (RISING, [0.3] * 4)))
+    assert found.needed[0] == pytest.approx(sqrt(200))
+    assert np.isnan([found.low, found.high]).all()
+    assert reason in found.note
 
 
 @pytest.mark.parametrize("lacking", ["reference", "arm", "every patient", "every repeat", "no patient"])
@@ -128,8 +121,8 @@ def test_nothing_to_compare(lacking):
     else:
         arms = {name: arm[:, :0] for name, arm in arms.items()}
     found = label_savings(SIZES, **arms)
-    assert [saving.size for saving in found.savings] == SIZES.tolist()
-    assert all(isnan(saving.needed.value) for saving in found.savings)
+    np.testing.assert_array_equal(found.sizes, SIZES)
+    assert np.isnan(found.needed).all()
     assert "nothing to compare" in found.note
     assert found.n_patients == 0
 
@@ -137,10 +130,10 @@ def test_nothing_to_compare(lacking):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"sizes": [5, 10]}, r"\(4, 4, 2\)"),
+        ({"sizes": [5, 10]}, r"\(4, 4, 3\)"),
         ({"sizes": [5, 10, 40, 20]}, "ascending"),
-        ({"arm": _same_for_all(RISING, 3, 2)}, r"\(4, 3, 2\)"),
-        ({"reference": np.full((4, 4, 2), np.inf)}, "infinite"),
+        ({"arm": _same_for_all(RISING, 3, 3)}, r"\(4, 3, 3\)"),
+        ({"reference": np.full((4, 4, 3), np.inf)}, "infinite"),
         ({"level": 1.0}, "above 0 and below 1"),
         ({"n_resamples": 0}, "n_resamples must be at least 1"),
     ],

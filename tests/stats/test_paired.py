@@ -9,77 +9,73 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from lesionseg.stats import clustered_ratio, crossed_difference, summarise
+from lesionseg.stats import clustered_ratio, crossed_difference, patients_needed, summarise
 from lesionseg.stats.paired import mean_squares
 
-# Patient means 2, 4, 9; repeat means 4, 6; grand mean 5.
-# MSp = 2·(9 + 1 + 16)/2 = 26; MSk = 3·(1 + 1)/1 = 6.
-TABLE = np.array([[1.0, 3.0], [4.0, 4.0], [7.0, 11.0]])
+# Patient means 2, 4, 9; repeat means 4, 6, 5; grand mean 5.
+# MSp = 3·(9 + 1 + 16)/2 = 39; MSk = 3·(1 + 1 + 0)/2 = 3.
+TABLE = np.array([[1.0, 3.0, 2.0], [4.0, 4.0, 4.0], [7.0, 11.0, 9.0]])
 
 
 def test_a_table_worked_by_hand():
-    # Residuals d − patient mean − repeat mean + 5: (0, 0), (1, −1), (−1, 1), so MSe = 4/2.
-    assert mean_squares(TABLE) == (26.0, 6.0, 2.0)
+    # Residuals d − patient mean − repeat mean + 5: (0, 0, 0), (1, −1, 0), (−1, 1, 0), so MSe = 4/4.
+    assert mean_squares(TABLE) == (39.0, 3.0, 1.0)
     found = crossed_difference(TABLE)
     assert found.mean == 5.0
-    assert found.standard_error == pytest.approx(sqrt((26 + 6 - 2) / 6))
-    df = 30**2 / (26**2 / 2 + 6**2 / 1 + 2**2 / 2)
+    assert found.standard_error == pytest.approx(sqrt((39 + 3 - 1) / 9))
+    df = 41**2 / (39**2 / 2 + 3**2 / 2 + 1**2 / 4)
     assert found.df == pytest.approx(df)
-    assert found.t == pytest.approx(5 / sqrt(5))
-    assert found.p == pytest.approx(2 * stats.t.sf(sqrt(5), df))
-    margin = stats.t.ppf(0.975, df) * sqrt(5)
+    assert found.t == pytest.approx(15 / sqrt(41))
+    assert found.p == pytest.approx(2 * stats.t.sf(15 / sqrt(41), df))
+    margin = stats.t.ppf(0.975, df) * sqrt(41) / 3
     assert (found.low, found.high) == (pytest.approx(5 - margin), pytest.approx(5 + margin))
-    assert (found.n_patients, found.n_repeats, found.note) == (3, 2, "")
+    assert (found.n_patients, found.n_repeats, found.note) == (3, 3, "")
 
 
-def test_one_repeat_is_the_paired_t_test():
-    random = np.random.default_rng(0)
-    first, second = random.normal([[0.4], [0.0]], size=(2, 12))
-    expected = stats.ttest_rel(first, second)
-    interval = expected.confidence_interval()
-    found = crossed_difference((first - second)[:, None])
-    assert (found.t, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
-    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
-    assert (found.df, found.n_repeats) == (11, 1)
-    assert "varies from training to training is unknown" in found.note
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_below_three_repeats_there_is_a_mean_and_no_test(repeats):
+    found = crossed_difference(TABLE[:, :repeats])
+    assert (found.mean, found.n_repeats) == (TABLE[:, :repeats].mean(), repeats)
+    assert np.isnan([found.standard_error, found.p, found.low, found.high]).all()
+    assert "Fewer than 3 repeats" in found.note
 
 
 def test_training_luck_is_not_an_effect():
     # Every patient agrees, but only because repeat 2 was a lucky training.
-    lucky = np.array([0.0, 0.2]) + np.random.default_rng(0).normal(0, 0.01, (10, 2))
+    lucky = np.array([0.0, 0.2, 0.1]) + np.random.default_rng(0).normal(0, 0.01, (10, 3))
     assert stats.ttest_1samp(lucky.mean(axis=1), 0).pvalue < 1e-6
-    assert crossed_difference(lucky).p > 0.3
+    assert crossed_difference(lucky).p > 0.1
 
 
 def test_a_component_below_zero_is_taken_as_zero():
-    table = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 2.5]])
+    table = np.array([[1.0, 2.0, 1.5], [2.0, 1.0, 1.5], [3.0, 2.5, 2.75]])
     patients, repeats, residual = mean_squares(table)
     assert repeats < residual
     found = crossed_difference(table)
-    assert found.standard_error == pytest.approx(sqrt(patients / 6)), "that of patients alone"
+    assert found.standard_error == pytest.approx(sqrt(patients / 9)), "that of patients alone"
     assert found.df == 2, "P − 1, as for patients alone"
     assert "estimated below zero" in found.note
 
 
 def test_patients_with_a_missing_cell_are_left_out_and_counted():
-    found = crossed_difference(np.vstack([TABLE, [nan, 100.0], [nan, nan]]))
+    found = crossed_difference(np.vstack([TABLE, [nan, 100.0, 0.0], [nan] * 3]))
     assert (found.mean, found.n_patients) == (5.0, 3)
     assert "2 of 5 patients lack a repeat" in found.note
 
 
 def test_a_repeat_that_never_ran_costs_no_patient():
     found = crossed_difference(np.column_stack([TABLE, [nan] * 3]))
-    assert (found.mean, found.n_patients, found.n_repeats) == (5.0, 3, 2)
-    assert "1 of 3 repeats have no difference" in found.note
+    assert (found.mean, found.n_patients, found.n_repeats) == (5.0, 3, 3)
+    assert "1 of 4 repeats have no difference" in found.note
 
 
-@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("repeats", [3, 4])
 def test_no_difference_at_all_is_p_1(repeats):
     found = crossed_difference(np.zeros((5, repeats)))
     assert (found.mean, found.standard_error, found.t, found.p, found.low, found.high) == (0, 0, 0, 1, 0, 0)
 
 
-@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("repeats", [3, 4])
 def test_the_same_difference_everywhere_cannot_be_tested(repeats):
     found = crossed_difference(np.full((5, repeats), 0.1))
     assert found.mean == pytest.approx(0.1)
@@ -134,6 +130,15 @@ def test_under_the_null_about_one_in_twenty_is_significant(patient, training, re
     )
     rate = np.mean([crossed_difference(table).p < 0.05 for table in tables])
     assert 0.025 < rate < 0.07, "0.05 give or take its own standard error of 0.006, on the cautious side"
+
+
+def test_patients_needed_by_hand():
+    # σp² = (39 − 1)/3, σk² = (3 − 1)/3, σe² = 1; with room = (2/2.8016)² less σk²/K'.
+    room = (2 / (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))) ** 2
+    found = patients_needed(TABLE, [1, 3, 10], difference=2.0)
+    expected = [np.ceil((38 / 3 + 1 / n) / (room - 2 / 3 / n)) for n in (3, 10)]
+    np.testing.assert_array_equal(found, [np.inf, *expected])
+    assert np.isnan(patients_needed(TABLE[:, :1], [3])).all()
 
 
 def test_by_hand():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionseg.errors import InputError
+from lesionseg.metrics import CASE_SCORES
 from lesionseg.models import UNet3D
 from lesionseg.training.module import NotFiniteError
 from lesionseg.training.trainer import Machine, check_machine, choose_precision, keep, rehearse
@@ -340,7 +341,7 @@ def test_without_training_the_checkpoint_is_the_network_as_it_is(make, make_data
     assert all(torch.equal(value, before[name]) for name, value in model.weights.items())
     ((values, step),) = metrics
     assert step == 0
-    assert set(values) == {"val/lesion_sensitivity", "val/lesion_ppv", "val/lesion_f1", "val/dice"}
+    assert set(values) == {f"val/{name}" for name in (*CASE_SCORES, "lesion_f1_one_to_one")}
     assert lines[0].startswith("not trained  validation sensitivity ")
     module.on_validation_epoch_start()
     module.network.eval()
