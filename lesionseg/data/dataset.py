@@ -1,5 +1,6 @@
 """What a dataset is made of: studies, each one session of one subject; and which of them a task can use."""
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,16 +15,21 @@ from lesionseg.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 _DIGITS = re.compile(r"([0-9]+)")
+_GERMAN_DATE = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})")
+_STAGES = {**dict.fromkeys(("pre", "before", "baseline", "bl", "base", "first", "initial"), 0)}
+_STAGES |= dict.fromkeys(("post", "after", "followup", "fu", "follow", "last", "final"), 2)
+_log = logging.getLogger(__name__)
 _UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$')
 Sessions = Literal["first", "last", "all"]
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A hand-drawn mask on disk; ``label`` is the voxel value that counts, None: every non-zero voxel counts."""
+    """A hand-drawn mask on disk."""
 
     path: Path
-    label: int | None = None
+    label: int | None = None  # the voxel value that counts; None: every non-zero voxel does
+    declared: tuple[int, ...] = ()  # the values that it may hold, if the dataset says so
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Study:
     masks: Mapping[str, MaskFile] = field(default_factory=dict)
     site: str | None = None  # where it was scanned, if the dataset says so
     split: str | None = None  # ``train``, ``validation`` or ``test`` if the dataset fixes it
+    acquired: str = ""  # when it was scanned, ISO 8601; empty if the dataset does not say so
 
     @property
     def name(self) -> str:
@@ -123,6 +130,30 @@ def missing_files(dataset: Dataset, study: Study, channels: Sequence[Channel], t
     return tuple(dict.fromkeys(needs))
 
 
+def nothing_usable(dataset: Dataset, channels: Sequence[Channel], target: str | None) -> str:
+    """Say why a task can use no study of a dataset at all."""
+    studies, sources = dataset.studies, sources_of(channels)
+    if not studies:
+        return f"{dataset.name}: no study in {dataset.root}; check the dataset's root and its list of subjects"
+    contrasts = dict.fromkeys(contrast for study in studies for contrast in study.images)
+    targets = dict.fromkeys(name for study in studies for name in study.masks)
+    reasons = [
+        f"no study has contrast '{contrast}' (contrasts found: {', '.join(contrasts) or 'none'})"
+        for contrast in dict.fromkeys(source.contrast for source in sources)
+        if contrast not in contrasts
+    ]
+    if any(source.prior for source in sources) and len(dataset.subjects) == len(studies):
+        reasons.append("no subject has two sessions, so that no study has one before it")
+    if target is not None and target not in targets:
+        reasons.append(f"no study has a mask for the target '{target}' (targets found: {', '.join(targets) or 'none'})")
+    if not reasons:
+        reasons.append("each needed image and mask is there for some study, but for none all of them are")
+    return (
+        f"{dataset.name}: no study can be used for this task: {'; '.join(reasons)}. Choose another task, or "
+        "add what is missing to the dataset's 'images' and 'masks'"
+    )
+
+
 def select_subjects(dataset: Dataset, subjects: Collection[str] | None) -> Dataset:
     """Return the studies of the subjects listed, with or without ``sub-``; None keeps everyone."""
     if subjects is None:
@@ -144,9 +175,19 @@ def assemble(name: str, root: Path, studies: Iterable[Study], faults: Sequence[s
     """Put studies in order, give all sessions of a subject one split, and refuse what no reader may let by.
 
     Besides the reader's own faults: labels that no file can be named by, studies of one name, sessions without an
-    order, an image used twice, a subject in two splits, an unknown split.
+    order, an image used twice, a subject in two splits, an unknown split. Sessions are in the order of their dates
+    where all of a subject have one, else of their labels.
     """
-    ordered = sorted(studies, key=lambda s: (natural_key(s.subject), s.subject, natural_key(s.session), s.session))
+    studies = list(studies)
+    dated = {study.subject for study in studies} - {study.subject for study in studies if not study.acquired}
+    ordered = sorted(
+        studies,
+        key=lambda study: (
+            *(natural_key(study.subject), study.subject, study.acquired if study.subject in dated else ""),
+            *(session_key(study.session), study.session),
+        ),
+    )
+    _warn_of_names(ordered, dated)
     found = [*faults, *_label_faults(ordered), *_order_faults(ordered), *_image_faults(ordered)]
     found += _split_faults(ordered)
     if found:
@@ -178,8 +219,8 @@ def _order_faults(studies: Sequence[Study]) -> Iterator[str]:
                 "label of its own"
             )
     for earlier, later in pairwise(studies):
-        same = earlier.subject == later.subject and natural_key(earlier.session) == natural_key(later.session)
-        if same and earlier.session != later.session:
+        same = earlier.subject == later.subject and session_key(earlier.session) == session_key(later.session)
+        if same and earlier.session != later.session and (not later.acquired or earlier.acquired == later.acquired):
             yield (
                 f"sub-{later.subject}: sessions {earlier.session!r} and {later.session!r} have no order in "
                 "time; rename one of them"
@@ -213,6 +254,34 @@ def _split_faults(studies: Sequence[Study]) -> Iterator[str]:
                 f"sub-{subject} is in the splits {' and '.join(sorted(found))}; all sessions of a subject "
                 "belong to one, or the test would see patients of the training"
             )
+
+
+def _warn_of_names(studies: Sequence[Study], dated: Collection[str]) -> None:
+    """Name subjects that may be one person, and sessions whose order is no more than a guess."""
+    alike: dict[tuple[str | int, ...], list[str]] = {}
+    for subject in dict.fromkeys(study.subject for study in studies):
+        alike.setdefault(natural_key(subject), []).append(subject)
+    for names in alike.values():
+        if len(names) > 1:
+            _log.warning("Subjects %s have nearly the same name: are they one person?", " and ".join(names))
+    guessed: dict[str, list[str]] = {}
+    for study in studies:
+        if study.subject not in dated and study.session and not _DIGITS.search(study.session):
+            guessed.setdefault(study.subject, []).append(study.session)
+    for sessions in dict.fromkeys(tuple(own) for own in guessed.values() if len(own) > 1):
+        _log.warning(
+            "The order in time of the sessions %s is guessed from their names; acq_time in sessions.tsv would tell it",
+            " < ".join(sessions),
+        )
+
+
+def session_key(label: str) -> tuple[str | int, ...]:
+    """Return a sort key of a session: a date (``2019-03-01``, ``01.03.2019``) by time, words such as ``pre`` and
+    ``post`` by what they mean, all else as `natural_key`."""
+    date = _GERMAN_DATE.fullmatch(label)
+    if date:
+        return (1, *natural_key("".join(f"{int(part):02d}" for part in reversed(date.groups()))))
+    return (_STAGES.get(label.lower(), 1), *natural_key(label))
 
 
 def natural_key(label: str) -> tuple[str | int, ...]:

@@ -1,6 +1,7 @@
 """NIfTI files and their voxel grids: the one reader and writer, resampling from grid to grid."""
 
 import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from lesionseg.data.dataset import MaskFile
 from lesionseg.io import written_whole
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_SMALLEST_EDGE_MM = 0.01  # a header in metres says 0.001
+_SMALLEST_EDGE_MM, _LARGEST_EDGE_MM = 0.01, 30.0
+_MOST_VOXELS = 2**31  # sixteen times a head at 0.35 mm
+_IN_MM = {"meter": 1000.0, "micron": 0.001}
 
 
 class UnreadableScanError(ValueError):
@@ -124,7 +127,8 @@ def read_volume(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
             anywhere is found.
 
     Returns:
-        The voxels (X, Y, Z) as stored, real numbers of the file's own type, scaled as its header says; and their grid.
+        The voxels (X, Y, Z) as stored, real numbers of the file's own type, scaled as its header says; and their grid
+        in mm, whatever unit the header has.
 
     Raises:
         UnreadableScanError: the file is missing, no NIfTI, truncated, damaged, not 3D or empty, its voxels are not real
@@ -138,8 +142,17 @@ def read_volume(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
                 while file.read(1 << 20):
                     pass
         image: Any = nib.load(path, mmap=False)
+        if math.prod(image.shape) > _MOST_VOXELS:
+            raise UnreadableScanError(f"its header says {image.shape} voxels, more than any scan; convert it again")
         voxels = np.asanyarray(image.dataobj)
-    except (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+        unit = image.header.get_xyzt_units()[0] if isinstance(image, nib.Nifti1Pair) else "mm"
+    except UnreadableScanError:
+        raise
+    except (EOFError, OSError, ValueError, KeyError, zlib.error, ImageFileError, HeaderDataError) as error:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+        if path.suffix == ".gz" and {int.from_bytes(start, "little"), int.from_bytes(start, "big")} & {348, 540}:
+            raise UnreadableScanError(f"it is not gzipped; rename it to {path.name.removesuffix('.gz')}") from error
         raise UnreadableScanError(
             f"it cannot be read to its end ({str(error).strip()}); it is truncated, damaged or no NIfTI: "
             "copy or convert it again from its source"
@@ -157,14 +170,33 @@ def read_volume(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
         raise UnreadableScanError(
             f"its voxels are of type {voxels.dtype}, no real numbers; save one grey value for each voxel"
         )
-    affine = np.asarray(image.affine, dtype=float)
+    affine = np.array(image.affine, dtype=float)
+    affine[:3] *= _IN_MM.get(unit, 1.0)
     edges = voxel_sizes(affine) if np.isfinite(affine).all() else np.zeros(3)
     if not (edges.min() >= _SMALLEST_EDGE_MM and abs(np.linalg.det(affine[:3, :3] / edges)) > 1e-3):
         raise UnreadableScanError(
             f"its affine {affine[:3].tolist()} gives the voxels no size in mm; convert the scan again from its source"
         )
+    if edges.max() > _LARGEST_EDGE_MM:
+        raise UnreadableScanError(
+            f"its voxels measure {' × '.join(f'{edge:g}' for edge in edges)} mm, and {_LARGEST_EDGE_MM:g} mm is the "
+            "most; correct the header's voxel size and unit, or convert the scan again from its source"
+        )
     x, y, z = voxels.shape
     return voxels, Grid((x, y, z), affine)
+
+
+def differing_affines(path: Path) -> tuple[float, bool]:
+    """Return how far apart a file's qform and sform put a voxel at most, in voxels, and whether both claim the same
+    space; 0 where it has not both."""
+    image: Any = nib.load(path)
+    if not isinstance(image, nib.Nifti1Pair):
+        return 0.0, True
+    (qform, q_code), (sform, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    if qform is None or sform is None:
+        return 0.0, True
+    x, y, z = image.shape[:3]
+    return Grid((x, y, z), sform).displacement(Grid((x, y, z), qform)), bool(q_code == s_code)
 
 
 def read_mask(mask: MaskFile) -> tuple[Array, Grid]:

@@ -1,24 +1,33 @@
 """Look at every image and mask that a task needs, and say what is wrong with them."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from nibabel.orientations import apply_orientation, io_orientation
+from scipy.ndimage import find_objects
 from tabulate import SEPARATING_LINE, tabulate
 
 from lesionseg.data.channels import Channel, sources_of
-from lesionseg.data.dataset import Dataset, MaskFile, Study, image_of, missing_files
-from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_volume
-from lesionseg.data.preprocessing import brain_mask
+from lesionseg.data.dataset import Dataset, MaskFile, Study, image_of, missing_files, nothing_usable
+from lesionseg.data.nifti import Array, Grid, UnreadableScanError, differing_affines, read_volume
+from lesionseg.data.preprocessing import bounding_box, brain_mask
 from lesionseg.metrics.components import component_sizes, label_components, voxel_volume
 
 SMALLEST_BRAIN_MM3 = 1000.0  # a thousandth of a brain, and less than any slab of one that is worth training on
 _THREADS = 2
+_APART = 0.5  # voxels
+_AROUND = 3  # voxels
+_MANY = 100  # values of a mask that are kept
+_ON = {1.0, 255.0}  # what programs write for "inside"
+_ENOUGH = 4  # images that tell what is usual
 _SHOWN = 5  # values of a mask in a message
 _WIDTH = 110  # letters in a line of the table
 _SHORTEST_NAME = 8
@@ -40,7 +49,7 @@ class Audit:
     # ``digest`` that is the same if and only if the voxels are, as float32
     images: pd.DataFrame
     # a row for each of their masks that could be read: ``study``, ``path``, ``label``, ``lesion_count``
-    # (26-connected), ``volume_ml``, ``smallest_mm3``, ``largest_mm3``
+    # (26-connected), ``volume_ml``, ``smallest_mm3``, ``largest_mm3``, ``values`` (other than 0)
     masks: pd.DataFrame
     left_out: pd.DataFrame  # a row for each thing that a study lacks: ``study``, ``reason``
     faults: pd.DataFrame  # ``study`` and ``text`` of all that is wrong; no study where it is the dataset's
@@ -73,7 +82,7 @@ class Audit:
         first = self.images.drop_duplicates("study")
         rows = self.studies.merge(first, "left", on="study").merge(self.masks, "left", on="study")
         number = self.faults["study"].value_counts()
-        edges = [f"{_short(low)}…{_short(high)}" for low, high in zip(rows["minimum"], rows["maximum"], strict=True)]
+        edges = [f"{low:.4g}…{high:.4g}" for low, high in zip(rows["minimum"], rows["maximum"], strict=True)]
         seen, drawn = rows["axes"].notna(), rows["lesion_count"].notna()
         columns: dict[str, Any] = {
             "study": rows["study"],
@@ -88,8 +97,8 @@ class Audit:
             "intensity\nin it": pd.Series(edges, dtype=object).where(seen, ""),
             "lesions": rows["lesion_count"].map("{:.0f}".format).where(drawn, ""),
             "volume\nml": rows["volume_ml"].map("{:.2f}".format).where(drawn, ""),
-            "least\nmm³": rows["smallest_mm3"].map(_volume).where(drawn, ""),
-            "largest\nmm³": rows["largest_mm3"].map(_volume).where(drawn, ""),
+            "least\nmm³": rows["smallest_mm3"].map("{:.1f}".format).where(drawn, ""),
+            "largest\nmm³": rows["largest_mm3"].map("{:.1f}".format).where(drawn, ""),
             "faults": [str(number[study]) if study in number else "" for study in rows["study"]],
         }
         used = {name: [name, *cells] for name, cells in columns.items() if any(cells)}
@@ -128,9 +137,10 @@ def audit(
                 rows[kind] += own
             if progress is not None:
                 progress(done, len(usable))
-    rows["faults"] += _copies(rows["images"])
+    together = [] if rows["faults"] else [*_odd_masks(rows["masks"], target), *_turned(rows["images"])]
+    rows["faults"] += [{"study": None, "text": text} for text in (*_copies(rows["images"]), *together)]
     if not usable:
-        rows["faults"].append({"study": None, "text": _nothing_usable(dataset, channels, target)})
+        rows["faults"].append({"study": None, "text": nothing_usable(dataset, channels, target)})
     reads_prior = any(source.prior for source in sources_of(channels))
     studies = [
         {key: getattr(study, key) for key in ("subject", "session", "site", "split")}
@@ -153,8 +163,8 @@ def audit(
 
 
 _IMAGE_COLUMNS = ["study", "source", "path", "shape", "spacing", "axes", "minimum", "maximum", "median", "brain_share"]
-_IMAGE_COLUMNS += ["digest"]
-_MASK_COLUMNS = ["study", "path", "label", "lesion_count", "volume_ml", "smallest_mm3", "largest_mm3"]
+_IMAGE_COLUMNS += ["extent", "digest"]
+_MASK_COLUMNS = ["study", "path", "label", "lesion_count", "volume_ml", "smallest_mm3", "largest_mm3", "values"]
 
 
 def _look_at(
@@ -166,6 +176,7 @@ def _look_at(
     faults: list[str] = []
     notes: list[str] = []
     grids: dict[str, tuple[Path, Grid]] = {}
+    first_voxels: Array | None = None
     for source in sources_of(channels):
         path = image_of(dataset, study, source)
         assert path is not None, "only studies that lack nothing are looked at"
@@ -175,7 +186,15 @@ def _look_at(
         except UnreadableScanError as error:
             faults.append(f"{where}: {error}")
             continue
+        first_voxels = voxels if first_voxels is None else first_voxels
         row = _image_row(voxels, grid)
+        apart, same_space = differing_affines(path)
+        if apart > _APART:
+            text = (
+                f"{where}: its qform and sform put a voxel up to {apart:.3g} voxels apart; some programs read the one, "
+                "some the other (here the sform counts): copy the right one onto the other"
+            )
+            (faults if same_space else notes).append(text)
         images.append({"study": study.name, "source": str(source), "path": str(path), **row})
         faults += [f"{where}: {fault}" for fault in _image_faults(voxels, grid, row["brain_share"])]
         if grids and not next(iter(grids.values()))[1].overlaps(grid):
@@ -196,7 +215,11 @@ def _look_at(
             row = _mask_row(voxels, grid, mask)
             masks.append({"study": study.name, "path": str(mask.path), "label": mask.label, **row})
             own = [place for source, place in grids.items() if not source.startswith("prior.")]
-            wrong = [*_value_faults(voxels, mask.label), *_grid_faults(grid, own)]
+            wrong = [*_value_faults(voxels, mask), *_grid_faults(grid, own)]
+            if not wrong and first_voxels is not None and own and own[0][1].same_as(grid):
+                lost, stray = _outside_brain(voxels == mask.label if mask.label else voxels != 0, first_voxels)
+                wrong += lost
+                notes += [f"{where}: {note}" for note in stray]
             faults += [f"{where}: {fault}" for fault in wrong]
             if not row["lesion_count"] and not wrong:
                 notes.append(f"{where}: no lesion; its sensitivity will be undefined and its false positives counted")
@@ -213,6 +236,8 @@ def _image_row(voxels: Array, grid: Grid) -> dict[str, Any]:
     lowest = voxels[finite].min() if finite.any() else 0
     brain = brain_mask(voxels if finite.all() else np.where(finite, voxels, lowest))
     intensities = voxels[brain] if brain.any() else np.array([np.nan])
+    upright = grid.canonical().spacing
+    box = bounding_box(apply_orientation(brain.view(np.uint8), io_orientation(grid.affine)) > 0)
     same_for_int16 = voxels.astype(np.float32, copy=False)  # an image saved as int16 and as float32 is one image
     return {
         "shape": list(grid.shape),
@@ -222,6 +247,7 @@ def _image_row(voxels: Array, grid: Grid) -> dict[str, Any]:
         "maximum": float(intensities.max()),
         "median": float(np.median(intensities)),
         "brain_share": float(brain.mean()),
+        "extent": [(side.stop - side.start) * edge for side, edge in zip(box, upright, strict=True)],
         "digest": hashlib.blake2b(same_for_int16.tobytes(order="C"), digest_size=16).hexdigest(),
     }
 
@@ -251,17 +277,24 @@ def _mask_row(voxels: Array, grid: Grid, mask: MaskFile) -> dict[str, Any]:
         "volume_ml": float(volumes.sum() / 1000),
         "smallest_mm3": float(volumes.min()) if count else np.nan,
         "largest_mm3": float(volumes.max()) if count else np.nan,
+        "values": [float(value) for value in np.unique(voxels)[:_MANY] if value != 0],
     }
 
 
-def _value_faults(voxels: Array, label: int | None) -> Iterator[str]:
-    values = np.unique(voxels)  # NaNs count as one value
+def _value_faults(voxels: Array, mask: MaskFile) -> Iterator[str]:
+    values, label = np.unique(voxels), mask.label  # NaNs count as one value
+    undeclared = [value for value in values if mask.declared and value not in mask.declared]
 
     def listed(found: Array) -> str:
         shown = ", ".join(f"{value:g}" for value in found[:_SHOWN])
         return shown if found.size <= _SHOWN else f"{shown}, ... ({found.size} values)"
 
-    if label is not None:
+    if undeclared and np.isfinite(values).all() and (values == np.round(values)).all():
+        yield (
+            f"the mask holds {listed(np.array(undeclared))}, which dataset.json does not declare (it has "
+            f"{', '.join(map(str, mask.declared))}); correct the mask or the labels"
+        )
+    elif label is not None:
         odd = values[~np.isfinite(values) | (values != np.round(values))]
         if odd.size:
             yield (
@@ -295,48 +328,77 @@ def _grid_faults(grid: Grid, images: Sequence[tuple[Path, Grid]]) -> Iterator[st
         )
 
 
-def _copies(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _outside_brain(lesion: Array, image: Array) -> tuple[list[str], list[str]]:
+    """Find lesions around which the image shows nothing but background: faults if these are most, else notes."""
+    brain = brain_mask(image)
+    labels, count = label_components(lesion)
+
+    def shown(box: tuple[slice, ...]) -> bool:
+        around = tuple(slice(max(0, side.start - _AROUND), side.stop + _AROUND) for side in box)
+        return bool(brain[around].any())
+
+    outside = [number for number, box in enumerate(find_objects(labels), start=1) if not shown(box)]
+    if not outside:
+        return [], []
+    said = f"{len(outside)} of its {count} lesions lie outside of the brain or head"
+    if 2 * len(outside) <= count:
+        return [], [f"{said}; remove what is no lesion"]
+    return [f"{said}; the mask may be of another scan, or its axes may be turned: look at both together"], []
+
+
+def _odd_masks(masks: Sequence[dict[str, Any]], target: str | None) -> Iterator[str]:
+    """Hold the masks against each other: no lesion in any, a label that none has, a value that only some have."""
+    if not masks:
+        return
+    values = [tuple(row["values"]) for row in masks]
+    found = ", ".join(f"{value:g}" for value in sorted({one for own in values for one in own})[:_SHOWN])
+    label = masks[0]["label"]
+    if not any(row["lesion_count"] for row in masks):
+        which = "a value other than 0" if label is None else f"the value {label}"
+        yield (
+            f"mask {target}: none of the {len(masks)} masks holds {which} (values found: {found or 'none but 0'}); "
+            "choose the label that they have, or another target"
+        )
+    usual, times = Counter(own for own in values if own).most_common(1)[0] if any(values) else ((), 0)
+    for row, own in zip(masks, values, strict=True):
+        if row["label"] is None and len(own) == 1 and 2 * times > len(masks) and own != usual and {*own, *usual} - _ON:
+            yield (
+                f"{row['study']}, mask {target} ({row['path']}): its lesions have the value {own[0]:g}, those of "
+                f"{times} other masks {usual[0]:g}; is it another class? Write the same value, or correct the mask"
+            )
+
+
+def _turned(images: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Find images whose brain has the edges of the others' with axes exchanged."""
+    extents = np.array([row["extent"] for row in images])
+    if len(images) < _ENOUGH:
+        return
+    usual = np.median(extents, axis=0)
+    for row, extent in zip(images, extents, strict=True):
+        off = {order: float(np.abs(extent[list(order)] / usual - 1).max()) for order in permutations(range(3))}
+        best = min(off, key=lambda order: off[order])
+        if off[0, 1, 2] > 0.2 and off[best] < 0.1:
+            yield (
+                f"{row['study']}, {row['source']} ({row['path']}): its axes look exchanged: what it shows measures "
+                f"{np.round(extent)} mm, the others {np.round(usual)} mm; convert it again from its source"
+            )
+
+
+def _copies(images: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Find different files that hold the same voxels, under two names."""
     first: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
-    found = []
     for row in images:
         if row["path"] in seen or np.isnan(row["median"]):
             continue
         seen.add(row["path"])
         earlier = first.setdefault(row["digest"], row)
         if earlier is not row:
-            text = (
+            yield (
                 f"{row['study']}, {row['source']} ({row['path']}): the same voxels as {earlier['study']}, "
                 f"{earlier['source']} ({earlier['path']}); one is a copy of the other: remove it, or put the right "
                 "scan in its place"
             )
-            found.append({"study": None, "text": text})
-    return found
-
-
-def _nothing_usable(dataset: Dataset, channels: Sequence[Channel], target: str | None) -> str:
-    """Say why a task can use no study of a dataset at all."""
-    studies, sources = dataset.studies, sources_of(channels)
-    if not studies:
-        return f"{dataset.name}: no study in {dataset.root}; check the dataset's root and its list of subjects"
-    contrasts = dict.fromkeys(contrast for study in studies for contrast in study.images)
-    targets = dict.fromkeys(name for study in studies for name in study.masks)
-    reasons = [
-        f"no study has contrast '{contrast}' (contrasts found: {', '.join(contrasts) or 'none'})"
-        for contrast in dict.fromkeys(source.contrast for source in sources)
-        if contrast not in contrasts
-    ]
-    if any(source.prior for source in sources) and len(dataset.subjects) == len(studies):
-        reasons.append("no subject has two sessions, so that no study has one before it")
-    if target is not None and target not in targets:
-        reasons.append(f"no study has a mask for the target '{target}' (targets found: {', '.join(targets) or 'none'})")
-    if not reasons:
-        reasons.append("each needed image and mask is there for some study, but for none all of them are")
-    return (
-        f"{dataset.name}: no study can be used for this task: {'; '.join(reasons)}. Choose another task, or "
-        "add what is missing to the dataset's 'images' and 'masks'"
-    )
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -345,14 +407,3 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         {str(key): value for key, value in row.items()}
         for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
     ]
-
-
-def _short(intensity: float) -> str:
-    return "-" if np.isnan(intensity) else f"{intensity:.4g}"
-
-
-def _volume(value: float) -> str:
-    """Return a lesion's volume, or a dash where there is no lesion."""
-    if np.isnan(value):
-        return "-"
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"

@@ -37,7 +37,7 @@ def _study(root: Path, subject: str, lesions: int | None) -> Study:
         return Study(subject, "", {"flair": paths[0]})
     mask = np.zeros((20, 20, 20), dtype=np.uint8)
     for lesion in range(lesions):
-        mask[3 * lesion, 5:9, 5] = 1
+        mask[3 * lesion + 3, 5:9, 5] = 1
     nib.save(nib.Nifti1Image(mask, np.eye(4)), paths[1])
     return Study(subject, "", {"flair": paths[0]}, {"lesion": MaskFile(paths[1])})
 

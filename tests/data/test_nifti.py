@@ -168,6 +168,21 @@ def test_further_axes_of_length_1_are_dropped(tmp_path, write_scan, shape):
     np.testing.assert_array_equal(data, voxels.reshape(2, 3, 4))
 
 
+def huge(path):
+    with path.open("r+b") as stream:
+        stream.seek(42)  # dim[1:4] of a NIfTI-1 header
+        stream.write(np.full(3, 32000, "<i2").tobytes())
+    return path
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("micron", 1000), ("meter", 0.001), ("unknown", 1)])
+def test_the_unit_of_the_header_counts(unit, factor, tmp_path):
+    image = nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.diag([2 * factor, factor, 3 * factor, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    assert read_volume(tmp_path / "a.nii")[1].spacing == pytest.approx((2, 1, 3))
+
+
 def damaged(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
@@ -183,6 +198,9 @@ def damaged(path: Path, content: bytes) -> Path:
         (lambda p, w: damaged(p / "a.nii", b"no scan"), "it cannot be read to its end ("),
         (lambda p, w: damaged(p / "a.nii.gz", b"no scan"), "it cannot be read to its end ("),
         (lambda p, w: damaged(p / "a.nii", b""), "it cannot be read to its end ("),
+        (lambda p, w: w(p / "a.nii").rename(p / "a.nii.gz"), "it is not gzipped; rename it to a.nii"),
+        (lambda p, w: w(p / "a.nii", affine=np.diag([1, 1, 31, 1])), "its voxels measure 1 × 1 × 31 mm"),
+        (lambda p, w: huge(w(p / "a.nii")), "its header says (32000, 32000, 32000) voxels"),
         (lambda p, w: damaged(p / "b.nii", w(p / "a.nii").read_bytes()[:-9]), "it cannot be read to its end ("),
         (lambda p, w: damaged(p / "b.nii.gz", w(p / "a.nii.gz").read_bytes()[:900]), "it cannot be read to its end ("),
     ],

@@ -1,9 +1,11 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -38,7 +40,7 @@ def audit_files(image: Path, mask: Path | None = None, label: int | None = None)
 
 def with_value(voxels: Any, *values: float) -> Any:
     voxels = np.array(voxels, np.float32)
-    voxels[0, 0, : len(values)] = values
+    voxels[6, 6, 4 : 4 + len(values)] = values
     return voxels
 
 
@@ -142,16 +144,89 @@ def test_a_mask_may_share_the_grid_of_any_image_of_its_own_session(tmp_path, wri
     assert f"the image {flair} has 24 × 24 × 24" in fault
 
 
+def _study(root: Path, write_scan: Write, subject: str, image: Any, mask: Any, **named: Any) -> Study:
+    files = [write_scan(root / f"{subject}_{kind}.nii", voxels) for kind, voxels in (("i", image), ("m", mask))]
+    return Study(subject, "", {"flair": files[0]}, {"lesion": MaskFile(files[1], **named)})
+
+
+def _drawn(*corners: tuple[int, int, int], value: int = 1) -> Any:
+    mask = np.zeros((20, 20, 20), np.uint8)
+    for x, y, z in corners:
+        mask[x : x + 2, y : y + 2, z : z + 2] = value
+    return mask
+
+
+def test_lesions_outside_of_the_brain(tmp_path, write_scan):
+    inside, outside = (8, 8, 8), (0, 0, 0)
+    image = np.zeros((20, 20, 20), np.float32)
+    image[6:, 6:, 6:] = np.random.default_rng(0).uniform(1, 2, (14, 14, 14))
+    study = _study(tmp_path, write_scan, "1", image, _drawn(inside, outside))
+    found = audit_of(Dataset("toy", tmp_path, (study,)), "flair")
+    assert found.faults.empty
+    assert "1 of its 2 lesions lie outside of the brain" in found.notes["text"].iloc[0]
+    study = _study(tmp_path, write_scan, "2", image, _drawn(outside))
+    (fault,) = audit_of(Dataset("toy", tmp_path, (study,)), "flair").faults["text"]
+    assert "1 of its 1 lesions lie outside of the brain or head; the mask may be of another scan" in fault
+
+
+def test_masks_are_held_against_each_other(tmp_path, write_scan):
+    def cohort(*masks: Any, **named: Any) -> list[str]:
+        rng = np.random.default_rng(0)
+        studies = [
+            _study(tmp_path, write_scan, str(number), brain() * rng.uniform(1, 2), mask, **named)
+            for number, mask in enumerate(masks)
+        ]
+        return list(audit_of(Dataset("toy", tmp_path, tuple(studies)), "flair").faults["text"])
+
+    one, two, on, none = _drawn((8, 8, 8)), _drawn((8, 8, 8), value=2), _drawn((8, 8, 8), value=255), _drawn()
+    assert cohort(one, one, on, none) == []
+    (fault,) = cohort(one, one, one, two)
+    assert fault.startswith(f"sub-3, mask lesion ({tmp_path}/3_m.nii): its lesions have the value 2, those of 3 other")
+    (fault,) = cohort(none, none)
+    assert "none of the 2 masks holds a value other than 0 (values found: none but 0)" in fault
+    (fault,) = cohort(on, on, label=1)
+    assert "none of the 2 masks holds the value 1 (values found: 255)" in fault
+    (fault,) = cohort(one, one + two, label=1, declared=(0, 1))
+    assert "the mask holds 3, which dataset.json does not declare (it has 0, 1)" in fault
+
+
+def test_an_image_whose_axes_are_exchanged(tmp_path, write_scan):
+    voxels = np.zeros((24, 24, 24), np.float32)
+    voxels[5:15, 4:20, 6:16] = np.random.default_rng(0).uniform(1, 2, (10, 16, 10))
+    turns = [voxels, 2 * voxels, 3 * voxels, 4 * voxels, 5 * voxels.transpose(1, 0, 2)]
+    studies = [Study(str(n), "", {"flair": write_scan(tmp_path / f"{n}.nii", one)}) for n, one in enumerate(turns)]
+    (fault,) = audit_of(Dataset("toy", tmp_path, tuple(studies)), "flair", target=None).faults["text"]
+    assert fault.startswith(f"sub-4, flair ({tmp_path}/4.nii): its axes look exchanged")
+
+
+@pytest.mark.parametrize(("codes", "kind"), [((1, 1), "faults"), ((1, 4), "notes")])
+def test_qform_and_sform_that_disagree(codes, kind, tmp_path):
+    moved = np.eye(4)
+    moved[0, 3] = 5
+    image = nib.Nifti1Image(brain(), np.eye(4))
+    image.set_qform(moved, codes[0])
+    image.set_sform(np.eye(4), codes[1])
+    nib.save(image, tmp_path / "a.nii")
+    dataset = Dataset("toy", tmp_path, (Study("1", "", {"flair": tmp_path / "a.nii"}),))
+    (text,) = getattr(audit_of(dataset, "flair", target=None), kind)["text"]
+    assert "its qform and sform put a voxel up to 5 voxels apart" in text
+
+
 def test_a_mask_without_lesion_is_noted(tmp_path, write_scan, write_mask):
-    result, faults = audit_files(write_scan(tmp_path / "a.nii"), write_mask(tmp_path / "m.nii"))
-    assert faults == []
+    other = Study("2", "", {"flair": write_scan(tmp_path / "b.nii", 2 * brain())})
+    other = replace(other, masks={"lesion": MaskFile(write_mask(tmp_path / "n.nii", (5, 5, 5)))})
+    one = Study(
+        "1", "", {"flair": write_scan(tmp_path / "a.nii")}, {"lesion": MaskFile(write_mask(tmp_path / "m.nii"))}
+    )
+    result = audit_of(Dataset("toy", tmp_path, (one, other)), "flair")
+    assert result.faults.empty
     (note,) = result.notes["text"]
     assert note.startswith(f"sub-1, mask lesion ({tmp_path}/m.nii): no lesion; its sensitivity will be undefined")
     content = json.loads(json.dumps(result.to_json(), allow_nan=False))
-    (study,) = content["studies"]
+    study = content["studies"][0]
     assert study["mask"] == {
         "path": str(tmp_path / "m.nii"), "label": None, "lesion_count": 0, "volume_ml": 0.0,
-        "smallest_mm3": None, "largest_mm3": None,
+        "smallest_mm3": None, "largest_mm3": None, "values": [],
     }  # fmt: skip
     assert study["images"][0]["shape"] == [20, 20, 20]
     assert (content["dataset"], content["sources"], content["target"]) == ("toy", ["flair"], "lesion")

@@ -1,5 +1,6 @@
 """Studies of a BIDS folder, found by file patterns."""
 
+import difflib
 import logging
 import os
 import re
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.dataset import Dataset, MaskFile, Study, assemble
+from lesionseg.data.dataset import Dataset, MaskFile, Study, assemble, natural_key
 from lesionseg.data.readers.table import cell, read_rows
 from lesionseg.errors import InputError
 
@@ -132,6 +133,40 @@ def read_participants(root: Path) -> Mapping[str, tuple[str | None, str | None]]
     return participants
 
 
+def _unjoined(
+    path: Path,
+    participants: Mapping[str, tuple[str | None, str | None]],
+    folders: Sequence[str],
+    studied: Sequence[str],
+) -> Iterator[str]:
+    """Find rows of participants without a folder and subjects without a row, each with the near match."""
+    for subject in participants:
+        if subject not in folders:
+            yield f"{path} lists sub-{subject}, and there is no such folder{_near(subject, folders)}"
+    for subject in studied:
+        if subject not in participants:
+            yield f"{path} has no row of sub-{subject}, whose scans are there{_near(subject, list(participants))}"
+
+
+def _near(subject: str, names: Sequence[str]) -> str:
+    same = [name for name in names if natural_key(name) == natural_key(subject)]
+    near = same or difflib.get_close_matches(subject, names, n=1)
+    return f"; write sub-{near[0]} in both" if near else "; add it, or remove the other"
+
+
+def read_acquisition_times(root: Path, files: Iterable[str]) -> dict[Who, str]:
+    """Return ``acq_time`` of each session that a ``*sessions.tsv`` tells, in the root or in a subject's folder."""
+    times: dict[Who, str] = {}
+    for path in (path for path in files if path.endswith("sessions.tsv") and path.count("/") < 2):
+        table = read_rows(root / path)
+        if {"session_id", "acq_time"} <= set(table.columns):
+            for _, row in table.iterrows():
+                own = path.partition("/")[0] if "/" in path else cell(row, "participant_id")
+                who = own.removeprefix("sub-"), cell(row, "session_id").removeprefix("ses-")
+                times[who] = cell(row, "acq_time")
+    return times
+
+
 def read_bids(
     root: Path, *, name: str, images: Mapping[str, Sequence[str]], masks: Mapping[str, Sequence[str]]
 ) -> Dataset:
@@ -139,7 +174,8 @@ def read_bids(
 
     Patterns are those of :func:`parse_pattern`, relative to the root. Of several for one contrast or target, the first
     that fits a file of the study counts. Columns ``site`` and ``split`` of ``participants.tsv`` are honoured where they
-    exist. Everything that is wrong is raised as one InputError.
+    exist, and so is ``acq_time`` of ``sessions.tsv``; where there is a column ``split``, every subject needs a row and
+    every row a subject. Everything that is wrong is raised as one InputError.
     """
     root = Path(root)
     patterns = _parse_all(name, {"images": images, "masks": masks})
@@ -165,6 +201,14 @@ def read_bids(
         participants = read_participants(root)
     except InputError as error:
         faults += error.faults
+    folders = sorted({path[4:].partition("/")[0] for path in files if path.startswith("sub-") and "/" in path})
+    studied = list(dict.fromkeys(subject for subject, _ in everyone))
+    unjoined = list(_unjoined(root / "participants.tsv", participants, folders, studied)) if participants else []
+    if any(split for _, split in participants.values()):
+        faults += unjoined
+    elif unjoined:
+        _log.warning("%s", "\n".join(unjoined[:_MOST]) + ("\n..." if len(unjoined) > _MOST else ""))
+    times = read_acquisition_times(root, files)
     _warn_of_subjects_without_image(files, {subject for subject, _ in everyone})
     studies = [
         Study(
@@ -172,6 +216,7 @@ def read_bids(
             {contrast: root / found[who] for contrast, found in image_files.items() if who in found},
             {target: MaskFile(root / found[who]) for target, found in mask_files.items() if who in found},
             *participants.get(who[0], (None, None)),
+            times.get(who, ""),
         )
         for who in everyone
     ]

@@ -1,8 +1,9 @@
 """Studies of an nnU-Net raw dataset, version 2 or 1."""
 
 import json
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from lesionseg.data.readers.bids import Pattern, parse_pattern
 from lesionseg.errors import InputError
 
 _ENDINGS = (".nii.gz", ".nii")
+_NUMBERED = re.compile(r"(?P<start>.*[0-9].*)_[0-9]{1,2}")  # MS_001_2, of a patient who has a number already
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,9 @@ def read_nnunet(
     faults = list(_case_faults(root, description, image_files, label_files))
     channels = description.channel_numbers(images)
     values = {target: description.labels[label] for target, label in description.label_names(masks).items()}
+    of_label = ((value,) if isinstance(value, int) else value for value in description.labels.values())
+    declared = tuple(sorted({0, *(value for values in of_label for value in values)}))
+    _warn_of_sessions(image_files, case)
     studies: list[Study] = []
     for identifier in sorted(image_files.keys() | label_files.keys()):
         try:
@@ -131,7 +137,9 @@ def read_nnunet(
         own = {contrast: files[number] for contrast, number in channels.items() if number in files}
         mask = label_files.get(identifier)
         masks_of = {
-            target: MaskFile(mask, value) for target, value in values.items() if isinstance(value, int) and mask
+            target: MaskFile(mask, value, declared)
+            for target, value in values.items()
+            if isinstance(value, int) and mask
         }
         studies.append(Study(who[0].removeprefix("sub-"), who[1].removeprefix("ses-"), own, masks_of))
     return assemble(name, root, studies, faults)
@@ -154,6 +162,11 @@ def _check_names(
             )
     for target, label in description.label_names(masks).items():
         value = description.labels[label]
+        if value == 0:
+            faults.append(
+                f"{name}: {description.path}: label {label!r} ({target}) has the value 0, which is the background; "
+                "correct its labels, such as {'background': 0, 'lesion': 1}"
+            )
         if isinstance(value, tuple):
             faults.append(
                 f"{name}: {description.path}: label {label!r} ({target}) is a region of the values "
@@ -166,6 +179,22 @@ def _check_names(
     if faults:
         raise InputError(faults)
     return pattern
+
+
+def _warn_of_sessions(identifiers: Iterable[str], case: str) -> None:
+    """Name cases that differ in a last number alone: by default each is taken for a patient of its own."""
+    alike: dict[str, list[str]] = {}
+    for identifier in sorted(identifiers):
+        if fit := _NUMBERED.fullmatch(identifier):
+            alike.setdefault(fit["start"], []).append(identifier)
+    several = [names for names in alike.values() if len(names) > 1]
+    if case == "{subject}" and several:
+        _log.warning(
+            "Cases %s look like sessions of one patient (%d such patients), and count as patients of their own; if so "
+            "set dataset.case={subject}_{session}",
+            " and ".join(several[0]),
+            len(several),
+        )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Studies listed in a CSV or TSV table."""
 
+import csv
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,11 +25,12 @@ def read_rows(path: Path) -> pd.DataFrame:
     try:
         header = path.read_text(encoding="utf-8-sig").partition("\n")[0]
         comma = ";" if ";" in header and "," not in header else ","
+        separator = "\t" if path.suffix.lower() == ".tsv" else comma
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 path,
-                sep="\t" if path.suffix.lower() == ".tsv" else comma,
+                sep=separator,
                 dtype=str,
                 keep_default_na=False,
                 skip_blank_lines=False,
@@ -40,6 +42,10 @@ def read_rows(path: Path) -> pd.DataFrame:
             f"{path} cannot be read as a table ({str(error).strip()}); every line needs as many cells as the "
             "header, in UTF-8"
         ) from error
+    columns = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has the column {', '.join(map(repr, twice))} twice; keep one, or rename it")
     table.columns = [str(column).strip() for column in table.columns]
     return table.fillna("")
 
@@ -64,9 +70,9 @@ def read_table(
     """Read the studies from a CSV or TSV table, one a row.
 
     ``images`` and ``masks`` name the column of each contrast and target; a column that the table lacks is a contrast
-    that no study has. Cells are text (leading zeros stay); ``sub-`` and ``ses-`` before labels are dropped. An empty
-    cell, or ``n/a``, means that the study has no such thing. Relative paths start at the table's folder. Everything
-    that is wrong is raised as one InputError.
+    that no study has. A column ``acq_time`` gives the order of sessions. Cells are text (leading zeros stay);
+    ``sub-`` and ``ses-`` before labels are dropped. An empty cell, or ``n/a``, means that the study has no such thing.
+    Relative paths start at the table's folder. Everything that is wrong is raised as one InputError.
     """
     table = Path(table)
     rows = read_rows(table)
@@ -99,6 +105,7 @@ def read_table(
             masks={target: MaskFile(given[column]) for target, column in masks.items() if column in given},
             site=cell(row, site) or None,
             split=cell(row, split) or None,
+            acquired=cell(row, "acq_time"),
         )
         found = [] if study.subject else [f"column {subject!r} is empty; say whose scan it is, or remove the row"]
         found += [

@@ -8,6 +8,7 @@ import yaml
 from lesionseg.data.dataset import Dataset, natural_key
 from lesionseg.data.readers import read_bids
 from lesionseg.data.readers.bids import parse_pattern
+from lesionseg.errors import InputError
 
 CONF = Path(__file__).parents[3] / "conf/dataset/bids.yaml"
 STUDY = "sub-{subject}[/ses-{session}]/anat/sub-{subject}[_ses-{session}]"
@@ -130,7 +131,9 @@ def test_the_first_pattern_that_fits_a_study_counts(tmp_path):
 
 def test_site_and_split_come_from_the_participants(tmp_path):
     _touch(tmp_path, *(f"sub-{n}/ses-{s}/anat/sub-{n}_ses-{s}_FLAIR.nii" for n in "123" for s in "12"))
-    (tmp_path / "participants.tsv").write_text("participant_id\tsite\tsplit\nsub-1\tA\ttest\nsub-2\tn/a\tn/a\n")
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tsite\tsplit\nsub-1\tA\ttest\nsub-2\tn/a\tn/a\nsub-3\t\t\n"
+    )
     assert [(study.name, study.site, study.split) for study in _read(tmp_path).studies] == [
         ("sub-1_ses-1", "A", "test"),
         ("sub-1_ses-2", "A", "test"),
@@ -139,6 +142,34 @@ def test_site_and_split_come_from_the_participants(tmp_path):
         ("sub-3_ses-1", None, None),
         ("sub-3_ses-2", None, None),
     ]
+
+
+def test_rows_and_folders_that_do_not_meet_are_faults_where_they_split(tmp_path, caplog):
+    _touch(tmp_path, *(f"sub-{n}/anat/sub-{n}_FLAIR.nii" for n in ("01", "02", "abc")))
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tsplit\nsub-01\ttest\nsub-2\ttest\n")
+    with pytest.raises(InputError) as caught:
+        _read(tmp_path)
+    assert caught.value.faults == (
+        f"toy: {table} lists sub-2, and there is no such folder; write sub-02 in both",
+        f"toy: {table} has no row of sub-02, whose scans are there; write sub-2 in both",
+        f"toy: {table} has no row of sub-abc, whose scans are there; add it, or remove the other",
+    )
+    table.write_text("participant_id\tsite\nsub-2\tA\n")
+    assert len(_read(tmp_path).studies) == 3
+    assert "lists sub-2, and there is no such folder; write sub-02 in both" in caplog.text
+
+
+def test_sessions_are_in_the_order_of_their_dates(tmp_path, caplog):
+    _touch(tmp_path, *(f"sub-1/ses-{s}/anat/sub-1_ses-{s}_FLAIR.nii" for s in ("a", "b", "post", "pre")))
+    assert [study.session for study in _read(tmp_path).studies] == ["pre", "a", "b", "post"]
+    assert "pre < a < b < post is guessed" in caplog.text
+    caplog.clear()
+    dates = {"b": "2019-01-05", "pre": "2019-03-01", "a": "2020-01-01", "post": "2021-01-01T10:00:00"}
+    rows = "".join(f"ses-{session}\t{date}\n" for session, date in dates.items())
+    (tmp_path / "sub-1" / "sub-1_sessions.tsv").write_text(f"session_id\tacq_time\n{rows}")
+    assert [study.session for study in _read(tmp_path).studies] == ["b", "pre", "a", "post"]
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import yaml
 
 from lesionseg.data.dataset import Dataset, MaskFile
 from lesionseg.data.readers import read_nnunet
+from lesionseg.errors import InputError
 
 CONF = Path(__file__).parents[3] / "conf/dataset/nnunet.yaml"
 V2: dict[str, Any] = {
@@ -40,16 +41,31 @@ def test_channels_and_labels_are_found_by_name(tmp_path):
         "flair": root / "imagesTr/MS_2_0000.nii.gz",
     }
     assert cohort.studies[0].masks == {
-        "hole": MaskFile(root / "labelsTr/MS_2.nii.gz", 2),
-        "lesion": MaskFile(root / "labelsTr/MS_2.nii.gz", 1),
+        "hole": MaskFile(root / "labelsTr/MS_2.nii.gz", 2, (0, 1, 2, 3)),
+        "lesion": MaskFile(root / "labelsTr/MS_2.nii.gz", 1, (0, 1, 2, 3)),
     }
+
+
+def test_cases_that_look_like_sessions_of_one_patient_are_named(tmp_path, caplog):
+    root = _dataset(tmp_path, ["MS_001_1_0000", "MS_001_2_0000", "MS_002_1_0000"], [])
+    _read(root)
+    assert "Cases MS_001_1 and MS_001_2 look like sessions of one patient (1 such patients)" in caplog.text
+    caplog.clear()
+    _read(root, case="{subject}_{session}")
+    assert not caplog.text
+
+
+def test_a_label_of_0_is_the_background(tmp_path):
+    labels = {**V2, "labels": {"background": 0, "lesion": 0}}
+    with pytest.raises(InputError, match="has the value 0, which is the background"):
+        _read(_dataset(tmp_path, ["a_0000"], ["a"], labels))
 
 
 def test_version_1_says_modality_and_turns_labels_around(tmp_path):
     old = {"modality": {"0": "FLAIR"}, "labels": {"0": "background", "1": "lesion"}}
     (study,) = _read(_dataset(tmp_path, ["case_0000"], ["case"], old)).studies
     assert study.images == {"flair": tmp_path / "imagesTr/case_0000.nii.gz"}
-    assert study.masks == {"lesion": MaskFile(tmp_path / "labelsTr/case.nii.gz", 1)}
+    assert study.masks == {"lesion": MaskFile(tmp_path / "labelsTr/case.nii.gz", 1, (0, 1))}
 
 
 @pytest.mark.parametrize(
