@@ -3,17 +3,20 @@
 import csv
 import hashlib
 import json
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from lesionseg.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -39,6 +42,24 @@ def write_json(path: Path, content: Any) -> None:
     with written_whole(path) as partial:
         text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what `write_json` wrote, of an object; empty where there is no such file. A file that holds something
+    else, as a disk may leave it, is set aside under another name, with a warning."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        content = None
+    if isinstance(content, dict):
+        return content
+    aside = path.with_name(f"{path.name}.damaged")
+    with suppress(OSError):
+        path.replace(aside)
+    _log.warning("%s is damaged; it is set aside as %s, and the work goes on without it", path, aside.name)
+    return {}
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

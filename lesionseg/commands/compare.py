@@ -182,7 +182,8 @@ def _comparison(store: Store, sweep: _Sweep, config: CompareConfig) -> Compariso
         command=_command(config),
         train_command=store.client.get_run(sweep.parent).data.tags.get(COMMAND_TAG, ""),
     )
-    return replace(comparison, provenance=provenance, pictures=_pictures(store, by_key, cases, comparison.arms))
+    pictures = _pictures(store, by_key, cases, comparison.arms)
+    return replace(comparison, provenance=provenance, pictures=pictures, everyone=sweep.runs.arms)
 
 
 def _gather(
@@ -301,16 +302,16 @@ def _lesion_rows(study: str, found: JudgedLesions) -> pd.DataFrame:
 def _pictures(
     store: Store, runs: Mapping[Any, Any], cases: pd.DataFrame, arms: Sequence[str]
 ) -> list[tuple[str, str, StudySlice]]:
-    """Return each arm's median and worst test study at its largest size, by the mean lesionwise F1 over repeats; of the
-    repeats the one whose F1 of that study is nearest to the mean."""
+    """Return the same two test studies of every arm, the median and the worst by F1: the mean over arms and repeats at
+    each arm's largest size. Of the repeats the one whose F1 of that study is nearest to the mean of the arm's."""
+    scored = cases[cases["init"].isin(arms) & cases["lesion_f1"].notna()]
+    scored = scored[scored["train_size"] == scored.groupby("init")["train_size"].transform("max")]
+    means = scored.groupby("study")["lesion_f1"].mean().sort_index().sort_values(ascending=False, kind="stable")
+    ranks = {"median": (len(means) - 1) // 2, "worst": len(means) - 1} if len(means) else {}
     found = []
     for arm in arms:
-        own = cases[(cases["init"] == arm) & cases["lesion_f1"].notna()]
-        own = own[own["train_size"] == own["train_size"].max()]
-        means = own.groupby("study")["lesion_f1"].mean().sort_index().sort_values(ascending=False, kind="stable")
-        ranks = {"median": (len(means) - 1) // 2, "worst": len(means) - 1} if len(means) else {}
-        chosen = {str(means.index[place]): which for which, place in ranks.items()}
-        for study, which in chosen.items():
+        own = scored[scored["init"] == arm]
+        for study, which in {str(means.index[place]): which for which, place in ranks.items()}.items():
             rows = own[own["study"] == study]
             distance = (rows["lesion_f1"] - rows["lesion_f1"].mean()).abs().round(9)  # of two repeats both are as near
             for place in distance.sort_values(kind="stable").index:

@@ -115,7 +115,9 @@ def load_checkpoint(config: EvaluateConfig | PredictConfig) -> SourceModel:
     check_writable("output", Path(config.output).expanduser().resolve())
     named = config.checkpoint.startswith(("runs:/", "models:/"))
     store = store_of(config.tracking, config.paths, create=False) if named else None
-    source = load_model(checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"))
+    source = load_model(
+        checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"), trust=config.trust
+    )
     try:
         source.card.criterion  # noqa: B018
     except ValueError as error:

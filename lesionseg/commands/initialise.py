@@ -1,6 +1,7 @@
 """A run's network with its first weights, and how each of its parameters is trained."""
 
-from collections.abc import Sequence
+import glob
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lesionseg.tracking.mlflow_store import Store
 from lesionseg.transfer.checkpoint import ModelCard, SourceModel, contrast_name
 from lesionseg.transfer.finetuning import DEFAULT_PARTS, ParamPlan, Parts, add_adapters, plan_parameters
 from lesionseg.transfer.importers import ForeignModel, load_weights
-from lesionseg.transfer.loading import ChannelRule, from_scratch, shuffled, transfer
+from lesionseg.transfer.loading import ChannelRule, from_scratch, readers_of_the_image, shuffled, transfer
 from lesionseg.transfer.report import TransferReport, differences
 
 Source = SourceModel | ForeignModel
@@ -80,7 +81,14 @@ def source_model(config: TrainConfig, store: Store | None, downloads: Path) -> S
 def checkpoint_path(checkpoint: str, store: Store | None, downloads: Path) -> Path:
     """Return a checkpoint as a file on this machine."""
     if not is_address(checkpoint):
-        return Path(checkpoint).expanduser().resolve()
+        path = Path(checkpoint).expanduser().resolve()
+        if not path.exists() and glob.has_magic(checkpoint):
+            found = sorted(glob.glob(str(path)))
+            raise InputError(
+                f"checkpoint {checkpoint}: is a pattern, which {len(found)} files fit ({', '.join(found[:3])}); name "
+                "one, or sweep over several: init.checkpoint=a.ckpt,b.ckpt"
+            )
+        return path
     if store is None:
         raise InputError(f"checkpoint {checkpoint}: there is no MLflow store yet to look it up in; give a path")
     return fetch_weights(store, checkpoint, downloads)
@@ -177,6 +185,13 @@ def _transfer(
     faults = rule.faults(card.inputs, source_inputs)
     if faults:
         raise InputError(f"init.channels: {fault}" for fault in faults)
+    if init.source_inputs is not None and isinstance(source, ForeignModel):
+        count = source.card.channels or _channels_of(network, source.weights, card)
+        if count not in (None, len(init.source_inputs)):
+            raise InputError(
+                f"init.source_inputs={init.source_inputs}: names {len(init.source_inputs)} channels, and the network "
+                f"of {source.origin} reads {count}; name them all, in order"
+            )
     if init.shuffle:
         notes.append("CONTROL: the source's values were permuted within each tensor (init.shuffle)")
     take = None if init.take == "all" else {name for name in network.state_dict() if parts.of(name) in init.take}
@@ -195,6 +210,13 @@ def _transfer(
         parts=parts,
         remarks=source.remarks if isinstance(source, ForeignModel) else None,
     )
+
+
+def _channels_of(network: nn.Module, weights: Mapping[str, torch.Tensor], card: ModelCard) -> int | None:
+    """Return how many channels the source's first kernels read; None where none of them is there."""
+    image = next(network.parameters()).new_zeros(1, len(card.inputs), *card.patch_size)
+    found = [weights[name].shape[1] for name in readers_of_the_image(network, image) if name in weights]
+    return int(found[0]) if found else None
 
 
 def _source_inputs(source: Source, told: Sequence[str] | None, inputs: Sequence[str]) -> list[str]:

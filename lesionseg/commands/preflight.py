@@ -35,7 +35,7 @@ from lesionseg.data.patches import Augmentation
 from lesionseg.data.quality_control import audit
 from lesionseg.errors import InputError
 from lesionseg.instantiate import build
-from lesionseg.io import check_writable, progress_bar, write_json
+from lesionseg.io import check_writable, progress_bar, read_json, write_json
 from lesionseg.tracking.mlflow_store import check_reachable
 from lesionseg.tracking.run_dir import try_lock
 from lesionseg.training.trainer import Machine, check_machine
@@ -151,11 +151,11 @@ def _remember(checked: Sequence[tuple[TrainConfig, TaskStudy]]) -> None:
     if checked:
         first = checked[0][0]
         keys = [_keys(job, [study]) for job, study in checked]
-        write_json(_record(first), sorted(_known(first).union(*keys)))
+        write_json(_record(first), {"checked": sorted(_known(first).union(*keys))})
 
 
 def _known(job: TrainConfig) -> set[str]:
-    return set(json.loads(_record(job).read_text())) if _record(job).is_file() else set()
+    return set(read_json(_record(job)).get("checked", ()))
 
 
 def _record(job: TrainConfig) -> Path:
@@ -251,12 +251,12 @@ def note_seconds(spec: RunSpec, fit_seconds: float, test_seconds: float, steps_d
     step = max(0.0, fit_seconds - (volumes - n_test) * volume) / max(1, steps_done)
     file = _file(spec)
     with suppress(OSError), FileLock(file.with_suffix(".lock")):
-        write_json(file, {**_read(file), _kind(spec): {"step": step, "volume": volume}})
+        write_json(file, {**read_json(file), _kind(spec): {"step": step, "volume": volume}})
 
 
 def expected_seconds(spec: RunSpec) -> float | None:
     """Return the seconds that a run will take; None where no run of its kind was finished on this machine."""
-    known = _read(_file(spec)).get(_kind(spec))
+    known = read_json(_file(spec)).get(_kind(spec))
     if known is None:
         return None
     steps, volumes = work_of(spec)
@@ -294,10 +294,3 @@ def _kind(spec: RunSpec) -> str:
 
 def _file(spec: RunSpec) -> Path:
     return outputs(spec.config.paths) / "cache" / "timings.json"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    with suppress(OSError, json.JSONDecodeError):
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return content
-    return {}

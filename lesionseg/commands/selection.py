@@ -1,7 +1,6 @@
 """What a run chooses on its validation studies: a learning rate before it is trained, a threshold afterwards."""
 
 import copy
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from lesionseg.commands.scoring import reference_of, segment
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.patches import Augmentation
 from lesionseg.instantiate import build
-from lesionseg.io import write_json
+from lesionseg.io import read_json, write_json
 from lesionseg.metrics import Criterion, OneToOneIoU, ThresholdChoice, choose_threshold, score_lesions
 from lesionseg.metrics.aggregate import MOST_VOLUME
 from lesionseg.training.datamodule import PatchDataModule
@@ -164,9 +163,9 @@ def _try(spec: RunSpec, rate: float, network: nn.Module, card: ModelCard, report
 
 def _recorded(rates: Sequence[float], terms: Mapping[str, Any], record: Path) -> list[Candidate] | None:
     """Return the candidates of an earlier search, None if there was none, or another one."""
-    if not record.is_file():
+    content = read_json(record)
+    if not content:
         return None
-    content = json.loads(record.read_text(encoding="utf-8"))
     found = [
         Candidate(**{key: NAN if value is None else value for key, value in one.items()})
         for one in content["candidates"]
@@ -196,7 +195,7 @@ def set_threshold(spec: RunSpec, checkpoint: Path, record: Path) -> ThresholdCho
 
 def _probability_maps(spec: RunSpec, checkpoint: Path, criterion: Criterion) -> Iterator[tuple[Any, Any]]:
     """Return each study's probability map, and what scores a mask made of it."""
-    model, config = load_model(checkpoint), spec.config
+    model, config = load_model(checkpoint, trust=True), spec.config
     studies = spec.studies["validation"]
     for found in segment(model.network(), model.card, studies, config.trainer, threshold=config.metrics.threshold):
         reference, grid = reference_of(found.study)

@@ -30,6 +30,7 @@ from lesionseg.data.nifti import write_volume
 from lesionseg.errors import InputError
 from lesionseg.io import write_json, written_whole
 from lesionseg.metrics import Average, coverage
+from lesionseg.report.analysis import arm_order
 from lesionseg.report.slices import StudySlice, picture_study, save_slices, write_examples
 from lesionseg.tracking.mirror import Uploader, is_mirrored, mirror
 from lesionseg.tracking.mlflow_store import (
@@ -45,7 +46,8 @@ from lesionseg.tracking.mlflow_store import (
     runs_of,
 )
 from lesionseg.tracking.run_dir import RunDir
-from lesionseg.tracking.views import scores_by_size
+from lesionseg.tracking.sweep import read_grid
+from lesionseg.tracking.views import COLOUR_TAG, COLOURS, scores_by_size
 from lesionseg.training.trainer import fit, keep
 from lesionseg.transfer.checkpoint import ModelCard, load_model
 from lesionseg.transfer.report import TransferReport
@@ -140,6 +142,8 @@ def begin(run_dir: RunDir, spec: RunSpec, identity: str) -> None:
     config = spec.config
     versions = {"Python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
     tags = {SWEEP_TAG: config.sweep or "", HASH_TAG: identity, KEY_TAG: grid_entry(config)["key"], KIND_TAG: "run"}
+    arms = arm_order((config.init.name, *(entry["init"] for entry in read_grid(sweep_folder(config)))))
+    tags[COLOUR_TAG] = f"#{COLOURS[arms.index(config.init.name) % len(COLOURS)]}"
     run_dir.begin(
         name=spec.name,
         sweep=config.sweep,
@@ -227,7 +231,7 @@ def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
 def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, say: Say) -> dict[str, Average]:
     """Score the best checkpoint on the test studies, on the grids they were drawn on."""
     config, folder = spec.config, run_dir.path
-    model = load_model(checkpoint)
+    model = load_model(checkpoint, trust=True)
     card = model.card
     tables, slices = ScoreTables(config.metrics), list[StudySlice]()
     studies = spec.studies["test"]

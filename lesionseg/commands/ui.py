@@ -69,7 +69,7 @@ def _serve(uri: str, port: int, links: str) -> int:
     for number, handler in before.items():
         if handler != signal.SIG_IGN:  # what nohup has ignored stays ignored
             signal.signal(number, note)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", _HOST, "--port", str(port), "--workers", "1"]
     calm = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # a line for every request would push the links out of sight

@@ -80,6 +80,13 @@ class InitSection(Section):
             for part, start in self.train_from.items()
         }
 
+    @field_validator("checkpoint", mode="before")
+    @classmethod
+    def _one_checkpoint(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError("write one checkpoint; sweep over several: init.checkpoint=a.ckpt,b.ckpt")
+        return value
+
     @field_validator("take", mode="before")
     @classmethod
     def _all_none_or_parts(cls, value: Any) -> Any:

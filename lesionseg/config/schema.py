@@ -110,6 +110,7 @@ class EvaluateConfig(Section):
     tracking: TrackingSection
     paths: PathsSection
     threshold: Probability | None
+    trust: bool = False
     min_volume: float | None = Field(ge=0)
     subjects: list[str] | None
     output: str
@@ -142,6 +143,7 @@ class PredictConfig(Section):
     tracking: TrackingSection
     paths: PathsSection
     threshold: Probability | None
+    trust: bool = False
     subjects: list[str] | None
     output: str
 

@@ -3,7 +3,7 @@
 Every frame is also a CSV file of the report. The first arm is the reference that the others are compared with.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import inf, isfinite, isnan, nan
@@ -207,6 +207,11 @@ def tidy_cases(cases: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
         first = " ".join(map(str, twice.iloc[0][[*RUN, *STUDY]]))
         raise ValueError(f"cases: {len(twice)} rows repeat a study of the same run (got {first})")
     return kept.reset_index(drop=True)
+
+
+def arm_order(arms: Iterable[str]) -> list[str]:
+    """Return arms in the order in which colours are given out: scratch, pretrained, then by name."""
+    return sorted(set(arms), key=lambda arm: (arm != "scratch", arm != "pretrained", arm))
 
 
 def pair_tables(reference: pd.DataFrame, other: pd.DataFrame) -> NDArray[np.float64]:

@@ -51,6 +51,7 @@ class Comparison:
     control: pd.DataFrame  # likewise: what a pretrained arm gains over the same weights shuffled
     notes: Sequence[str] = ()  # further limits, in sentences
     unfinished: Sequence[str] = ()  # runs that are not in the numbers, in sentences
+    everyone: Sequence[str] = ()  # all arms of the sweep, whose colours are theirs whatever is compared
     provenance: Provenance | None = None  # what was run
     pictures: Sequence[tuple[str, str, StudySlice]] = ()  # slices of test studies with their arm and rank
 

@@ -1,6 +1,6 @@
 """The report's figures: each a function from a frame of the comparison to a matplotlib figure.
 
-Arms have the same look in every figure, in the order of ``arms``; see ``lesionseg.mplstyle``.
+An arm has the same look in every figure; see ``lesionseg.mplstyle``.
 """
 
 import base64
@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from lesionseg.io import written_whole
-from lesionseg.report.analysis import PRIMARY, SCORES
+from lesionseg.report.analysis import PRIMARY, SCORES, arm_order
 from lesionseg.report.comparison import Comparison
 from lesionseg.report.tables import volume_range
 from lesionseg.report.text import training_studies
@@ -32,6 +32,8 @@ from lesionseg.stats import power_law_curve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Styles = dict[str, dict[str, Any]]
+"""How each arm is drawn, in order, the reference first."""
 WIDTH, GREY, SHADE = 9.4, "#555555", "#F1F1F1"
 _FALSE_POSITIVE_TICKS = (0, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -48,14 +50,14 @@ class Drawing:
 
 def draw_comparison(comparison: Comparison) -> list[Drawing]:
     """Draw learning curves, label savings, FROC, scores by lesion volume and patients, in this order."""
-    arms, analysis = comparison.arms, comparison.analysis
-    drawn: list[tuple[str, str, str, Callable[[pd.DataFrame, Sequence[str]], Figure | None], pd.DataFrame]] = [
+    analysis = comparison.analysis
+    drawn: list[tuple[str, str, str, Callable[[pd.DataFrame, Styles], Figure | None], pd.DataFrame]] = [
         (
             "learning_curves",
             "Scores over training-set size",
             "Arms stand side by side at each size so that their intervals can be seen. An interval is over patients, "
             "for these trained models; whether arms differ is for the paired tests of the table.",
-            lambda curves, arms: draw_learning_curves(curves, arms, comparison.baseline),
+            lambda curves, styles: draw_learning_curves(curves, styles, comparison.baseline),
             analysis.curves,
         ),
         (
@@ -90,7 +92,8 @@ def draw_comparison(comparison: Comparison) -> list[Drawing]:
         ),
     ]
     with look():
-        found = [Drawing(name, title, text, draw(frame, arms)) for name, title, text, draw, frame in drawn]
+        styles = arm_styles(comparison.arms, comparison.everyone)
+        found = [Drawing(name, title, text, draw(frame, styles)) for name, title, text, draw, frame in drawn]
         for figure in [one.figure for one in found if one.figure is not None]:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, written as SVG, PNG and PDF
@@ -127,13 +130,13 @@ def look() -> Iterator[None]:
         yield
 
 
-def draw_learning_curves(curves: pd.DataFrame, arms: Sequence[str], baseline: pd.DataFrame) -> Figure | None:
+def draw_learning_curves(curves: pd.DataFrame, styles: Styles, baseline: pd.DataFrame) -> Figure | None:
     """Draw sensitivity, PPV and F1 over training-set size, a panel each: means with their 95 % interval over patients,
     the repeats faint (up to four arms), isotonic fit and power law fine (up to two), no learning in grey."""
     scores = [score for score in PRIMARY if (curves["score"] == score).any()]
     if not scores:
         return None
-    figure, styles = _figure(3.7), _styles(arms)
+    figure, arms = _figure(3.7), list(styles)
     sizes = sorted(curves["train_size"].unique())
     octaves = max(1.0, float(np.log2(sizes[-1] / sizes[0])))
     for axes, score in zip(_panels(figure, 1, len(scores), sharey=True), scores, strict=True):
@@ -166,14 +169,14 @@ def draw_learning_curves(curves: pd.DataFrame, arms: Sequence[str], baseline: pd
     return figure
 
 
-def draw_label_savings(savings: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
+def draw_label_savings(savings: pd.DataFrame, styles: Styles) -> Figure | None:
     """Draw an arrow for every size of each arm: from its studies to those with which the reference arm has as much.
 
     What is only known to be beyond the reference arm's sizes ends as an open arrow in the shaded part."""
     told = savings[savings["needed"].notna()]
     if told.empty:
         return None
-    styles, scores = _styles(arms), [score for score in PRIMARY if (told["score"] == score).any()]
+    arms, scores = list(styles), [score for score in PRIMARY if (told["score"] == score).any()]
     rows = list(dict.fromkeys(zip(told["arm"], told["train_size"], strict=True)))[:30]
     figure = _figure(0.3 * len(rows) + 1.6)
     sizes = sorted(savings["train_size"].unique())
@@ -223,11 +226,11 @@ def draw_label_savings(savings: pd.DataFrame, arms: Sequence[str]) -> Figure | N
     return figure
 
 
-def draw_froc(bands: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
+def draw_froc(bands: pd.DataFrame, styles: Styles) -> Figure | None:
     """Draw each arm's FROC at up to six sizes, the range of the repeats as a band, the operating point as a marker."""
     if bands.empty:
         return None
-    styles, sizes = _styles(arms), _some(sorted(bands["train_size"].unique()), 6)
+    arms, sizes = list(styles), _some(sorted(bands["train_size"].unique()), 6)
     columns = min(3, len(sizes)) if len(sizes) != 4 else 2
     rows = -(-len(sizes) // columns)
     figure = _figure(2.3 * rows + 1.1, 5.2 if columns == 1 else WIDTH)
@@ -262,11 +265,11 @@ def draw_froc(bands: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
     return figure
 
 
-def draw_lesion_size(shares: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
+def draw_lesion_size(shares: pd.DataFrame, styles: Styles) -> Figure | None:
     """Draw sensitivity and PPV by lesion volume at the smallest and the largest size: mean ± standard error."""
     if shares.empty:
         return None
-    styles, sizes = _styles(arms), _some(sorted(shares["train_size"].unique()), 2)
+    arms, sizes = list(styles), _some(sorted(shares["train_size"].unique()), 2)
     edges = sorted({(row["low_mm3"], row["high_mm3"]) for row in shares.to_dict("records")})
     figure = _figure(2.3 * len(sizes) + 1.1)
     panels = iter(_panels(figure, len(sizes), 2, sharey=True))
@@ -294,11 +297,11 @@ def draw_lesion_size(shares: pd.DataFrame, arms: Sequence[str]) -> Figure | None
     return figure
 
 
-def draw_patients(patients: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
+def draw_patients(patients: pd.DataFrame, styles: Styles) -> Figure | None:
     """Draw a dot per patient: the reference arm's score across, another arm's upwards; a row per arm and size.
 
     With more than one other arm, only F1 at the smallest and the largest size."""
-    reference, *others = arms
+    reference, *others = styles
     scores = list(PRIMARY) if len(others) == 1 else ["lesion_f1"]
     sizes = _some(sorted(patients["train_size"].unique()), 2 if len(others) > 1 else 5)
     pairs = []
@@ -311,7 +314,6 @@ def draw_patients(patients: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
                     pairs.append((arm, score, size, both.to_numpy()))
     if not pairs:
         return None
-    styles = _styles(arms)
     columns = max(2, min(len(sizes) if len(others) == 1 else 4, len(pairs)))
     rows, side = -(-len(pairs) // columns), min(2.4, 9.0 / columns)
     figure = _figure(side * rows + 0.9, side * columns + 0.6)
@@ -334,12 +336,14 @@ def draw_patients(patients: pd.DataFrame, arms: Sequence[str]) -> Figure | None:
     return figure
 
 
-def _styles(arms: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour, marker and dash of each arm, in order; hollow from the ninth arm on."""
-    cycle = list(matplotlib.rcParams["axes.prop_cycle"])
+def arm_styles(arms: Sequence[str], everyone: Sequence[str] = ()) -> Styles:
+    """Return colour, marker and dash of each arm, by its place among all arms of its sweep, so that it looks the same
+    whatever it is compared with; hollow from the ninth arm on."""
+    cycle, order = list(matplotlib.rcParams["axes.prop_cycle"]), arm_order((*arms, *everyone))
+    places = {arm: order.index(arm) for arm in arms}
     return {
-        arm: {**cycle[number % len(cycle)], "fillstyle": "full" if number < len(cycle) else "none"}
-        for number, arm in enumerate(arms)
+        arm: {**cycle[place % len(cycle)], "fillstyle": "full" if place < len(cycle) else "none"}
+        for arm, place in places.items()
     }
 
 
@@ -379,7 +383,7 @@ def _some(sizes: Sequence[int], most: int) -> list[int]:
     ]
 
 
-def _legend(figure: Figure, styles: dict[str, dict[str, Any]]) -> None:
+def _legend(figure: Figure, styles: Styles) -> None:
     handles = [Line2D([], [], label=_short(arm, 40), **style) for arm, style in styles.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ NOTHING, FOUND, MISSED, TRUE, FALSE = range(5)
 """Values of a verdict map: no lesion; a reference lesion that is found, or missed; a predicted lesion that is true, or
 false, where it lies outside of every reference lesion."""
 _MOST_PIXELS = 224  # along an edge: a head at 1 mm
+_TITLE = 38  # letters in a line above a picture
 _PADDING = 4  # pixels around what is shown
 _GREYS = 63
 _DARK = 40  # of 255: the noise around a head
@@ -170,10 +172,10 @@ def picture_study(
 
 
 def write_examples(cases: Sequence[Mapping[str, Any]], slices: Sequence[StudySlice], path: Path) -> None:
-    """Write a PNG of the studies with the highest, the median and the lowest lesionwise F1."""
+    """Write a PNG of the studies with the most, the median and the fewest reference lesions: the same for every run."""
     from lesionseg.report.figures import look
 
-    ranked = sorted(cases, key=lambda case: -case["lesion_f1"] if case["lesion_f1"] == case["lesion_f1"] else 1.0)
+    ranked = sorted(cases, key=lambda case: (-case["n_reference"], case["study"]))
     chosen = dict.fromkeys(case["study"] for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1]))
     by_name = {one.study: one for one in slices}
     with look(), written_whole(path) as partial:
@@ -188,7 +190,7 @@ def draw_slices(slices: Sequence[StudySlice]) -> "Figure":
     figure = Figure(figsize=(max(3.1 * len(slices), 4.4), 4.8))
     for axes, one in zip(figure.subplots(1, len(slices), squeeze=False).ravel(), slices, strict=True):
         draw_slice(axes, one)
-        axes.set_title(f"{one.study}\n{one.facts}", fontsize=8.5)
+        axes.set_title(f"{fill(one.study, _TITLE)}\n{fill(one.facts, _TITLE)}", fontsize=8.5)
     handles = [Line2D([], [], marker="", label=name, **look) for name, look in OUTLINES.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(slices) > 1 else 2)
     return figure

@@ -133,9 +133,7 @@ def power_table(analysis: Analysis) -> pd.DataFrame:
         analysis.power,
         [SIZE, "arm"],
         lambda row: {
-            f"patients to show {DIFFERENCE:g} in F1, {row['n_repeats']} repeats": (
-                "no number does" if isinf(row["n_patients"]) else f"{row['n_patients']:,.0f}"
-            )
+            f"{row['n_repeats']} repeats": "no number" if isinf(row["n_patients"]) else f"{row['n_patients']:,.0f}"
         },
     )
 
@@ -296,10 +294,11 @@ def _table(frame: pd.DataFrame, names: Sequence[str], cells: Callable[[Row], Map
 
 def as_text(table: pd.DataFrame, style: Style = "simple") -> str:
     """Return a table for the terminal or as Markdown; a name that repeats the one above it is left out."""
-    flat = table.reset_index()
+    whole = table.reset_index()
+    flat = whole.copy()
     for place, name in enumerate(table.index.names[:-1], start=1):
-        keys = list(flat.columns[:place])
-        flat[name] = flat[name].mask(flat.duplicated(keys) & (flat[keys] == flat[keys].shift()).all(axis=1), "")
+        keys = list(whole.columns[:place])
+        flat[name] = whole[name].mask((whole[keys] == whole[keys].shift()).all(axis=1), "")
     aligned = ["right" if column in (SIZE, "p", "Holm's p") else "left" for column in flat.columns]
     return flat.to_markdown(index=False, tablefmt=style, disable_numparse=True, colalign=aligned)
 
@@ -318,13 +317,14 @@ def terminal(comparison: Comparison, *, named: bool = False) -> str:
     """Return the answer first and the table last: whoever reads it there may stop anywhere."""
     analysis, without = comparison.analysis, without_lesions_table(comparison.analysis)
     others = ((comparison.baseline, "no learning"), (comparison.control, "shuffled"))
-    tables = [*(against_table(*one) for one in others), coverage_table(analysis), power_table(analysis), without]
+    tables = [*(against_table(*one) for one in others), coverage_table(analysis), without]
     blocks = [
         f"{comparison.sweep} ({comparison.task})" if named else "",
         "\n".join(comparison.answer),
         "\n".join(comparison.validation),
         *_lists(comparison),
         *(as_text(table) for table in tables if not table.empty),
+        _power_block(analysis, "simple"),
         as_text(score_table(comparison.analysis)),
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -339,10 +339,18 @@ def markdown(comparison: Comparison) -> str:
         "\n".join(comparison.answer),
         "\n".join(comparison.validation),
         *(as_text(table, "github") for table in tables if not table.empty),
+        _power_block(analysis, "github"),
         *_lists(comparison),
         f"## Methods\n\n{comparison.methods}" if comparison.methods else "",
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _power_block(analysis: Analysis, style: Style) -> str:
+    if analysis.power.empty:
+        return ""
+    title = f"Test patients that would show a difference of {DIFFERENCE:g} in F1 (power 80 %), by these runs' variance:"
+    return f"{title}\n\n{as_text(power_table(analysis), style)}"
 
 
 def note(comparison: Comparison, longest: int) -> str:

@@ -1,5 +1,6 @@
 """Send to MLflow what it lacks of a run directory: while the run is trained, at its end, and in ``lesionseg sync``."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from lesionseg.tracking.mlflow_store import (
 from lesionseg.tracking.run_dir import RunDir
 from lesionseg.tracking.sweep import sweep_parent
 
+_log = logging.getLogger(__name__)
 _TICK = 1.0  # seconds between two looks at the directory
 _PAUSES = (2.0, 60.0)  # seconds until the next try after a failure: at first, and at most
 
@@ -57,7 +59,9 @@ def mirror(run_dir: RunDir, store: Store) -> None:
         run_dir.note_sent(sent)
     for path, folder in status.get("files", {}).items():
         file = run_dir.path / path
-        if file.is_file() and sent["files"].get(path) != (digest := content_digest(file)):
+        if not file.resolve().is_relative_to(run_dir.path.resolve()):
+            _log.warning("%s: %s lies elsewhere and is not sent", run_dir.path, path)
+        elif file.is_file() and sent["files"].get(path) != (digest := content_digest(file)):
             run.log_file(file, folder)
             sent["files"][path] = digest
             run_dir.note_sent(sent)

@@ -1,9 +1,11 @@
 """Open an MLflow store, safely created where it does not exist, and write to and look up its runs."""
 
 import os
+import sqlite3
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -46,6 +48,11 @@ PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 _PATIENCE = 5.0  # seconds for a server to answer
+_ADDRESSES = (
+    *(("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")),
+    *(("model_versions", "source"), ("model_versions", "storage_location")),
+)
+"""Where MLflow's database keeps addresses of artifacts."""
 _MOST_METRICS = 1000  # that MLflow takes in one request
 
 
@@ -168,6 +175,8 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
             client = MlflowClient(tracking_uri=uri)
             found = client.get_experiment_by_name(experiment)
             location = None if artifacts is None else Path(artifacts).expanduser().resolve().as_uri()
+            if found is not None and file is not None and location is not None and found.artifact_location != location:
+                _relocate(file, found.artifact_location, Path(str(artifacts)).expanduser().resolve())
             experiment_id = (
                 client.create_experiment(experiment, artifact_location=location)
                 if found is None
@@ -179,6 +188,24 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
                 "set tracking.uri to another one"
             ) from error
     return Store(uri, str(experiment_id), client, lock)
+
+
+def _relocate(file: Path, old: str, new: Path) -> None:
+    """Have a database that was moved or copied together with its artifacts say where these are now.
+
+    MLflow keeps absolute addresses. They are changed where the new folder holds the runs' artifacts, and the database
+    can be written to.
+    """
+    with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database, suppress(sqlite3.OperationalError), database:
+        runs = [
+            run_id
+            for (run_id,) in database.execute("SELECT run_uuid FROM runs WHERE artifact_uri LIKE ?", [f"{old}/%"])
+        ]
+        if not any((new / run_id).is_dir() for run_id in runs):
+            return
+        for table, column in _ADDRESSES:
+            change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ?"
+            database.execute(change, [new.as_uri(), len(old) + 1, old, f"{old}/%"])
 
 
 def _make_database(file: Path) -> None:

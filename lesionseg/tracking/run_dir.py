@@ -10,7 +10,7 @@ The lock is free the moment its process is gone, however it went. The record is 
 
 import csv
 import io
-import json
+import logging
 import os
 import shutil
 import socket
@@ -24,9 +24,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lesionseg.errors import InputError
-from lesionseg.io import write_json
+from lesionseg.io import read_json, write_json
 from lesionseg.tracking.mlflow_store import Status
 
+_log = logging.getLogger(__name__)
 LOCK, STATUS, METRICS, SENT = ".lock", "status.json", "metrics.csv", "sent.json"
 _PROGRESS_EVERY = 5.0  # seconds between two notes of progress within one phase
 MetricRow = tuple[int, int, str, float]
@@ -67,10 +68,7 @@ class RunDir:
 
     def read(self) -> dict[str, Any]:
         """Return the content of ``status.json``; empty where there is none."""
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            content: dict[str, Any] = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
-            return content
-        return {}
+        return read_json(self.path / STATUS)
 
     def begin(self, **facts: Any) -> None:
         """Note what the run is called and made of, and that it is being trained; the same each time it goes on."""
@@ -96,13 +94,19 @@ class RunDir:
             self._logged |= {(key, step) for key in new}
 
     def metrics(self, start: int = 0) -> list[MetricRow]:
-        """Return the rows that were logged, from a number on."""
+        """Return the rows that were logged, from a number on, without those that are no such row."""
         if not (self.path / METRICS).exists():
             return []
-        text = (self.path / METRICS).read_text(encoding="utf-8")
+        text = (self.path / METRICS).read_text(encoding="utf-8", errors="replace")
         whole = text[: text.rfind("\n") + 1]  # the last line may be being written
-        rows = list(csv.reader(io.StringIO(whole)))[start:]
-        return [(int(step), int(when), key, float(value)) for step, when, key, value in rows]
+        rows: list[MetricRow] = []
+        for line in whole.splitlines()[start:]:
+            try:
+                ((step, when, key, value),) = csv.reader([line])
+                rows.append((int(step), int(when), key, float(value)))
+            except (ValueError, csv.Error):
+                _log.warning("%s: the line %.60r is damaged and left out", self.path / METRICS, line)
+        return rows
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Make a file below the directory an artifact, in a folder of artifacts if one is named."""
@@ -137,9 +141,7 @@ class RunDir:
     def sent(self) -> dict[str, Any]:
         """Return what MLflow was sent: ``run_id``, number of ``rows``, digests of ``files``, ``tags``, ``status``."""
         nothing: dict[str, Any] = {"run_id": None, "rows": 0, "files": {}, "tags": {}, "status": None}
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            return {**nothing, **json.loads((self.path / SENT).read_text(encoding="utf-8"))}
-        return nothing
+        return {**nothing, **read_json(self.path / SENT)}
 
     def note_sent(self, sent: Mapping[str, Any]) -> None:
         """Note what MLflow was sent; without the note all of it is sent again, which changes nothing there."""

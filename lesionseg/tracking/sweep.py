@@ -1,6 +1,7 @@
 """A sweep: its grid and states, kept in its folder of run directories and in a parent run in MLflow."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from lesionseg.tracking.mlflow_store import (
 )
 from lesionseg.tracking.run_dir import RunDir
 
+_log = logging.getLogger(__name__)
 GRID = "grid.json"
 GridEntry = Mapping[str, Any]
 """``key``, ``name``, ``init``, ``train_size`` and ``repeat`` of a configuration that was asked for."""
@@ -88,7 +90,12 @@ def add_to_grid(store: Store | None, folder: Path, entries: Sequence[GridEntry],
 def read_grid(folder: Path) -> list[GridEntry]:
     """Return every configuration that was asked for in a sweep, in the order of asking."""
     file = folder / GRID
-    content: list[GridEntry] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    try:
+        content: list[GridEntry] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    except ValueError:
+        file.replace(aside := file.with_name(f"{file.name}.damaged"))
+        _log.warning("%s is damaged; it is set aside as %s, and made anew as runs are asked for", file, aside.name)
+        return []
     return content
 
 

@@ -19,6 +19,9 @@ from lesionseg.tracking.sweep import find_parent
 
 BY_SIZE = ("lesion_sensitivity", "lesion_ppv")
 """Test scores that are logged over the training size as well: MLflow draws lines over steps and over nothing else."""
+COLOURS = ("D55E00", "00496F", "009E73", "CC79A7", "000000", "56A4D9", "8F7700", "E69F00")
+"""Of the arms in their order, as in the report's figures."""
+COLOUR_TAG = "mlflow.runColor"
 _TAG, _PREFIX = "mlflow.sharedViewState.", "test_by_size"
 
 

@@ -3,7 +3,6 @@
 import logging
 import math
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from lesionseg.training.callbacks import (
 )
 from lesionseg.training.datamodule import PatchDataModule
 from lesionseg.training.module import SegmentationModule
+from lesionseg.transfer.checkpoint import check_whole
 
 BEST, LAST = "best", "last"
 
@@ -81,11 +81,21 @@ def fit(
     with _quiet():
         trainer = _trainer(machine, data, gradient_clip, callbacks, default_root_dir=folder)
         resumed = folder / f"{LAST}.ckpt"
-        if resumed.exists() and not zipfile.is_zipfile(resumed):
-            say(f"{resumed} is damaged: the training starts again from its first step")
-            resumed.unlink()
+        if resumed.exists() and not _is_sound(resumed):
+            resumed.replace(aside := resumed.with_suffix(".damaged"))
+            say(f"{resumed} is damaged, and set aside as {aside.name}: the training starts again from its first step")
         trainer.fit(module, datamodule=data, ckpt_path=resumed if resumed.exists() else None, weights_only=True)
     return folder / f"{BEST}.ckpt"
+
+
+def _is_sound(checkpoint: Path) -> bool:
+    """Whether a training can go on from a checkpoint."""
+    try:
+        check_whole(checkpoint)
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return bool({"state_dict", "optimizer_states", "loops", "global_step"} <= content.keys())
+    except Exception:  # torch raises nearly anything for a file that is not its own
+        return False
 
 
 def rehearse(

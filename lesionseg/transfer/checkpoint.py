@@ -2,12 +2,15 @@
 
 import hashlib
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from lesionseg.errors import InputError
@@ -16,6 +19,11 @@ from lesionseg.metrics import Criterion
 
 METADATA_KEY = "lesionseg"
 _PREFIX = "network."
+COMPILED = "_orig_mod."
+"""What ``torch.compile`` puts into the names of a network or of its parts."""
+NETWORKS = ("lesionseg.", "monai.networks.", "dynamic_network_architectures.")
+"""Where the networks are that a checkpoint may name of itself."""
+_THREE = Field(min_length=3, max_length=3)
 CONTRASTS: Mapping[str, str] = {
     "flair": "flair",
     "t2flair": "flair",
@@ -40,16 +48,18 @@ CONTRASTS: Mapping[str, str] = {
 class ModelCard:
     """What must be known to use a model's weights, or to judge what they are worth elsewhere."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     network: dict[str, Any]  # description of the network, ``_target_`` and arguments
     task: str  # the task's name
-    inputs: list[str]  # channel names, in order
+    inputs: Annotated[list[str], Field(min_length=1)]  # channel names, in order
     target: str  # name of the mask it learned
-    spacing: list[float]  # working voxel size in mm
-    patch_size: list[int]  # voxels of the windows that it is applied by
+    spacing: Annotated[list[Annotated[float, Field(gt=0)]], _THREE]  # working voxel size in mm
+    patch_size: Annotated[list[Annotated[int, Field(gt=0)]], _THREE]  # voxels of the windows that it is applied by
     normalisation: str  # of the images
-    threshold: float  # on the probability
+    threshold: Annotated[float, Field(gt=0, lt=1)]  # on the probability
     matching: dict[str, Any]  # description of the criterion that it was judged by, ``_target_`` and arguments
-    min_lesion_volume: float  # mm³; smaller components count as background
+    min_lesion_volume: Annotated[float, Field(ge=0)]  # mm³; smaller components count as background
     dataset: str  # the name of the dataset it learned from
     train_subjects: list[str]  # whom it learned from, and validated on
     init: str  # its own initialisation
@@ -87,10 +97,12 @@ class SourceModel:
         return network.eval()
 
 
-def load_model(path: Path) -> SourceModel:
-    """Read a checkpoint that lesionseg wrote. Nothing in the file is executed (``weights_only``)."""
+def load_model(path: Path, *, trust: bool = False) -> SourceModel:
+    """Read a checkpoint that lesionseg wrote. Nothing in the file is executed (``weights_only``), and its card may name
+    a network of `NETWORKS` alone, unless it is trusted."""
     if not path.is_file():
         raise InputError(f"checkpoint {path}: there is no such file; give a path, or runs:/<run id>")
+    check_whole(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly anything for a file that is not its own
@@ -98,7 +110,48 @@ def load_model(path: Path) -> SourceModel:
             f"checkpoint {path}: is no checkpoint that can be read ({_reason(error)}); "
             "give the best.ckpt of a run of lesionseg"
         ) from error
-    return own_model(content, path)
+    model = own_model(content, path)
+    for spec, allowed in ((model.card.network, NETWORKS), (model.card.matching, ("lesionseg.",))):
+        target = str(spec.get("_target_"))
+        if not trust and not target.startswith(allowed):
+            programs = ", ".join(name.rstrip(".") for name in allowed)
+            raise InputError(
+                f"checkpoint {path}: names {target!r}, and to import that may run any code; only what is in {programs} "
+                "is imported unasked. If you trust whoever made it set trust=true"
+            )
+    return model
+
+
+def check_whole(path: Path) -> None:
+    """Hold every part of a file of ``torch.save`` against its checksum, which PyTorch does not."""
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+            damaged = str(error)
+        if damaged:
+            raise InputError(
+                f"checkpoint {path}: is damaged ({damaged}); copy it again from its source, or train it again"
+            )
+
+
+def check_weights(weights: Mapping[str, Any], path: Path) -> None:
+    """Raise InputError unless all are dense tensors of real, finite numbers, or whole ones that count something."""
+    faults = []
+    for name, value in weights.items():
+        if not isinstance(value, Tensor) or value.is_meta or value.is_quantized or value.layout != torch.strided:
+            faults.append(f"{name} holds no plain values")
+        elif not value.is_floating_point() and value.dtype not in (torch.int64, torch.int32, torch.bool):
+            faults.append(f"{name} is of type {value.dtype}")
+        elif value.is_floating_point() and not torch.isfinite(value).all():
+            faults.append(f"{name} holds NaN or infinite values")
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise InputError(
+            f"checkpoint {path}: its weights cannot be used: {'; '.join(faults[:3])}{more}; save the network's state "
+            "dict in 32 or 16 bits"
+        )
 
 
 def own_model(content: Any, path: Path) -> SourceModel:
@@ -109,19 +162,24 @@ def own_model(content: Any, path: Path) -> SourceModel:
             "give the best.ckpt of a run of lesionseg"
         )
     try:
-        card = ModelCard(**content[METADATA_KEY])
-    except TypeError as error:
+        card = TypeAdapter(ModelCard).validate_python(content[METADATA_KEY])
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
         raise InputError(
-            f"checkpoint {path}: was written by another version of lesionseg ({error}); train it again"
+            f"checkpoint {path}: its card is not as this version of lesionseg writes it ({told}); train it again"
         ) from error
+    state = content["state_dict"] if isinstance(content["state_dict"], Mapping) else {}
     weights = {
-        name.removeprefix(_PREFIX): value for name, value in content["state_dict"].items() if name.startswith(_PREFIX)
+        str(name).removeprefix(_PREFIX).replace(COMPILED, ""): value
+        for name, value in state.items()
+        if str(name).startswith(_PREFIX)
     }
     if not weights:
         raise InputError(
             f"checkpoint {path}: holds no weights (no name in its state_dict begins with {_PREFIX!r}); "
             "give the best.ckpt of a run of lesionseg"
         )
+    check_weights(weights, path)
     return SourceModel(card, weights, weights_digest(weights), str(path))
 
 

@@ -18,9 +18,12 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from lesionseg.errors import InputError
 from lesionseg.transfer import nnunet
 from lesionseg.transfer.checkpoint import (
+    COMPILED,
     METADATA_KEY,
     ForeignCard,
     SourceModel,
+    check_weights,
+    check_whole,
     own_model,
     weights_digest,
 )
@@ -59,7 +62,16 @@ class ForeignModel:
         """The same weights under a network's names, without what stands elsewhere in the file; told in the notes. Of
         nnU-Net's head for background and lesion one lesion map is made, if that is what the network has.
         """
-        prefix = find_prefix(self.weights, names)
+        prefix, rival = find_prefix(self.weights, names)
+        if (
+            prefix is not None
+            and rival is not None
+            and _differ(prefix.renamed(self.weights), rival.renamed(self.weights))
+        ):
+            raise InputError(
+                f"checkpoint {self.origin}: holds two sets of weights that fit the network equally, {prefix.taken!r} "
+                f"and {rival.taken!r}, such as a student and its average; save the one that counts alone"
+            )
         if prefix is None:
             raise InputError(
                 f"checkpoint {self.origin}: none of its {len(self.weights)} names fits the network: it has "
@@ -88,7 +100,11 @@ def load_weights(
     if isinstance(content, Mapping) and METADATA_KEY in content:
         return own_model(content, path)
     found, notes = find_weights(content, path)
+    check_weights(found, path)
     digest = weights_digest(found)
+    if any(COMPILED in name for name in found):
+        found = {name.replace(COMPILED, ""): value for name, value in found.items()}
+        notes += (f"{COMPILED!r}, which torch.compile writes, was taken out of the names",)
     if nnunet.wrote_nnssl(content):
         card, weights = nnunet.describe_nnssl(content, found, path)
     elif nnunet.wrote_nnunet(content):
@@ -162,8 +178,14 @@ def _described(content: Any) -> str:
     return f"found {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" if keys else "it is empty"
 
 
-def find_prefix(weights: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> Prefix | None:
-    """The prefix with which the most tensors fit the network by name and shape, then by name.
+def _differ(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether any tensor that both have is not the same."""
+    return any(not torch.equal(value, other[name]) for name, value in one.items() if name in other)
+
+
+def find_prefix(weights: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> tuple[Prefix | None, Prefix | None]:
+    """The prefix with which the most tensors fit the network by name and shape, then by name; and another one, put
+    before the same names, with which as many do.
 
     Of several as good ones: the one that puts the least before the names, then the longest that is taken away. A part
     of the network that was stored alone is looked for down to the second level of the network's names.
@@ -178,9 +200,10 @@ def find_prefix(weights: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> P
                     prefix = Prefix(taken, given)
                     fits[prefix] += 1
                     exact[prefix] += place.shape == value.shape
-    return max(
-        fits, key=lambda prefix: (exact[prefix], fits[prefix], -len(prefix.given), len(prefix.taken)), default=None
-    )
+    ranked = sorted(fits, key=lambda one: (exact[one], fits[one], -len(one.given), len(one.taken)), reverse=True)
+    best, second = (*ranked, None, None)[:2]
+    level = best and second and (exact[best], fits[best], best.given) == (exact[second], fits[second], second.given)
+    return best, second if level else None
 
 
 def _starts(name: str) -> Iterator[str]:
@@ -250,6 +273,7 @@ def read(path: Path, *, trust: bool = False) -> Any:
             raise InputError(
                 f"checkpoint {path}: is no safetensors file that can be read ({error}); copy it again"
             ) from error
+    check_whole(path)
     try:
         with safe_globals(_numbers()):
             return torch.load(path, map_location="cpu", weights_only=not trust)

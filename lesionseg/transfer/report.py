@@ -12,6 +12,7 @@ from lesionseg.transfer.finetuning import Parts
 
 Status = Literal["loaded", "adapted", "fresh"]
 _SPACING_RATIO = 1.5
+_SHOWN_BY_SHAPES = ("in_channels", "out_channels", "widths", "head_bias")  # the last one is loaded over
 OTHER = "other"
 """What belongs to no part."""
 
@@ -150,10 +151,19 @@ def differences(
         there, here = getattr(source, name, None), getattr(target, name)
         if there is not None and there != here:
             found.append(f"{name} {there!r} there, {here!r} here")
+    there, here = source.network or {}, target.network
+    if there.get("_target_") == here["_target_"]:  # else names and shapes tell
+        found += [
+            f"WARNING: the network's {key} {there.get(key)!r} there, {here.get(key)!r} here: the same values may mean "
+            "something else"
+            for key in dict.fromkeys((*there, *here))
+            if there.get(key) != here.get(key) and key not in _SHOWN_BY_SHAPES
+        ]
     if source.normalisation not in (None, target.normalisation):
         found.append(f"WARNING: normalisation {source.normalisation!r} there, {target.normalisation!r} here")
     if isinstance(source, ForeignCard):
         untold = [field for field in ("inputs", "spacing", "normalisation") if getattr(source, field) is None]
+        untold += ["norm and activation, which names and shapes do not show"] if source.network is None else []
         if untold:
             found.append(f"WARNING: {source.program} does not tell the source's {', '.join(untold)}")
         return [*found, *source.notes]

@@ -47,6 +47,64 @@ def test_a_chosen_threshold_is_stored_and_nothing_else_changes(network, card, wr
     assert [file.name for file in path.parent.iterdir()] == [path.name], "no half-written file beside it"
 
 
+@pytest.mark.parametrize("count", [1, 64])
+def test_a_damaged_file_is_refused(count, network, card, write_checkpoint):
+    path = write_checkpoint(network, card())
+    content = bytearray(path.read_bytes())
+    middle = content.index(network.state_dict()["encoder.levels.1.body.0.weight"].numpy().tobytes())
+    content[middle : middle + count] = bytes(byte ^ 1 for byte in content[middle : middle + count])
+    path.write_bytes(content)
+    assert "is damaged" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"threshold": float("nan")}, "threshold"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"inputs": 5}, "inputs"),
+        ({"spacing": 0}, "spacing"),
+        ({"spacing": [0.0, 1.0, 1.0]}, "spacing.0"),
+        ({"patch_size": []}, "patch_size"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_card_that_makes_no_sense_is_refused(changes, named, network, card, write_checkpoint):
+    path = write_checkpoint(network, card())
+    content = torch.load(path, weights_only=True)
+    content[METADATA_KEY] |= changes
+    torch.save(content, path)
+    assert f"its card is not as this version of lesionseg writes it ({named}: " in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (torch.tensor([1.0, float("nan")]), "holds NaN or infinite values"),
+        (torch.ones(2, dtype=torch.int8), "is of type torch.int8"),
+        (torch.ones(2, dtype=torch.complex64), "is of type torch.complex64"),
+        (torch.ones(2, device="meta"), "holds no plain values"),
+        (torch.ones(2, 2).to_sparse(), "holds no plain values"),
+        ([1.0], "holds no plain values"),
+    ],
+)
+def test_weights_that_are_no_numbers_to_use_are_refused(value, reason, network, card, write_checkpoint):
+    path = write_checkpoint(network, card())
+    content = torch.load(path, weights_only=True)
+    content["state_dict"]["network.head.bias"] = value
+    torch.save(content, path)
+    assert f"its weights cannot be used: head.bias {reason}" in refused(path)
+
+
+def test_what_a_card_names_is_imported_only_if_it_is_known_or_trusted(network, card, write_checkpoint):
+    path = write_checkpoint(network, card(network={"_target_": "antigravity.Net"}))
+    assert refused(path).startswith("names 'antigravity.Net', and to import that may run any code")
+    with pytest.raises(InputError, match=r"cannot be imported|has no 'Net'|is no"):
+        load_model(path, trust=True).network()
+    path = write_checkpoint(network, card(matching={"_target_": "os.system", "command": "true"}))
+    assert refused(path).startswith("names 'os.system'")
+
+
 @pytest.mark.parametrize(
     ("matching", "reason"),
     [
@@ -117,7 +175,7 @@ def test_code_in_a_file_is_not_executed(network, card, write_checkpoint, tmp_pat
     ],
 )
 def test_a_network_that_cannot_be_made_again(network, card, write_checkpoint, spec, found):
-    model = load_model(write_checkpoint(network, card(network=spec)))
+    model = load_model(write_checkpoint(network, card(network=spec)), trust=True)
     with pytest.raises(InputError, match="cannot be made again") as caught:
         model.network()
     assert found in str(caught.value)

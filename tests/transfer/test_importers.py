@@ -90,7 +90,7 @@ def test_whoever_wrote_it_the_values_arrive_under_the_networks_names(network, ta
     assert same(model.weights, network)
     assert model.origin == str(path)
     assert model.digest == weights_digest(wrapped.state_dict()), "of what the file holds, whatever it is for"
-    told = f"the prefix {prefix!r} was taken from every name"
+    told = f"the prefix {prefix.replace('_orig_mod.', '')!r} was taken from every name"
     assert (told in model.card.notes) == bool(prefix)
     assert model.card.program == ("safetensors" if "safetensors" in writer else "PyTorch")
     assert model.card.network is model.card.inputs is model.card.spacing is None
@@ -114,6 +114,24 @@ def test_the_longest_prefix_that_fits_is_told_from_what_stands_elsewhere(network
         + ", ".join(list(prefixed(teacher.state_dict(), "teacher.net."))[:5])
         + ", ...",
     )
+
+
+def test_names_of_a_compiled_network_are_read_wherever_that_shows(network, target, tmp_path):
+    compiled = {name.replace("encoder.", "encoder._orig_mod."): one for name, one in network.state_dict().items()}
+    model = foreign(saved(compiled, tmp_path / "a.pt"), target.state_dict())
+    assert same(model.weights, network)
+    assert any("torch.compile" in note for note in model.card.notes)
+
+
+def test_of_two_sets_that_fit_equally_none_is_chosen(network, target, tmp_path):
+    other = {name: value + 1 for name, value in network.state_dict().items()}
+    both = {**prefixed(network.state_dict(), "student."), **prefixed(other, "ema.")}
+    with pytest.raises(
+        InputError, match=r"holds two sets of weights that fit the network equally, 'student\.' and 'ema"
+    ):
+        foreign(saved(both, tmp_path / "a.pt"), target.state_dict())
+    twice = {**prefixed(network.state_dict(), "a."), **prefixed(network.state_dict(), "b.")}
+    assert same(foreign(saved(twice, tmp_path / "b.pt"), target.state_dict()).weights, network)
 
 
 def test_an_encoder_stored_alone_is_put_in_its_place(network, target, tmp_path):
