@@ -1,7 +1,7 @@
 """The command line: arguments, exit codes, and a table of the commands.
 
-Exit codes: 0 done, 1 a run failed, 2 configuration or data are wrong, 143 stopped by SIGTERM. Heavy libraries are
-imported where they are needed, so that help and errors in a configuration come at once.
+Exit codes: 0 done, 1 a run failed, 2 configuration or data are wrong, 130 stopped by Ctrl-C, 143 by SIGTERM. Heavy
+libraries are imported where they are needed, so that help and errors in a configuration come at once.
 """
 
 import argparse
@@ -40,6 +40,10 @@ COMMANDS = {
 }
 
 
+_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+_GO_ON = ("train", "synthesize", "sync")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -58,13 +62,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     if {"-h", "--help"} & set(rest):
         print(_help(command))
         raise SystemExit(0)
-    signal.signal(signal.SIGTERM, _stop)
-    raise SystemExit(_run(command, rest))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        code = _run(command, rest)
+    except SystemExit as end:
+        if end.code in (_INTERRUPTED, _TERMINATED):
+            goes_on = "; the same command goes on where it was" if command in _GO_ON else ""
+            print(f"Stopped{goes_on}.", file=sys.stderr, flush=True)
+        if end.code == _INTERRUPTED:  # whatever threads there are: all that is kept is written
+            sys.stdout.flush()
+            os._exit(_INTERRUPTED)
+        raise
+    raise SystemExit(code)
 
 
 def _run(command: str, arguments: list[str]) -> int:
     from lesionseg.config.compose import Request, compose_jobs, show_config
     from lesionseg.errors import InputError
+    from lesionseg.io import DISK_FULL
 
     options = _parser(command).parse_intermixed_args(arguments)
     folder = Path(options.config_dir) if options.config_dir else None
@@ -84,6 +100,14 @@ def _run(command: str, arguments: list[str]) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(
+            f"{error.filename or 'the disk'}: {error.strerror}; make room, and the same command goes on",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
@@ -125,7 +149,8 @@ def _train(request: "Request", command: str) -> int:
                 return 1
             spec = spec.with_checkpoint(checkpoint)
         return 0 if train(spec).status in ("finished", "skipped") else 1
-    with Sweep(specs, differing_overrides(jobs), command) as sweep:
+    place = [text for text in request.overrides if _place(text).partition(".")[0] in ("paths", "tracking")]
+    with Sweep(specs, differing_overrides(jobs), command, shlex.join(place)) as sweep:
         checkpoints = [train_source(spec) for spec in source_specs]
         if None not in checkpoints:
             if source_specs:
@@ -228,9 +253,12 @@ def _begin_worker(number: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # a launcher on a cluster has a handler of its own
         signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
 
 
 def _stop(number: int, frame: Any) -> None:
+    """End in good order; at the second signal at once."""
+    signal.signal(number, lambda number, frame: os._exit(128 + number))
     raise SystemExit(128 + number)
 
 

@@ -1,10 +1,12 @@
 """Atomic files, JSON and CSV, digests, progress bars: used by everyone, importing nothing of ours."""
 
 import csv
+import errno
 import hashlib
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,10 @@ from lesionseg.errors import InputError
 _log = logging.getLogger(__name__)
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room for a file."""
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A name beside ``path`` to write to; it takes the place of ``path`` once all is written.
@@ -30,7 +36,14 @@ def written_whole(path: Path) -> Iterator[Path]:
     os.close(handle)
     partial = Path(name)
     try:
-        yield partial
+        try:
+            yield partial
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            free, written = shutil.disk_usage(path.parent).free / 1e6, partial.stat().st_size / 1e6
+            reason = f"{error.strerror} ({free:.0f} MB are free, and {written:.0f} MB of it were written)"
+            raise OSError(error.errno, reason, str(path)) from error
         os.chmod(partial, 0o666 & ~_umask())
         os.replace(partial, path)
     finally:
@@ -49,7 +62,7 @@ def read_json(path: Path) -> dict[str, Any]:
     else, as a disk may leave it, is set aside under another name, with a warning."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError:
         content = None

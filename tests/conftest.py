@@ -134,7 +134,8 @@ def run_inside(cwd: Path, *arguments: object) -> Finished:
 
     from lesionseg.cli import main
 
-    handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    threads = torch.get_num_threads()
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -142,7 +143,8 @@ def run_inside(cwd: Path, *arguments: object) -> Finished:
     except SystemExit as end:
         return Finished(int(end.code or 0), out.getvalue(), err.getvalue())
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         torch.set_num_threads(threads)
     raise AssertionError("main always exits")
 
@@ -235,8 +237,12 @@ def tiny() -> tuple[str, ...]:
     """Overrides that make a run last a second: a small network, small patches, four steps, one thread."""
     return (
         "model=tiny_unet",
+        "loss=dice_ce",
+        "metrics.threshold=0.5",
+        "metrics.threshold_criterion=null",
         "model.network.widths=[4,8]",
         "task.patch_size=[16,16,16]",
+        "task.window_size=null",
         "augment=flip",
         "trainer=test",
         "trainer.threads=1",

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -70,6 +71,7 @@ def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
             plans.append((job, *choose_studies(job, datasets[_text(job.dataset)])))
     checks: Sequence[tuple[Sequence[str], Callable[[TrainConfig], object]]] = (
         (("trainer",), lambda job: check_machine(machine_of(job))),
+        (("trainer", "task"), _check_shared_memory),
         (("augment",), _check_augmentation),
         (("loss",), _check_loss),
         (("model", "task"), check_network),
@@ -186,6 +188,19 @@ def _lesion_faults(spec: RunSpec) -> Iterator[str]:
                 f"{task.min_lesion_volume:g} mm³ in its mask {task.target!r}; choose others by split.seed or "
                 f"split.file, or a larger {more}"
             )
+
+
+def _check_shared_memory(job: TrainConfig) -> None:
+    """See that the patches of several processes have room where they are handed over; a container has little there."""
+    task, trainer, place = job.task, job.trainer, Path("/dev/shm")
+    values = (len(task.inputs) + 1) * math.prod(task.patch_size) * trainer.batch_size
+    needed = 4 * values * 2 * trainer.num_workers / 1e6  # each has two batches of float32 ready
+    free = shutil.disk_usage(place).free / 1e6 if place.is_dir() else needed
+    if free < needed:
+        raise InputError(
+            f"trainer.num_workers={trainer.num_workers}: needs {needed:.0f} MB of shared memory, {place} has {free:.0f} "
+            "MB; start the container with more (--shm-size), or set trainer.num_workers=0"
+        )
 
 
 def _check_augmentation(job: TrainConfig) -> None:

@@ -42,7 +42,7 @@ def _pairs(config: ScoreConfig) -> list[FilePair]:
         return read_pairs(Path(config.pairs).expanduser())
     assert config.reference is not None, "the schema asks for both"
     assert config.prediction is not None, "the schema asks for both"
-    return pair_files(config.reference, config.prediction)
+    return pair_files(config.reference, config.prediction, probabilities=config.threshold is not None)
 
 
 def _score_all(

@@ -33,12 +33,13 @@ _REPORT_EVERY = 60.0  # seconds
 class Sweep:
     """A sweep that is being run, while the ``with`` block lasts; its parent run in MLflow tells how far it is."""
 
-    def __init__(self, specs: Sequence[RunSpec], also: Sequence[str], command: str) -> None:
+    def __init__(self, specs: Sequence[RunSpec], also: Sequence[str], command: str, place: str = "") -> None:
+        """``place``: the overrides that say where the outputs are, for commands to paste."""
         self._config: TrainConfig = specs[0].config
         self._folder = sweep_folder(self._config)
         self._entries = [{**grid_entry(spec.config), "also": text} for spec, text in zip(specs, also, strict=True)]
         self._keys = {entry["key"] for entry in self._entries}
-        self._command = command
+        self._command, self._place = command, f" {place}" if place else ""
         for spec in specs:
             spec.save()
         self._stop = threading.Event()
@@ -92,8 +93,10 @@ class Sweep:
             print(f"{len(left)} of the {len(self._keys)} runs of this command are not finished:\n{state_table(left)}")
         elif {state.state for state in states} == {"finished"} and len({state.entry["init"] for state in states}) > 1:
             self._answer()
-        print(f"  lesionseg compare sweep={sweep}    the answer, with tables, figures and a report")
-        print(f"  lesionseg ui sweep={sweep}         MLflow's pages; the runs with their charts are then at")
+        print(f"  lesionseg compare sweep={sweep}{self._place}    the answer, with tables, figures and a report")
+        print(
+            f"  lesionseg ui sweep={sweep}{self._place}         MLflow's pages; the runs with their charts are then at"
+        )
 
         def show_page() -> None:
             store = self._store()

@@ -66,6 +66,6 @@ def write_cohort(root: Path, section: SyntheticSection, what: str) -> int:
                 progress=tell,
             )
     except (KeyboardInterrupt, SystemExit):
-        print(f"Stopped; whole subjects are kept in {root}, and the same command goes on", file=sys.stderr)
+        print(f"Whole subjects are kept in {root}.", file=sys.stderr)
         raise
     return before[0]

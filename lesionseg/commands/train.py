@@ -28,7 +28,7 @@ from lesionseg.commands.selection import (
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.nifti import write_volume
 from lesionseg.errors import InputError
-from lesionseg.io import write_json, written_whole
+from lesionseg.io import DISK_FULL, write_json, written_whole
 from lesionseg.metrics import Average, coverage
 from lesionseg.report.analysis import arm_order
 from lesionseg.report.slices import StudySlice, picture_study, save_slices, write_examples
@@ -52,7 +52,7 @@ from lesionseg.training.trainer import fit, keep
 from lesionseg.transfer.checkpoint import ModelCard, load_model
 from lesionseg.transfer.report import TransferReport
 
-_LAST_WORDS = 5.0  # seconds that a run which is stopped waits for MLflow
+_LAST_WORDS = 3.0  # seconds that a run which is stopped waits for MLflow
 _POLL = 1.0  # seconds between two looks at a lock that another process holds
 Say = Callable[[str], None]
 _PACKAGES = ("lesionseg", "torch", "pytorch-lightning", "mlflow", "numpy", "scipy", "statsmodels")
@@ -279,7 +279,9 @@ def _end_truly(
         uploader.end("KILLED", min(_LAST_WORDS, patience))
         raise
     except Exception as error:
-        text = traceback.format_exc()
+        full = isinstance(error, OSError) and error.errno in DISK_FULL
+        text = f"{error}; make room, and the same command goes on\n" if full else traceback.format_exc()
+        text = f"{error}\n" if isinstance(error, InputError) else text
         first = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:1000]
         say(f"FAILED\n{text}")
         file = run_dir.path / "error.txt"
@@ -288,12 +290,13 @@ def _end_truly(
                 partial.write_text(text, encoding="utf-8")
             run_dir.log_file(file)
             run_dir.set_tag(ERROR_TAG, first)
-        except OSError as full:
-            say(f"{file} cannot be written ({full})")
+        except OSError as reason:
+            say(f"{file} cannot be written ({reason})")
         uploader.end("FAILED", patience, first)
         return TrainResult("failed", run_dir.sent()["run_id"], None)
     if not resumed:
         run_dir.set_tag(SECONDS_TAG, f"{time.monotonic() - began:.1f}")
+    run_dir.forget_failure()
     delivered = uploader.end("FINISHED", patience)
     _tidy(run_dir.path)  # only now: it would go on from there
     run_id = run_dir.sent()["run_id"]

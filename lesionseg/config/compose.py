@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,6 +26,7 @@ from lesionseg.errors import InputError
 
 AXES = ("init", "train_size", "repeat")
 """Of a study."""
+_MOST_ALIASES = 50  # in one file
 _NUMBERS = ("train_size", "repeat")  # single values that choose no file
 # Hydra's launchers that are shipped with a configuration: package, extra, module, program that they need.
 _LAUNCHERS = {
@@ -65,12 +67,15 @@ def compose_jobs(request: Request) -> tuple[list[Job], int]:
     faults = _syntax_faults(request.overrides)
     if faults:
         raise InputError(faults)
+    check_files(request)
     with _hydra(request):
         axes = expand(request.overrides)
         first = tuple(axis[0] for axis in axes)
         base = _compose(request, list(first))
         if isinstance(base, str):
             raise InputError(_override_faults(request, axes, base))
+        if request.command == "train":
+            check_hydra(base)
         sweep = request.multirun or str(base.hydra.mode) == "RunMode.MULTIRUN"
         if sweep:
             check_launcher(base)
@@ -212,7 +217,7 @@ def _compose(request: Request, overrides: list[str]) -> DictConfig | str:
         name = request.config_name or request.command
         config: DictConfig = compose(config_name=name, overrides=overrides, return_hydra_config=True)
         return config
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
         return _readable(error)
 
 
@@ -286,6 +291,53 @@ def _syntax_faults(overrides: Sequence[str]) -> list[str]:
             quotes = f"""; in quotes of its own it may hold anything: '{key}="{value}"'""" if odd else ""
             faults.append(f"{text}: no Hydra override: {str(error).splitlines()[0]}{quotes}")
     return faults
+
+
+def check_files(request: Request) -> None:
+    """Raise InputError where one of the user's files is no YAML, or reaches beyond the group that it belongs to."""
+    faults = []
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    own = request.config_dir if request.config_dir is not None and request.config_dir.is_dir() else None
+    for file in sorted(own.glob("**/*.yaml")) if own else ():
+        group = file.relative_to(own).parts[0] in groups if own else False
+        if not group and file.stem != request.config_name:
+            continue
+        text = file.read_text(encoding="utf-8", errors="replace")
+        try:
+            events = list(yaml.parse(text, Loader=yaml.SafeLoader))
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f", line {mark.line + 1}" if mark else ""
+            faults.append(f"{file}{where}: {error.problem or error.context}; mend the YAML")
+            continue
+        except yaml.YAMLError as error:
+            faults.append(f"{file}: {str(error).splitlines()[0]}; mend the YAML")
+            continue
+        if sum(isinstance(event, yaml.AliasEvent) for event in events) > _MOST_ALIASES:
+            faults.append(f"{file}: has more than {_MOST_ALIASES} aliases (*name); write the values out")
+        tags = [(event.start_mark, tag) for event in events if (tag := getattr(event, "tag", None)) not in (None, "!")]
+        faults += [f"{file}, line {mark.line + 1 if mark else 1}: has a tag {tag}; leave it out" for mark, tag in tags]
+        if len(events) > 4 and not isinstance(events[2], yaml.MappingStartEvent):
+            faults.append(f"{file}: holds no keys and values; write key: value")
+        if group and re.search(r"^\s*#\s*@package|^\s*-\s*[^#\n]*@[\w.]+\s*:", text, re.MULTILINE):
+            faults.append(f"{file}: a file of a group sets what the group owns; leave out '@package' and '@'")
+    if faults:
+        raise InputError(faults)
+
+
+def check_hydra(config: DictConfig) -> None:
+    """Raise InputError where a configuration has Hydra run something of its own, or change the folder."""
+    faults = []
+    for key in ("callbacks", "job_logging", "hydra_logging"):
+        found = set(config.hydra.get(key) or {})
+        if found - {"version", "root", "disable_existing_loggers"}:  # all that logging=none has
+            faults.append(f"hydra.{key}: is not for configurations to set; leave it out")
+    if not str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+        faults.append("hydra.sweeper: only Hydra's own is known; leave it out")
+    if config.hydra.job.get("chdir"):
+        faults.append("hydra.job.chdir: every run has a folder of its own already; leave it false")
+    if faults:
+        raise InputError(faults)
 
 
 def check_launcher(config: DictConfig) -> None:

@@ -26,8 +26,8 @@ class Section(BaseModel):
 
 def _file_name(value: str) -> str:
     """Names become folders and MLflow tags."""
-    if not value or not all(letter.isalnum() or letter in "-_.+" for letter in value) or value[0] == ".":
-        raise ValueError("a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.'")
+    if not value or not all(letter.isalnum() or letter in "-_.+" for letter in value) or value[0] in ".+-":
+        raise ValueError("a name is made of letters, digits, '-', '_', '+' and '.', and starts with a letter or digit")
     return value
 
 
@@ -39,11 +39,20 @@ Millimetres = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3,
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
-Voxels = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=3, max_length=3)]
+Voxels = Annotated[list[Annotated[int, Field(ge=8, le=1024)]], Field(min_length=3, max_length=3)]
 
 Target = Annotated[dict[str, Any], AfterValidator(lambda spec: _with_target(spec))]
 
 CriterionSpec = Annotated[dict[str, Any], AfterValidator(lambda spec: _criterion(spec))]
+
+
+def _folder(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; name a folder, such as outputs")
+    if set(text) & set("?#"):
+        raise ValueError("'?' and '#' have a meaning of their own in the address of a database; choose another folder")
+    return text
+
 
 FilesByName = dict[str, Any]  # what it must hold depends on the format
 
@@ -191,8 +200,8 @@ class TrainerSection(Section):
     """The budget, the same for every arm, and the machine."""
 
     name: Name
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    steps: int = Field(ge=1, le=10**9)
+    batch_size: int = Field(ge=1, le=4096)
     validate_every: int = Field(ge=1)
     checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at each validation
     lesion_share: float = Field(ge=0, le=1)
@@ -201,8 +210,8 @@ class TrainerSection(Section):
     accelerator: str
     devices: int | str | list[int]
     strategy: str
-    num_workers: int = Field(ge=0)
-    threads: int | None = Field(ge=1)
+    num_workers: int = Field(ge=0, le=1024)
+    threads: int | None = Field(ge=1, le=1024)
     log_every: int = Field(ge=1)
 
     @property
@@ -290,13 +299,23 @@ class TrackingSection(Section):
     uri: str
     experiment: Name
     artifacts: str | None
+
+    @model_validator(mode="after")
+    def _no_password(self) -> "TrackingSection":  # after, since the value of a field would be shown
+        if "@" in self.uri.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "uri holds a user or a password, which would be written into every run; take it out and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return self
+
     patience: float = Field(default=60, ge=0)  # seconds that a run which is done waits for MLflow to take the rest
 
 
 class PathsSection(Section):
     """Where everything that a run writes lies."""
 
-    outputs: str
+    outputs: Annotated[str, AfterValidator(lambda text: _folder(text))]
 
 
 class SplitSection(Section):

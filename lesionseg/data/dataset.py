@@ -19,7 +19,7 @@ _GERMAN_DATE = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})")
 _STAGES = {**dict.fromkeys(("pre", "before", "baseline", "bl", "base", "first", "initial"), 0)}
 _STAGES |= dict.fromkeys(("post", "after", "followup", "fu", "follow", "last", "final"), 2)
 _log = logging.getLogger(__name__)
-_UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s]|[.\s]$')
+_UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s=+@-]|[.\s]$')
 Sessions = Literal["first", "last", "all"]
 
 
@@ -203,7 +203,7 @@ def _label_faults(studies: Sequence[Study]) -> Iterator[str]:
         if _UNSAFE_IN_FILE_NAMES.search(label):
             yield (
                 f'{kind} {label!r} cannot be part of a file name; rename it: no / \\ : * ? " < > | or '
-                "line break, and no dot or blank at either end"
+                "line break, no dot or blank at either end, and none of = + @ - at its beginning"
             )
 
 

@@ -1,15 +1,16 @@
 """Which prediction belongs to which reference, by their file names or by a table."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_volume
+from lesionseg.data.readers.table import cell, read_rows
 from lesionseg.errors import InputError
 
 _ENDING = re.compile(
@@ -44,8 +45,11 @@ class UnpairedError(InputError):
         self.pairs = tuple(pairs)
 
 
-def pair_files(reference: str, prediction: str) -> list[FilePair]:
-    """Pair two files, whatever their names, or the files of two folders or patterns with ``*`` by their names."""
+def pair_files(reference: str, prediction: str, *, probabilities: bool = False) -> list[FilePair]:
+    """Pair two files, whatever their names, or the files of two folders or patterns with ``*`` by their names.
+
+    Of a folder that ``lesionseg predict`` wrote the masks count, or the probability maps if these are wanted.
+    """
     sides: list[list[Path]] = []
     faults: list[str] = []
     for key, where in (("reference", reference), ("prediction", prediction)):
@@ -57,7 +61,16 @@ def pair_files(reference: str, prediction: str) -> list[FilePair]:
         raise InputError(faults)
     if all(Path(where).expanduser().is_file() for where in (reference, prediction)):
         return _without_entities([FilePair(_shared_name(sides[0][0], sides[1][0]), sides[0][0], sides[1][0])])
-    return _pair_by_name(*sides)
+    return _pair_by_name(sides[0], sides[1] if has_magic(prediction) else _one_kind(sides[1], probabilities))
+
+
+def _one_kind(files: list[Path], probabilities: bool) -> list[Path]:
+    """Return of a folder with a mask and a probability map of each case, as ``lesionseg predict`` writes them, those
+    that are wanted."""
+    kinds = ("_prob.nii.gz", "_mask.nii.gz")
+    parts = [[file for file in files if file.name.endswith(kind)] for kind in kinds]
+    names = [{file.name.removesuffix(kind) for file in part} for part, kind in zip(parts, kinds, strict=True)]
+    return parts[0 if probabilities else 1] if names[0] == names[1] and len(files) == 2 * len(names[0]) else files
 
 
 def read_pairs(table: Path) -> list[FilePair]:
@@ -66,13 +79,10 @@ def read_pairs(table: Path) -> list[FilePair]:
     if not table.is_file():
         raise InputError(f"pairs={table}: there is no such file; give a CSV file with columns reference and prediction")
     try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"pairs={table}: is no CSV file ({str(error).strip()}); save it as one") from error
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much at the left for an index
-        raise InputError(
-            f"pairs={table}: its lines have more fields than its first line names; put paths with a comma in quotes"
-        )
+        rows = read_rows(table)
+    except InputError as error:
+        raise InputError(f"pairs={fault}; put paths with a comma in quotes" for fault in error.faults) from error
+    rows = rows[rows.apply(lambda row: any(str(one).strip() for one in row), axis=1).astype(bool)]
     lacking = [column for column in ("reference", "prediction") if column not in rows.columns]
     if lacking:
         raise InputError(
@@ -82,7 +92,8 @@ def read_pairs(table: Path) -> list[FilePair]:
     if rows.empty:
         raise InputError(f"pairs={table}: holds no pair; write a line for each")
     pairs, faults = [], []
-    for number, row in enumerate(rows.to_dict("records"), start=2):
+    for index, cells in rows.iterrows():
+        number, row = int(str(index)) + 2, {str(column): cell(cells, str(column)) for column in rows.columns}
         files = [table.parent / Path(row[column]).expanduser() for column in ("reference", "prediction")]
         faults += [
             f"pairs={table}, line {number}: there is no file {file}; paths are taken from the table's folder"
@@ -111,7 +122,7 @@ def case_names(file: Path) -> list[str]:
     That is the file's name without ``.nii.gz``, then without one ending such as ``_mask``, ``_label-lesion``, ``_pred``
     or ``_prob`` after the other. A file called by endings alone, such as ``mask.nii.gz``, has its folder's name.
     """
-    name = re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)
+    name = re.sub(r"\.nii(\.gz)?$", "", unicodedata.normalize("NFC", file.name), flags=re.IGNORECASE)
     names = [name]
     while (shorter := _ENDING.sub("", names[-1])) != names[-1]:
         names.append(shorter)

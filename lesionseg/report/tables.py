@@ -1,5 +1,6 @@
 """What a reader sees of a comparison: tables for terminal, Markdown and HTML, and the report as one HTML page."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from math import isinf, isnan
@@ -343,7 +344,8 @@ def markdown(comparison: Comparison) -> str:
         *_lists(comparison),
         f"## Methods\n\n{comparison.methods}" if comparison.methods else "",
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    text = "\n\n".join(block for block in blocks if block) + "\n"
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)  # HTML that a user's name or path may hold
 
 
 def _power_block(analysis: Analysis, style: Style) -> str:

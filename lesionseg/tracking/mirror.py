@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from lesionseg.io import content_digest
-from lesionseg.tracking.artifacts import remove_broken_uploads
+from lesionseg.tracking.artifacts import artifacts_of, remove_broken_uploads
 from lesionseg.tracking.mlflow_store import (
     HASH_TAG,
     PROGRESS_TAG,
@@ -65,6 +65,11 @@ def mirror(run_dir: RunDir, store: Store) -> None:
             run.log_file(file, folder)
             sent["files"][path] = digest
             run_dir.note_sent(sent)
+    for path in [path for path in sent["files"] if path not in status.get("files", {})]:  # of a try that failed
+        folder = artifacts_of(store, store.client.get_run(run.run_id)).folder
+        if folder is not None:
+            (folder / path).unlink(missing_ok=True)
+        del sent["files"][path]
     if status["status"] != sent["status"]:
         run.set_status(status["status"], status.get("ended"))
         sent["status"] = status["status"]

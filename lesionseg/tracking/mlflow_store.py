@@ -5,7 +5,7 @@ import sqlite3
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -47,6 +47,8 @@ VERSIONS_TAG = "lesionseg.versions"
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
+_LOCKED = 90.0  # seconds to wait for another process that writes to the database
+_WAITING: list[bool] = []
 _PATIENCE = 5.0  # seconds for a server to answer
 _ADDRESSES = (
     *(("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")),
@@ -162,13 +164,17 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
             "lesionseg train was started, or set paths.outputs"
         )
     _quiet()
+    _wait_for_locks()
     from alembic.util import CommandError
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    if file is not None:  # beside the database, which several output folders may share
+        lock = file.with_name(f".{file.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    reading = not create and not os.access(lock.parent, os.W_OK)  # somebody else's outputs
+    with nullcontext() if reading else FileLock(lock):
         try:
             if file is not None and not file.exists():
                 _make_database(file)
@@ -177,17 +183,62 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
             location = None if artifacts is None else Path(artifacts).expanduser().resolve().as_uri()
             if found is not None and file is not None and location is not None and found.artifact_location != location:
                 _relocate(file, found.artifact_location, Path(str(artifacts)).expanduser().resolve())
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise InputError(
+                    f"tracking.experiment={experiment}: was deleted in {uri}; bring it back (mlflow experiments "
+                    f"restore -x {found.experiment_id}), or name another one"
+                )
             experiment_id = (
                 client.create_experiment(experiment, artifact_location=location)
                 if found is None
                 else found.experiment_id
             )
         except (MlflowException, SQLAlchemyError, CommandError) as error:
+            text = str(error)
             raise InputError(
-                f"tracking.uri={uri}: MLflow cannot open it ({str(error).splitlines()[0]}); move the file away, or "
-                "set tracking.uri to another one"
+                f"tracking.uri={uri}: MLflow cannot open it ({text.splitlines()[0]}); {_way_out(text, file)}"
             ) from error
     return Store(uri, str(experiment_id), client, lock)
+
+
+def _way_out(reason: str, file: Path | None) -> str:
+    """Return what mends a store that cannot be opened."""
+    if "locked" in reason:
+        held = f", held by {_holders(file)}" if file is not None else ""
+        return f"it was locked for {_LOCKED:.0f} s{held}: wait for that process or end it, and start again"
+    if "full" in reason:
+        return "make room on its disk, and the same command goes on"
+    if "Can't locate revision" in reason or "out-of-date" in reason:
+        return "another version of MLflow made it: install that one, or let yours upgrade a copy (mlflow db upgrade)"
+    if "401" in reason or "403" in reason:
+        return "it wants a login: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    return "look whether it is a database of MLflow, or set tracking.uri to another one"
+
+
+def _holders(file: Path) -> str:
+    """Name the processes that have a file open."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "name"]):
+        with suppress(psutil.Error):
+            if str(file) in {opened.path for opened in process.open_files()}:
+                found.append(f"process {process.pid} ({process.name()})")
+    return ", ".join(found) or "a process that this user may not see"
+
+
+def _wait_for_locks() -> None:
+    """Have every connection to a database file wait while another process writes to it."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def wait(connection: Any, record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute(f"PRAGMA busy_timeout = {int(1000 * _LOCKED)}")
+
+    if not _WAITING:
+        event.listen(Engine, "connect", wait)
+        _WAITING.append(True)
 
 
 def _relocate(file: Path, old: str, new: Path) -> None:

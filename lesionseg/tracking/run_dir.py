@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from lesionseg.errors import InputError
 from lesionseg.io import read_json, write_json
-from lesionseg.tracking.mlflow_store import Status
+from lesionseg.tracking.mlflow_store import ERROR_TAG, Status
 
 _log = logging.getLogger(__name__)
 LOCK, STATUS, METRICS, SENT = ".lock", "status.json", "metrics.csv", "sent.json"
@@ -126,6 +126,14 @@ class RunDir:
         if due:
             self._noted = time.monotonic()
             self._update(progress=self._progress)
+
+    def forget_failure(self) -> None:
+        """Leave out what an earlier try of a run that is done now left of its failure."""
+        status = self.read()
+        (self.path / "error.txt").unlink(missing_ok=True)
+        files = {path: folder for path, folder in status.get("files", {}).items() if path != "error.txt"}
+        tags = status.get("tags", {})
+        self._update(files=files, tags={**tags, ERROR_TAG: ""} if ERROR_TAG in tags else tags)
 
     def end(self, status: Status, error: str = "") -> None:
         """Note how the run ended."""

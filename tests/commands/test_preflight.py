@@ -1,5 +1,7 @@
 """Everything that a sweep needs is tried before its first run starts."""
 
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -59,6 +61,13 @@ def test_a_part_without_a_lesion_is_refused(part, mend, configure, make_cohort, 
     subjects = ", ".join(getattr(spec.split, part))
     assert f"{part} subjects ({subjects}) has a lesion of at least 3 mm³ in its mask 'lesion'" in fault
     assert fault.endswith(f"or a larger {mend}")
+
+
+def test_shared_memory_that_does_not_suffice_is_told(configure, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=10_000))
+    preflight_module._check_shared_memory(configure())
+    with pytest.raises(InputError, match=r"trainer\.num_workers=4: needs 4 MB of shared memory"):
+        preflight_module._check_shared_memory(configure("trainer.num_workers=4", "task.patch_size=[32,32,32]"))
 
 
 def test_a_loss_must_be_one_number(configure):

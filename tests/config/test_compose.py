@@ -114,6 +114,19 @@ FAULTS = [
     ("train_size='3'", "train_size: input should be a valid integer, found '3'"),
     ("force=yes", "force: input should be a valid boolean, found 'yes'"),
     ("task.target=null", "task.target: input should be a valid string, found None"),
+    ("paths.outputs=", "paths.outputs: is empty; name a folder, such as outputs"),
+    ("paths.outputs=a?b", "paths.outputs: '?' and '#' have a meaning of their own in the address of a database"),
+    (
+        "tracking.uri='http://me:secret@host'",
+        "tracking: uri holds a user or a password, which would be written into every run",
+    ),
+    ("task.patch_size=[4096,16,16]", "task.patch_size.0: input should be less than or equal to 1024, found 4096"),
+    ("trainer.threads=1000000", "trainer.threads: input should be less than or equal to 1024, found 1000000"),
+    ("trainer.steps=1e20", "trainer.steps: input should be"),
+    (
+        "init.checkpoint=[a,b]",
+        "init.checkpoint: write one checkpoint; sweep over several: init.checkpoint=a.ckpt,b.ckpt",
+    ),
     ("train_size=0", "train_size: input should be greater than or equal to 1, found 0"),
     ("optim.learning_rate=-1", "optim.learning_rate: input should be greater than 0, found -1"),
     ("metrics.threshold=1.5", "metrics.threshold: input should be less than 1, found 1.5"),
@@ -164,7 +177,7 @@ FAULTS = [
     *(
         (
             f"{key}={name}",
-            f"{key}: a name is made of letters, digits, '-', '_', '+' and '.', and does not start with '.', "
+            f"{key}: a name is made of letters, digits, '-', '_', '+' and '.', and starts with a letter or digit, "
             f"found '{name}'",
         )
         for key, name in (("sweep", "a/b"), ("task.name", ".hidden"), ("init.name", "a b"))
@@ -390,6 +403,41 @@ def test_numbers_that_make_no_sense(choice, override, said, launcher):
     with pytest.raises(InputError) as caught:
         check_launcher(launcher(choice, f"hydra.launcher.{override}"))
     assert caught.value.faults == (f"hydra.launcher.{said}",)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (
+            "task/mine.yaml",
+            "# @package _global_\nhydra:\n  callbacks: {x: {_target_: os.system}}\n",
+            "leave out '@pack",
+        ),
+        ("task/mine.yaml", "defaults:\n  - /init@_global_.init: lora\nname: mine\n", "leave out '@package' and '@'"),
+        (
+            "study.yaml",
+            "hydra:\n  callbacks: {x: {_target_: os.system}}\n",
+            "hydra.callbacks: is not for configurations",
+        ),
+        (
+            "study.yaml",
+            "hydra:\n  job_logging: {handlers: {x: {'()': os.system}}}\n",
+            "hydra.job_logging: is not for configurations",
+        ),
+        ("study.yaml", "hydra:\n  sweeper: {_target_: os.system}\n", "hydra.sweeper: only Hydra's own is known"),
+        ("study.yaml", "hydra:\n  job: {chdir: true}\n", "hydra.job.chdir: every run has a folder of its own"),
+    ],
+)
+def test_a_file_of_somebody_elses_does_not_act(file, content, said, tmp_path):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    study = "# @package _global_\ndefaults: [train, _self_]\n" if file == "study.yaml" else ""
+    path.write_text(study + content)
+    name = "study" if study else None
+    overrides = () if study else ("task=mine",)
+    with pytest.raises(InputError) as caught:
+        compose_jobs(Request("train", overrides, tmp_path, name))
+    assert said in str(caught.value)
 
 
 def test_the_page_tells_of_every_launcher():

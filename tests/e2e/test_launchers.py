@@ -57,7 +57,7 @@ def test_joblibs_jobs_tell_what_they_do_and_nothing_else_does(with_joblib):
         assert any(job in line and "step 4/4" in line for line in done.out.splitlines())
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, -2)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_jobs_end_with_the_process_that_launched_them_unless_that_is_killed_outright(
     number, code, sweep, command_line, environment, with_store, runs_in, tmp_path
 ):

@@ -179,7 +179,7 @@ def test_folders_patterns_and_a_table_name_the_same_pairs(pairs, end, files):
     assert (code, err) == (0, "")
     assert told(read(pairs / "scores.json")) == EXPECTED
     row = next(line for line in out.splitlines() if line.startswith("sub-01"))
-    assert row.split() == ["sub-01", "2", "2", "0.50", "0.50", "0.50", "0.50", "7.0", "0.05", "0.05"]
+    assert row.split() == ["sub-01", "2", "2", "0", "0.50", "0.50", "0.50", "0.50", "7.0", "0.05", "0.05"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,10 @@ def test_a_run_that_meets_a_full_disk_leaves_nothing_half_written_and_goes_on_wh
     arguments += ("model.network.widths=[24,48]",)  # with a checkpoint that is larger than the database
     code, told = start(tmp_path, *arguments, largest=1_600_000).end()
     assert code == 1, told
-    assert "OSError: [Errno 27] File too large" in told
-    assert "scratch-n2-r0  failed   OSError: [Errno 27] File too large\n" in told
+    assert "MB of it were written): " in told
+    assert "; make room, and the same command goes on\n" in told
+    assert "Traceback" not in told
+    assert "scratch-n2-r0  failed   OSError: [Errno 27] File too large (" in told
     parent, run = runs_in(tmp_path)
     assert (parent.info.status, run.info.status) == ("FAILED", "FAILED")
     assert not [path for path in (tmp_path / "outputs").rglob("*") if ".partial" in path.name]
@@ -142,3 +145,59 @@ def test_a_sweep_whose_source_model_cannot_be_trained_is_left_waiting(
 
 def _quoted(override: str) -> str:
     return f'"{override}"'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("until", ["step 10/80", "[2/2"])
+def test_ctrl_c_ends_a_sweep_at_once_and_the_same_command_goes_on(
+    until, cohort, tiny, tmp_path, inside, with_store, command_line, environment, runs_in
+):
+    more = ("train_size=2", "repeat=0,1", "trainer.steps=80", "trainer.validate_every=10", "sweep=stopped")
+    arguments = ("train", "--multirun", "dataset=bids", f"dataset.root={cohort.root}", *tiny, *more)
+    with_store(tmp_path / "outputs")
+    process = subprocess.Popen(
+        command_line(*arguments),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if until in line:
+            break
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    told.append(process.communicate(timeout=60)[0])
+    text = "".join(told)
+    assert process.returncode == 130, text
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in text
+    assert text.endswith("Stopped; the same command goes on where it was.\n")
+    parent, *runs = runs_in(tmp_path)
+    assert parent.info.status == "KILLED"
+    assert runs[-1].info.status == "KILLED"
+    again = inside(tmp_path, *arguments)
+    assert again.code == 0, again.out + again.err
+    assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1.0, 2.5])
+def test_ctrl_c_while_it_starts_is_one_line(seconds, cohort, tiny, tmp_path, command_line, environment):
+    arguments = ("train", "dataset=bids", f"dataset.root={cohort.root}", *tiny, "train_size=2")
+    process = subprocess.Popen(
+        command_line(*arguments),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    text = process.communicate(timeout=30)[0]
+    assert (process.returncode, text.count("\n")) == (130, 1), text

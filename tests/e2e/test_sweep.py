@@ -325,11 +325,13 @@ def test_the_report_shows_what_every_run_left(sweep, comparison):
 def test_validation_is_judged_at_every_size(sweep, comparison, store_in):
     store, folder = store_in(sweep.folder), sweep.folder / "outputs" / "comparisons" / "first"
     table = pd.read_csv(folder / "comparison.csv")
-    validation = table[table["score"] == "val/lesion_f1"].set_index(["quantity", "train_size"])["mean"]
+    validation = table[table["score"] == "val/lesion_f1_one_to_one"].set_index(["quantity", "train_size"])["mean"]
     assert len(validation) == 4
     for (init, size), mean in validation.items():
         runs = [sweep.children[init, size, repeat].info.run_id for repeat in (0, 1)]
-        assert mean == pytest.approx(sum(metric_maximum(store, run, "val/lesion_f1") or 0 for run in runs) / 2)
+        assert mean == pytest.approx(
+            sum(metric_maximum(store, run, "val/lesion_f1_one_to_one") or 0 for run in runs) / 2
+        )
     behind = [size for size in (2, 4) if validation["pretrained", size] < validation["scratch", size]]
     for text in (comparison.out, (folder / "comparison.md").read_text()):
         for size in (2, 4):

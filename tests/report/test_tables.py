@@ -1,8 +1,12 @@
+from dataclasses import replace
+
+import matplotlib
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from lesionseg.report.comparison import compare, write_tables
-from lesionseg.report.figures import draw_comparison, write_figures
+from lesionseg.report.figures import arm_styles, draw_comparison, look, write_figures
 from lesionseg.report.tables import (
     as_html,
     as_text,
@@ -14,6 +18,7 @@ from lesionseg.report.tables import (
     volume_range,
     write_page,
 )
+from lesionseg.tracking.views import COLOURS
 
 ARMS = ("scratch", "pretrained")
 
@@ -59,6 +64,34 @@ def test_html_escapes_what_users_name():
     table = pd.DataFrame({"<b>": ["<script>"]}, index=pd.Index(["<i>"], name="arm"))
     html = as_html(table, "t", "caption")
     assert not [tag for tag in ("<script>", "<b>", "<i>") if tag in html]
+
+
+def test_markdown_holds_no_html_that_users_name(comparison):
+    named = replace(comparison, sweep="<script>alert(1)</script>", notes=["<img src=x>", "p < 0.05"])
+    text = markdown(named)
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "p < 0.05" in text
+
+
+def test_nothing_of_a_figure_is_cut_off_and_colours_stay_with_their_arms(cases):
+    long = {"scratch": "scratch", "pretrained": "pretrained_on_a_very_long_name_of_a_dataset_and_a_strategy"}
+    renamed = cases.assign(init=cases["init"].map(long))
+    for everyone in ((), (*long.values(), "lora")):
+        compared = replace(compare(renamed, tuple(long.values())), everyone=everyone)
+        for figure in [one.figure for one in draw_comparison(compared) if one.figure is not None]:
+            renderer, box = figure.canvas.get_renderer(), figure.bbox
+            texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+            for text in texts:
+                extent = text.get_window_extent(renderer)
+                inside = box.x0 - 1 <= extent.x0 and extent.x1 <= box.x1 + 1 and box.y0 - 1 <= extent.y0
+                assert inside or not text.get_figure(), text.get_text()
+    colours = {arm: style["color"] for arm, style in arm_styles(["lora", "scratch"], ["scratch", "lora", "x"]).items()}
+    assert colours == {arm: arm_styles(["scratch", "lora", "x"])[arm]["color"] for arm in ("lora", "scratch")}
+    with look():
+        assert [one["color"].lstrip("#") for one in matplotlib.rcParams["axes.prop_cycle"]] == list(COLOURS), (
+            "as in MLflow"
+        )
 
 
 def test_terminal_markdown_and_note_say_the_same_answer(comparison):

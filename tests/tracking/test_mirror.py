@@ -58,6 +58,26 @@ def test_of_a_file_the_newest_content_counts(store, run_dir, tmp_path):
     assert Path(fetched).read_text() == "study\nsub-1\n"
 
 
+def test_what_lies_outside_of_the_run_is_not_sent(store, run_dir, tmp_path, caplog):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    (run_dir.path / "link.txt").symlink_to(secret)
+    run_dir._update(files={"../secret.txt": None, str(secret): None, "link.txt": None, "cases.csv": None})
+    mirror(run_dir, store)
+    assert [file.path for file in store.client.list_artifacts(run_dir.sent()["run_id"])] == ["cases.csv"]
+    assert caplog.text.count("lies elsewhere and is not sent") == 3
+
+
+def test_what_a_run_no_longer_has_is_taken_away(store, run_dir):
+    (run_dir.path / "error.txt").write_text("no")
+    run_dir.log_file(run_dir.path / "error.txt")
+    mirror(run_dir, store)
+    run_dir.forget_failure()
+    run_dir.end("FINISHED")
+    mirror(run_dir, store)
+    assert [file.path for file in store.client.list_artifacts(run_dir.sent()["run_id"])] == ["cases.csv"]
+
+
 def test_without_the_note_of_what_was_sent_the_same_run_is_found_again(store, run_dir):
     mirror(run_dir, store)
     before = run_dir.sent()["run_id"]

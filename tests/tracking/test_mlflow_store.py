@@ -1,5 +1,7 @@
 """A store is made once, whoever asks, and says at once if it cannot be had."""
 
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,11 +11,13 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import pytest
 
 from lesionseg.errors import InputError
-from lesionseg.tracking.mlflow_store import check_reachable, fault_of, open_store
+from lesionseg.tracking import mlflow_store
+from lesionseg.tracking.mlflow_store import check_reachable, fault_of, open_store, start_run
 
 OPEN = """
 import sys
@@ -91,6 +95,49 @@ def test_artifacts_lie_where_they_should_wherever_one_stands(tmp_path, with_stor
     other = open_store("sqlite:///~/mlflow.db", "other", "~/artifacts", tmp_path / ".lock")
     location = other.client.get_experiment(other.experiment_id).artifact_location
     assert location == (tmp_path / "home" / "artifacts").as_uri()
+
+
+def test_outputs_that_were_moved_or_copied_have_their_artifacts(tmp_path, with_store):
+    def opened(folder: Path) -> Any:
+        return open_store(f"sqlite:///{folder}/mlflow.db", "exp", str(folder / "artifacts"), folder / ".lock")
+
+    store = opened(with_store(tmp_path / "old"))
+    run = start_run(store, "a", {})
+    (tmp_path / "cases.csv").write_text("study\n")
+    run.log_file(tmp_path / "cases.csv")
+    shutil.copytree(tmp_path / "old", tmp_path / "copied")
+    (tmp_path / "old").rename(tmp_path / "new")
+    for place in ("new", "copied"):
+        moved = opened(tmp_path / place)
+        found = moved.client.get_run(run.run_id)
+        assert found.info.artifact_uri == (tmp_path / place / "artifacts" / run.run_id / "artifacts").as_uri()
+        assert [file.path for file in moved.client.list_artifacts(run.run_id)] == ["cases.csv"]
+
+
+def test_a_deleted_experiment_and_a_newer_database_are_told(tmp_path, with_store):
+    uri = f"sqlite:///{with_store(tmp_path)}/mlflow.db"
+    store = open_store(uri, "gone", None, tmp_path / ".lock")
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(InputError, match=f"mlflow experiments restore -x {store.experiment_id}"):
+        open_store(uri, "gone", None, tmp_path / ".lock")
+    shutil.copy(tmp_path / "mlflow.db", tmp_path / "newer.db")  # what was opened is not looked at again
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'fffffffffff'")
+    with pytest.raises(InputError, match="another version of MLflow made it"):
+        open_store(f"sqlite:///{tmp_path}/newer.db", "exp", None, tmp_path / ".lock")
+
+
+def test_a_locked_database_is_waited_for_and_who_holds_it_is_said(tmp_path, with_store, monkeypatch):
+    uri = f"sqlite:///{with_store(tmp_path)}/mlflow.db"
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", check_same_thread=False)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        timer = threading.Timer(7, database.rollback)  # longer than SQLite's own five seconds
+        timer.start()
+        open_store(uri, "exp", None, tmp_path / ".lock")
+        timer.join()
+    assert mlflow_store._way_out("database is locked", tmp_path / "mlflow.db").startswith(
+        "it was locked for 90 s, held"
+    )
 
 
 def test_what_is_to_be_read_is_not_created(tmp_path):

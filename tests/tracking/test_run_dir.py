@@ -70,6 +70,40 @@ def test_a_line_in_which_a_process_was_killed_is_cut(tmp_path):
     assert [(step, value) for step, _, _, value in again.metrics()] == [(1, 1.0), (2, 2.0)]
 
 
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{half", bytes(40), b"\xff\xfe"])
+def test_what_a_disk_left_of_a_file_is_set_aside(tmp_path, content, caplog):
+    run_dir = RunDir(tmp_path)
+    run_dir.begin(name="a", sweep=None, params={}, tags={}, dataset={})
+    for name, read in (("status.json", run_dir.read), ("sent.json", run_dir.sent)):
+        (tmp_path / name).write_bytes(content)
+        assert read().get("run_id") is None
+        assert (tmp_path / f"{name}.damaged").read_bytes() == content
+        assert f"{name} is damaged; it is set aside" in caplog.text
+    run_dir.begin(name="a", sweep=None, params={}, tags={}, dataset={})
+    assert run_dir.read()["name"] == "a"
+
+
+def test_a_damaged_line_costs_that_line_alone(tmp_path, caplog):
+    run_dir = RunDir(tmp_path)
+    for step in (1, 2, 3):
+        run_dir.log_metrics({"a": step / 2}, step=step)
+    lines = (tmp_path / "metrics.csv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "metrics.csv").write_bytes(lines[0] + bytes(5) + b'\xff"\n' + lines[2])
+    assert [(step, value) for step, _, _, value in RunDir(tmp_path).metrics()] == [(1, 0.5), (3, 1.5)]
+    assert "is damaged and left out" in caplog.text
+
+
+def test_a_run_that_is_done_forgets_an_earlier_failure(tmp_path):
+    run_dir = RunDir(tmp_path)
+    run_dir.begin(name="a", sweep=None, params={}, tags={}, dataset={})
+    (tmp_path / "error.txt").write_text("no")
+    run_dir.log_file(tmp_path / "error.txt")
+    run_dir.set_tag("lesionseg.error", "no")
+    run_dir.forget_failure()
+    assert (run_dir.read()["files"], run_dir.read()["tags"]) == ({}, {"lesionseg.error": ""})
+    assert not (tmp_path / "error.txt").exists()
+
+
 def test_what_a_run_is_and_how_far_it_is_can_be_read_by_others(tmp_path):
     run_dir, other = RunDir(tmp_path), RunDir(tmp_path)
     assert not other.exists

@@ -67,21 +67,6 @@ class WithDropout(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("damage", ["cut short", "empty", "no checkpoint at all"])
-def test_a_damaged_checkpoint_is_told_and_the_training_starts_again(make_module, make_data, train, tmp_path, damage):
-    whole = make_module(steps=2)
-    train(whole, make_data(steps=2), tmp_path)
-    last = tmp_path / "last.ckpt"
-    content = {"cut short": last.read_bytes()[:-100], "empty": b"", "no checkpoint at all": b"text"}[damage]
-    last.write_bytes(content)
-    again = make_module(steps=2)
-    _, records = train(again, make_data(steps=2), tmp_path)
-    assert records.lines[0] == f"{last} is damaged: the training starts again from its first step"
-    assert [step for step, _ in records.of("train/loss")] == [1, 2]
-    assert _same(_weights(whole), _weights(again))
-    assert torch.load(last, weights_only=True)["global_step"] == 2
-
-
 NAN = float("nan")
 
 
@@ -113,6 +98,25 @@ def test_the_weights_of_the_highest_score_are_kept_or_the_last_where_none_is_abo
     assert _same(dict(load_model(best).weights), at_step[kept_step])
     line = "val/lesion_f1 never rose above zero: the last weights are kept, none being the best"
     assert (line in records.lines) is told
+
+
+@pytest.mark.parametrize("damage", [b"", b"no checkpoint", "zeros", "another file"])
+def test_a_damaged_last_checkpoint_is_set_aside(make_module, make_data, train, tmp_path, damage):
+    best, _ = train(make_module(steps=4), make_data(steps=4), tmp_path / "whole")
+    folder = tmp_path / "damaged"
+    train(make_module(steps=2), make_data(steps=2), folder)
+    last = folder / "last.ckpt"
+    if damage == "zeros":
+        content = bytearray(last.read_bytes())
+        content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+        damage = bytes(content)
+    elif damage == "another file":
+        damage = best.read_bytes()  # weights alone
+    last.write_bytes(damage)
+    again, records = train(make_module(steps=4), make_data(steps=4), folder)
+    assert any("is damaged, and set aside as last.damaged" in line for line in records.lines)
+    assert (folder / "last.damaged").read_bytes() == damage
+    assert _same(dict(load_model(again).weights), dict(load_model(best).weights))
 
 
 def test_a_rate_out_of_all_bounds_ends_with_step_and_studies(make_module, make_data, train, tmp_path):

@@ -80,7 +80,7 @@ def test_all_faults_of_all_rows_are_told_at_once(tmp_path, faults_of):
         "toy: table.csv, row 6: column 'subject' is empty; say whose scan it is, or remove the row",
         "toy: table.csv, row 7: sub-02_ses-1 has a mask (lesion) but no image; add the image's path",
         "toy: subject '0/3' cannot be part of a file name; rename it: no / \\ : * ? \" < > | or line break, "
-        "and no dot or blank at either end",
+        "no dot or blank at either end, and none of = + @ - at its beginning",
         f"toy: {tmp_path}/a.nii is used twice, as sub-01_ses-1, flair and as sub-04_ses-1, flair; one image "
         "is one contrast of one study: make the pattern, column or channel of one of them more specific, or "
         "remove the row",
