@@ -198,8 +198,8 @@ def _check_shared_memory(job: TrainConfig) -> None:
     free = shutil.disk_usage(place).free / 1e6 if place.is_dir() else needed
     if free < needed:
         raise InputError(
-            f"trainer.num_workers={trainer.num_workers}: needs {needed:.0f} MB of shared memory, {place} has {free:.0f} "
-            "MB; start the container with more (--shm-size), or set trainer.num_workers=0"
+            f"trainer.num_workers={trainer.num_workers}: needs {needed:.0f} MB of shared memory, {place} has "
+            f"{free:.0f} MB; start the container with more (--shm-size), or set trainer.num_workers=0"
         )
 
 

@@ -49,8 +49,8 @@ CriterionSpec = Annotated[dict[str, Any], AfterValidator(lambda spec: _criterion
 def _folder(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty; name a folder, such as outputs")
-    if set(text) & set("?#"):
-        raise ValueError("'?' and '#' have a meaning of their own in the address of a database; choose another folder")
+    if set(text) & set("?#%"):
+        raise ValueError("'?', '#' and '%' have a meaning of their own in a database's address; choose another folder")
     return text
 
 

@@ -64,14 +64,9 @@ class Audit:
             for row in _rows(self.studies)
         ]
         return {
-            "dataset": self.dataset,
-            "root": str(self.root),
-            "sources": list(self.sources),
-            "target": self.target,
-            "studies": studies,
-            "faults": list(self.faults["text"]),
-            "left_out": _rows(self.left_out),
-            "notes": list(self.notes["text"]),
+            **{"dataset": self.dataset, "root": str(self.root), "sources": list(self.sources), "target": self.target},
+            **{"studies": studies, "left_out": _rows(self.left_out)},
+            **{"faults": list(self.faults["text"]), "notes": list(self.notes["text"])},
         }
 
     def table(self) -> str:

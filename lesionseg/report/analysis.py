@@ -6,7 +6,7 @@ Every frame is also a CSV file of the report. The first arm is the reference tha
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import inf, isfinite, isnan, nan
+from math import inf, isfinite, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -54,10 +54,6 @@ _ESTIMATES = [
     *("train_size", "score", "quantity", "arm", "reference", "mean", "standard_error", "low", "high", "p", "holm_p"),
     *("df", "n_patients", "n_repeats", "n_undefined", "pooled", "pooled_standard_error", "pooled_low", "pooled_high"),
     *("sign_flip_p", "wilcoxon_p", "wilcoxon_median", "note"),
-]
-_AGAINST = [
-    *("train_size", "score", "arm", "other", "other_mean", "difference", "low", "high", "p"),
-    *("n_patients", "n_repeats"),
 ]
 PLANNED_REPEATS = (3, 5, 10, 20)
 DIFFERENCE = 0.05
@@ -117,7 +113,7 @@ def analyse(cases: pd.DataFrame, arms: Sequence[str], grid: Sequence[RunKey] | N
     if not arms or len(set(arms)) != len(arms):
         raise ValueError(f"arms must be one or several different ones (got {', '.join(arms) or 'none'})")
     kept = tidy_cases(cases, arms)
-    tables = _patient_tables(kept)
+    tables = patient_tables(kept)
     present = tuple(arm for arm in arms if (kept["init"] == arm).any())
     sizes = tuple(int(size) for size in sorted(kept["train_size"].unique()))
     means = _means(kept, tables, present, sizes)
@@ -155,27 +151,6 @@ def analyse(cases: pd.DataFrame, arms: Sequence[str], grid: Sequence[RunKey] | N
         without_lesions=_without_lesions(kept, present),
         missing=_missing(kept, arms, grid),
     )
-
-
-def against(cases: pd.DataFrame, arms: Sequence[str], other: str) -> pd.DataFrame:
-    """Return what arms gain over one that is none of those compared, such as no learning: a row per size, score and
-    arm.
-
-    ``other_mean`` is the other's mean over patients; difference, interval and p are those of `tested_difference`, not
-    adjusted.
-    """
-    tables = _patient_tables(tidy_cases(cases, (*arms, other)))
-    rows = []
-    for size, score, arm in product(sorted({size for _, size, _ in tables}), PRIMARY, arms):
-        if not {(arm, size, score), (other, size, score)} <= tables.keys():
-            continue
-        own = tables[other, size, score]
-        found = tested_difference(pair_tables(own, tables[arm, size, score]))
-        if isnan(found["mean"]):  # no patient has a score
-            continue
-        values = (float(own.mean(axis=1).mean()), *(found[key] for key in ("mean", "low", "high", "p")))
-        rows.append((size, score, arm, other, *values, found["n_patients"], found["n_repeats"]))
-    return pd.DataFrame(rows, columns=_AGAINST)
 
 
 def tested_difference(table: NDArray[np.float64]) -> dict[str, Any]:
@@ -226,7 +201,7 @@ def pair_tables(reference: pd.DataFrame, other: pd.DataFrame) -> NDArray[np.floa
     return difference[~undefined].to_numpy(np.float64)
 
 
-def _patient_tables(cases: pd.DataFrame) -> Tables:
+def patient_tables(cases: pd.DataFrame) -> Tables:
     """Return each arm's and size's scores; NaN is a patient without a session with reference lesions."""
     values = cases[list(SCORES)].astype(np.float64).where(cases["n_reference"] > 0)
     means = values.groupby([cases[key] for key in ("init", "train_size", "subject", "repeat")], observed=True).mean()

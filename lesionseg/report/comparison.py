@@ -3,13 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
 
 from lesionseg.io import written_whole
 from lesionseg.report import methods
-from lesionseg.report.analysis import Analysis, RunKey, against, analyse
+from lesionseg.report.analysis import (
+    PRIMARY,
+    Analysis,
+    RunKey,
+    analyse,
+    pair_tables,
+    patient_tables,
+    tested_difference,
+    tidy_cases,
+)
 from lesionseg.report.operating_points import froc_bands, matched_ppv, scores_by_volume
 from lesionseg.report.provenance import (
     Provenance,
@@ -22,6 +33,10 @@ from lesionseg.report.provenance import (
 from lesionseg.report.slices import StudySlice
 from lesionseg.report.text import answer_sentences, baseline_sentence, control_sentences, validation_sentences
 
+_AGAINST = [
+    *("train_size", "score", "arm", "other", "other_mean", "difference", "low", "high", "p"),
+    *("n_patients", "n_repeats"),
+]
 _NOTE = "validation: each run's highest value, mean of the repeats that all arms have"
 
 
@@ -164,6 +179,27 @@ def compare(
         notes=notes,
         unfinished=unfinished,
     )
+
+
+def against(cases: pd.DataFrame, arms: Sequence[str], other: str) -> pd.DataFrame:
+    """Return what arms gain over one that is none of those compared, such as no learning: a row per size, score and
+    arm.
+
+    ``other_mean`` is the other's mean over patients; difference, interval and p are those of `tested_difference`, not
+    adjusted.
+    """
+    tables = patient_tables(tidy_cases(cases, (*arms, other)))
+    rows = []
+    for size, score, arm in product(sorted({size for _, size, _ in tables}), PRIMARY, arms):
+        if not {(arm, size, score), (other, size, score)} <= tables.keys():
+            continue
+        own = tables[other, size, score]
+        found = tested_difference(pair_tables(own, tables[arm, size, score]))
+        if isnan(found["mean"]):  # no patient has a score
+            continue
+        values = (float(own.mean(axis=1).mean()), *(found[key] for key in ("mean", "low", "high", "p")))
+        rows.append((size, score, arm, other, *values, found["n_patients"], found["n_repeats"]))
+    return pd.DataFrame(rows, columns=_AGAINST)
 
 
 def write_tables(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:

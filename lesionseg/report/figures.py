@@ -25,8 +25,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from lesionseg.io import written_whole
 from lesionseg.report.analysis import PRIMARY, SCORES, arm_order
 from lesionseg.report.comparison import Comparison
-from lesionseg.report.tables import volume_range
-from lesionseg.report.text import training_studies
+from lesionseg.report.text import training_studies, volume_range
 from lesionseg.stats import power_law_curve
 
 if TYPE_CHECKING:

@@ -14,13 +14,24 @@ from lesionseg.report.analysis import DIFFERENCE, SCORES, Analysis
 from lesionseg.report.comparison import Comparison
 from lesionseg.report.methods import dimensions, model_name, rates_text, threshold_text
 from lesionseg.report.provenance import Provenance
-from lesionseg.report.text import LEVEL, bounded, interval_of_studies, joined, power_sentences, savings_sentences
+from lesionseg.report.text import (
+    LEVEL,
+    NOTHING,
+    bounded,
+    interval_of_studies,
+    joined,
+    number,
+    p_value,
+    power_sentences,
+    savings_sentences,
+    signed,
+    volume_range,
+)
 from lesionseg.stats.paired import FEWEST_REPEATS
 
 if TYPE_CHECKING:
     from lesionseg.report.figures import Drawing
 
-NOTHING = "–"
 SIZE, VOLUME = "training studies", "volume in mm³"
 Row = Mapping[Any, Any]
 Style = Literal["simple", "github"]
@@ -33,17 +44,6 @@ _NAMES: Mapping[str, Callable[[Row], str]] = {
 """How a row of a frame is named in the index of a table."""
 
 
-def number(value: float, digits: int = 2) -> str:
-    """Return a number with so many digits, a dash for NaN."""
-    return NOTHING if isnan(value) else f"{value:.{digits}f}"
-
-
-def signed(value: float) -> str:
-    """Return two digits with a sign, the minus as in print: ``+0.12``, ``−0.03``, ``0.00``."""
-    rounded = round(value, 2)
-    return f"{rounded:+.2f}".replace("-", "−") if rounded else "0.00"
-
-
 def with_error(mean: float, error: float) -> str:
     """Return ``0.52 ± 0.04``, with a dash for what is NaN."""
     return NOTHING if isnan(mean) else f"{mean:.2f} ± {number(error)}"
@@ -54,18 +54,6 @@ def with_interval(row: Row, mean: str = "mean") -> str:
     unknown = NOTHING if row["n_repeats"] >= FEWEST_REPEATS else f"needs {FEWEST_REPEATS} repeats"
     ends = unknown if isnan(row["low"]) else f"{signed(row['low'])}, {signed(row['high'])}"
     return NOTHING if isnan(row[mean]) else f"{signed(row[mean])} [{ends}]"
-
-
-def p_value(p: float) -> str:
-    """Return ``0.034`` or ``< 0.001``, a dash where there is no test."""
-    return NOTHING if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def volume_range(low: float, high: float) -> str:
-    """Return ``< 10``, ``10–100`` or ``≥ 100``."""
-    if isinf(high):
-        return f"≥ {low:g}" if low else "all"
-    return f"{low:g}–{high:g}" if low else f"< {high:g}"
 
 
 def score_table(analysis: Analysis) -> pd.DataFrame:
@@ -118,25 +106,22 @@ def without_lesions_table(analysis: Analysis) -> pd.DataFrame:
 
 def coverage_table(analysis: Analysis) -> pd.DataFrame:
     """Return how much the predictions cover."""
-    return _table(
-        analysis.coverage,
-        [SIZE, "arm"],
-        lambda row: {
-            "merged lesions per study": number(row["merged_lesions"], 1),
-            "predicted over reference volume": number(row["volume_ratio"]),
-        },
-    )
+
+    def cells(row: Row) -> dict[str, str]:
+        merged, ratio = number(row["merged_lesions"], 1), number(row["volume_ratio"])
+        return {"merged lesions per study": merged, "predicted over reference volume": ratio}
+
+    return _table(analysis.coverage, [SIZE, "arm"], cells)
 
 
 def power_table(analysis: Analysis) -> pd.DataFrame:
     """Return how many test patients would show a difference in F1."""
-    return _table(
-        analysis.power,
-        [SIZE, "arm"],
-        lambda row: {
-            f"{row['n_repeats']} repeats": "no number" if isinf(row["n_patients"]) else f"{row['n_patients']:,.0f}"
-        },
-    )
+
+    def cells(row: Row) -> dict[str, str]:
+        patients = "no number" if isinf(row["n_patients"]) else f"{row['n_patients']:,.0f}"
+        return {f"{row['n_repeats']} repeats": patients}
+
+    return _table(analysis.power, [SIZE, "arm"], cells)
 
 
 def against_table(gains: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -349,10 +334,8 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _power_block(analysis: Analysis, style: Style) -> str:
-    if analysis.power.empty:
-        return ""
     title = f"Test patients that would show a difference of {DIFFERENCE:g} in F1 (power 80 %), by these runs' variance:"
-    return f"{title}\n\n{as_text(power_table(analysis), style)}"
+    return "" if analysis.power.empty else f"{title}\n\n{as_text(power_table(analysis), style)}"
 
 
 def note(comparison: Comparison, longest: int) -> str:

@@ -1,7 +1,7 @@
 """The answer of a comparison in sentences, made from its frames; and how values are written in a sentence."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from math import inf, isnan
+from math import inf, isinf, isnan
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ from lesionseg.report.analysis import DIFFERENCE, PLANNED_REPEATS, PRIMARY, SCOR
 from lesionseg.stats.paired import FEWEST_REPEATS
 
 LEVEL = 0.05
+NOTHING = "–"
 
 
 def shown(value: Any) -> str:
@@ -68,6 +69,29 @@ def format_p(p: float) -> str:
     if isnan(p):
         return "no test"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Return a number with so many digits, a dash for NaN."""
+    return NOTHING if isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """Return two digits with a sign, the minus as in print: ``+0.12``, ``−0.03``, ``0.00``."""
+    rounded = round(value, 2)
+    return f"{rounded:+.2f}".replace("-", "−") if rounded else "0.00"
+
+
+def p_value(p: float) -> str:
+    """Return ``0.034`` or ``< 0.001``, a dash where there is no test."""
+    return NOTHING if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def volume_range(low: float, high: float) -> str:
+    """Return ``< 10``, ``10–100`` or ``≥ 100``."""
+    if isinf(high):
+        return f"≥ {low:g}" if low else "all"
+    return f"{low:g}–{high:g}" if low else f"< {high:g}"
 
 
 def bounded(value: float, bound: str) -> str:

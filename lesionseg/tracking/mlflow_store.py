@@ -157,7 +157,7 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
     """
     file = Path(uri.removeprefix("sqlite:///")).expanduser().resolve() if uri.startswith("sqlite:///") else None
     uri = uri if file is None else f"sqlite:///{file}"
-    check_reachable(uri)
+    check_reachable(uri, writing=create)
     if not create and file is not None and not file.exists():
         raise InputError(
             f"tracking.uri={uri}: there is no such file, so nothing was run yet; start in the folder where "
@@ -272,8 +272,8 @@ def _make_database(file: Path) -> None:
     os.replace(partial, file)
 
 
-def check_reachable(uri: str) -> None:
-    """See in a few seconds that a server listens, or that a database file can be written."""
+def check_reachable(uri: str, *, writing: bool = True) -> None:
+    """See in a few seconds that a server listens, or that a database file can be written, or at least read."""
     parts = urlparse(uri)
     if parts.scheme in ("http", "https"):
         fault = _server_fault(uri)
@@ -289,8 +289,9 @@ def check_reachable(uri: str) -> None:
             place = place.parent
         if database.parent.exists() and not database.parent.is_dir():
             raise InputError(f"tracking.uri={uri}: {database.parent} is a file; choose another place")
-        if database.is_dir() or not os.access(place, os.W_OK):
-            raise InputError(f"tracking.uri={uri}: {place} cannot be written to; choose another place")
+        if database.is_dir() or not os.access(place, os.W_OK if writing else os.R_OK):
+            done = "written to" if writing else "read"
+            raise InputError(f"tracking.uri={uri}: {place} cannot be {done}; choose another place")
     else:
         raise InputError(f"tracking.uri={uri}: write sqlite:///<file> or http://<server>:<port>")
 

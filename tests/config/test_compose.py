@@ -115,7 +115,7 @@ FAULTS = [
     ("force=yes", "force: input should be a valid boolean, found 'yes'"),
     ("task.target=null", "task.target: input should be a valid string, found None"),
     ("paths.outputs=", "paths.outputs: is empty; name a folder, such as outputs"),
-    ("paths.outputs=a?b", "paths.outputs: '?' and '#' have a meaning of their own in the address of a database"),
+    ("paths.outputs=a?b", "paths.outputs: '?', '#' and '%' have a meaning of their own in a database's address"),
     (
         "tracking.uri='http://me:secret@host'",
         "tracking: uri holds a user or a password, which would be written into every run",

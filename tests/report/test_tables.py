@@ -13,11 +13,10 @@ from lesionseg.report.tables import (
     markdown,
     note,
     score_table,
-    signed,
     terminal,
-    volume_range,
     write_page,
 )
+from lesionseg.report.text import signed, volume_range
 from lesionseg.tracking.views import COLOURS
 
 ARMS = ("scratch", "pretrained")

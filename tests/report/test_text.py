@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionseg.report.analysis import against, analyse
+from lesionseg.report.analysis import analyse
+from lesionseg.report.comparison import against
 from lesionseg.report.text import (
     answer_sentences,
     baseline_sentence,
