@@ -149,8 +149,7 @@ def _train(request: "Request", command: str) -> int:
                 return 1
             spec = spec.with_checkpoint(checkpoint)
         return 0 if train(spec).status in ("finished", "skipped") else 1
-    place = [text for text in request.overrides if _place(text).partition(".")[0] in ("paths", "tracking")]
-    with Sweep(specs, differing_overrides(jobs), command, shlex.join(place)) as sweep:
+    with Sweep(specs, differing_overrides(jobs), command) as sweep:
         checkpoints = [train_source(spec) for spec in source_specs]
         if None not in checkpoints:
             if source_specs:

@@ -26,6 +26,19 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
+def naming_full_disk(path: Path, partial: Path) -> Iterator[None]:
+    """Have the system's word on a full disk say which file there was no room for, and how much of it was written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        free, written = shutil.disk_usage(path.parent).free / 1e6, partial.stat().st_size / 1e6
+        reason = f"{error.strerror} ({free:.0f} MB are free, and {written:.0f} MB of it were written)"
+        raise OSError(error.errno, reason, str(path)) from error
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A name beside ``path`` to write to; it takes the place of ``path`` once all is written.
 
@@ -36,14 +49,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     os.close(handle)
     partial = Path(name)
     try:
-        try:
+        with naming_full_disk(path, partial):
             yield partial
-        except OSError as error:
-            if error.errno not in DISK_FULL:
-                raise
-            free, written = shutil.disk_usage(path.parent).free / 1e6, partial.stat().st_size / 1e6
-            reason = f"{error.strerror} ({free:.0f} MB are free, and {written:.0f} MB of it were written)"
-            raise OSError(error.errno, reason, str(path)) from error
         os.chmod(partial, 0o666 & ~_umask())
         os.replace(partial, path)
     finally:

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from lesionseg.commands.compare import OWN, changed_note
 from lesionseg.commands.initialise import checkpoint_path
-from lesionseg.commands.plan import cache_of, load_dataset, outputs, store_of, triple
+from lesionseg.commands.plan import cache_of, load_dataset, outputs, store_of, to_paste, triple
 from lesionseg.commands.scoring import ScoreTables, criteria_of, scores_text, segment
 from lesionseg.commands.sweep_runs import RunFiles, finished_runs, sections_of, stored_predictions
 from lesionseg.config.schema import EvaluateConfig, PredictConfig
@@ -104,7 +104,8 @@ def _evaluate_sweep(config: EvaluateConfig, sweep: str) -> int:
     assert parent is not None, "its runs have one"
     for file in files:
         Run(store, parent).log_file(file, "criteria")
-    print(f"Written to {output} and to the sweep's parent run in MLflow (lesionseg ui sweep={sweep})")
+    page = to_paste(f"ui sweep={sweep}", config.paths, config.tracking)
+    print(f"Written to {output} and to the sweep's parent run in MLflow ({page})")
     return 0
 
 

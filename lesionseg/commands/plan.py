@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from lesionseg.config.compose import quoted
 from lesionseg.config.schema import TrainConfig
 from lesionseg.config.sections import DatasetSection, PathsSection, TrackingSection
 from lesionseg.data.cache import Cache, CachedStudy
@@ -217,6 +220,18 @@ def sweep_folder(config: TrainConfig) -> Path:
 def outputs(paths: PathsSection) -> Path:
     """Return the folder that everything is written below, absolute."""
     return Path(paths.outputs).expanduser().resolve()
+
+
+def to_paste(command: str, paths: PathsSection, tracking: TrackingSection) -> str:
+    """Return a command of lesionseg that looks where these sections say, as a shell takes it."""
+    words = [] if paths.outputs == "outputs" else [f"paths.outputs={_override(paths.outputs)}"]
+    if not tracking.uri.startswith("sqlite:"):
+        words += ["tracking=server", f"tracking.uri={_override(tracking.uri)}"]
+    return " ".join(["lesionseg", command, *map(shlex.quote, words)])
+
+
+def _override(value: str) -> str:
+    return value if re.fullmatch(r"[\w./:-]+", value) else quoted(value)
 
 
 def cache_of(paths: PathsSection) -> Cache:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
 
-from lesionseg.commands.plan import RunSpec, grid_entry, store_of, sweep_folder
+from lesionseg.commands.plan import RunSpec, grid_entry, store_of, sweep_folder, to_paste
 from lesionseg.commands.status import state_table, summary
 from lesionseg.commands.train import train, wait_for
 from lesionseg.config.schema import CompareConfig, TrainConfig
@@ -33,13 +33,12 @@ _REPORT_EVERY = 60.0  # seconds
 class Sweep:
     """A sweep that is being run, while the ``with`` block lasts; its parent run in MLflow tells how far it is."""
 
-    def __init__(self, specs: Sequence[RunSpec], also: Sequence[str], command: str, place: str = "") -> None:
-        """``place``: the overrides that say where the outputs are, for commands to paste."""
+    def __init__(self, specs: Sequence[RunSpec], also: Sequence[str], command: str) -> None:
         self._config: TrainConfig = specs[0].config
         self._folder = sweep_folder(self._config)
         self._entries = [{**grid_entry(spec.config), "also": text} for spec, text in zip(specs, also, strict=True)]
         self._keys = {entry["key"] for entry in self._entries}
-        self._command, self._place = command, f" {place}" if place else ""
+        self._command = command
         for spec in specs:
             spec.save()
         self._stop = threading.Event()
@@ -85,7 +84,8 @@ class Sweep:
         """Say how the sweep ended, and where to look; return the command's exit code."""
         sweep, states = self._folder.name, self._close()
         if not states:
-            print(f"Sweep {sweep}: MLflow is away. What was logged is kept; lesionseg sync sends it.")
+            sync = to_paste("sync", self._config.paths, self._config.tracking)
+            print(f"Sweep {sweep}: MLflow is away. What was logged is kept; {sync} sends it.")
             return 1
         print(f"Sweep {sweep}: {summary(states)}.")
         left = [state for state in states if state.entry["key"] in self._keys and state.state != "finished"]
@@ -93,10 +93,11 @@ class Sweep:
             print(f"{len(left)} of the {len(self._keys)} runs of this command are not finished:\n{state_table(left)}")
         elif {state.state for state in states} == {"finished"} and len({state.entry["init"] for state in states}) > 1:
             self._answer()
-        print(f"  lesionseg compare sweep={sweep}{self._place}    the answer, with tables, figures and a report")
-        print(
-            f"  lesionseg ui sweep={sweep}{self._place}         MLflow's pages; the runs with their charts are then at"
-        )
+        paths, tracking = self._config.paths, self._config.tracking
+        compare, ui = (to_paste(f"{name} sweep={sweep}", paths, tracking) for name in ("compare", "ui"))
+        width = max(len(compare), len(ui)) + 4
+        print(f"  {compare:<{width}}the answer, with tables, figures and a report")
+        print(f"  {ui:<{width}}MLflow's pages; the runs with their charts are then at")
 
         def show_page() -> None:
             store = self._store()

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from lesionseg.commands.initialise import initialise, model_card, source_model
-from lesionseg.commands.plan import RunSpec, grid_entry, outputs, store_of, sweep_folder
+from lesionseg.commands.plan import RunSpec, grid_entry, outputs, store_of, sweep_folder, to_paste
 from lesionseg.commands.preflight import machine_of, note_seconds
 from lesionseg.commands.scoring import ScoreTables, reference_of, scores_text, segment
 from lesionseg.commands.selection import (
@@ -302,7 +302,7 @@ def _end_truly(
     run_id = run_dir.sent()["run_id"]
     say(f"test {scores_text(averages)} ({averages['lesion_sensitivity'].n} studies with lesions)")
     if not delivered:
-        say("waits to be sent to MLflow; lesionseg sync sends it")
+        say(f"waits to be sent to MLflow; {to_paste('sync', config.paths, config.tracking)} sends it")
     elif not config.sweep:
         print(f"Its files are in {run_dir.path}, and in MLflow as run {run_id}.", flush=True)
     return TrainResult("finished", run_id, checkpoint)

@@ -18,7 +18,7 @@ from lesionseg.data.channels import Channel
 from lesionseg.data.dataset import TaskStudy
 from lesionseg.data.nifti import Array, Grid
 from lesionseg.data.preprocessing import NORMALISATION, Prepared, prepare
-from lesionseg.io import content_digest
+from lesionseg.io import content_digest, naming_full_disk
 
 _DIGEST_LENGTH = 64  # letters
 _VERSION = 2  # counts the changes of what preparing a study gives
@@ -168,7 +168,7 @@ def _write(folder: Path, prepared: Prepared) -> None:
     }
     entry["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     for name, content in {**contents, "geometry.json": json.dumps(entry).encode()}.items():
-        with (partial / name).open("wb") as file:
+        with naming_full_disk(folder, partial / name), (partial / name).open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -43,6 +43,8 @@ class UNet3D(nn.Module):
         super().__init__()
         if len(widths) < 2:
             raise ValueError(f"a U-Net needs at least two levels; widths is {list(widths)}")
+        if not all(isinstance(width, int) and 1 <= width <= 2048 for width in widths):
+            raise ValueError(f"widths must be whole numbers from 1 to 2048, not {list(widths)}")
         if convolutions < 1:
             raise ValueError(f"a block needs at least one convolution; convolutions is {convolutions}")
         if block not in ("plain", "residual"):

@@ -13,6 +13,7 @@ from lesionseg.commands.plan import (
     load_dataset,
     outputs,
     sweep_folder,
+    to_paste,
     triple,
 )
 from lesionseg.config.schema import TrainConfig
@@ -188,3 +189,17 @@ def test_where_the_sweep_trains_its_own_source_the_key_is_known_before_the_check
     before, after = configure(*own), configure(*own, "init.checkpoint=best.ckpt")
     assert grid_entry(before) == grid_entry(after)
     assert grid_entry(configure(*own, "init.layer_decay=0.8")) != grid_entry(after)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "uri", "expected"),
+    [
+        ("outputs", "sqlite:///outputs/mlflow.db", "lesionseg ui sweep=a"),
+        ("/data/a b", "sqlite:///x", "lesionseg ui sweep=a 'paths.outputs='\"'\"'/data/a b'\"'\"''"),
+        ("outputs", "http://host:5000", "lesionseg ui sweep=a tracking=server tracking.uri=http://host:5000"),
+    ],
+)
+def test_a_command_to_paste_looks_where_the_outputs_are(configure, outputs, uri, expected):
+    config = configure()
+    paths = config.paths.model_copy(update={"outputs": outputs})
+    assert to_paste("ui sweep=a", paths, config.tracking.model_copy(update={"uri": uri})) == expected

@@ -44,6 +44,8 @@ def _rewrite(path: Path, change: Any) -> None:
         (["task.target=plaque"], "task=flair_lesions: no study of bids ("),
         (["task.patch_size=[17,16,16]"], "task.patch_size=[17, 16, 16], task.inputs=['flair']: model.network cannot"),
         (["model.network.norm=layer"], "model.network: norm must be 'instance', 'batch' or 'group', not 'layer'"),
+        (["model.network.widths=[-4,8]"], "model.network: widths must be whole numbers from 1 to 2048, not [-4, 8]"),
+        (["model.network.widths=[4,1000000]"], "model.network: widths must be whole numbers from 1 to 2048, not [4"),
         (["loss.function.dice_weight=much"], "loss.function: cannot be taken of logits and a mask ("),
         (["augment.transforms=[{_target_: torchio.RandomFlip, flip_probability: 3}]"], "augment.transforms: "),
         (["trainer.accelerator=tpu"], "trainer.accelerator=tpu, devices=1, strategy=auto, precision=32-true: "),
