@@ -2,8 +2,8 @@
 
     python experiments/recipe/run.py outputs [RECIPE ...]
 
-Each recipe is the quickstart's configuration with a few keys changed, trained from scratch on 12 subjects in three
-repeats. Runs that are finished are not made again.
+Each recipe is the quickstart's configuration with 450 steps and a few keys changed, trained from scratch on 12
+subjects in three repeats. Runs that are finished are not made again.
 """
 
 import argparse
@@ -47,7 +47,9 @@ def main() -> None:
     rows = []
     for name in options.recipes:
         sweep = "recipe-" + re.sub(r"\W+", "-", name)
-        own = ["init=scratch", "train_size=12", *RECIPES[name], f"sweep={sweep}", f"paths.outputs={options.outputs}"]
+        budget = ["trainer.steps=450", "trainer.validate_every=450"]
+        own = ["init=scratch", "train_size=12", *budget, *RECIPES[name], f"sweep={sweep}"]
+        own.append(f"paths.outputs={options.outputs}")
         command = [sys.executable, "-m", "lesionseg", "train", "--config-dir", STUDY, "--config-name", "study", *own]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for file in sorted((options.outputs / "runs" / sweep).glob("*/status.json")):
