@@ -23,14 +23,11 @@ from lesionseg.metrics.components import component_sizes, label_components, voxe
 
 SMALLEST_BRAIN_MM3 = 1000.0  # a thousandth of a brain, and less than any slab of one that is worth training on
 _THREADS = 2
-_APART = 0.5  # voxels
-_AROUND = 3  # voxels
+_APART, _AROUND = 0.5, 3  # voxels
 _MANY = 100  # values of a mask that are kept
 _ON = {1.0, 255.0}  # what programs write for "inside"
-_ENOUGH = 4  # images that tell what is usual
-_SHOWN = 5  # values of a mask in a message
-_WIDTH = 110  # letters in a line of the table
-_SHORTEST_NAME = 8
+_ENOUGH, _SHOWN = 4, 5  # images that tell what is usual; values of a mask in a message
+_WIDTH, _SHORTEST_NAME = 110, 8  # letters in a line of the table, and of a study's name in it
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class Audit:
     # ``site``, ``split``, ``prior``
     studies: pd.DataFrame
     # a row for each of their images that could be read: ``study``, ``source``, ``path``, ``shape``, ``spacing`` (mm),
-    # ``axes``, ``minimum``, ``maximum`` and ``median`` intensity in the brain, ``brain_share`` of the volume, and a
-    # ``digest`` that is the same if and only if the voxels are, as float32
+    # ``axes``, ``minimum``, ``maximum`` and ``median`` intensity in the brain, its ``brain_share`` of the volume and
+    # ``extent`` (mm, canonical axes), and a ``digest`` that is the same if and only if the voxels are, as float32
     images: pd.DataFrame
     # a row for each of their masks that could be read: ``study``, ``path``, ``label``, ``lesion_count``
     # (26-connected), ``volume_ml``, ``smallest_mm3``, ``largest_mm3``, ``values`` (other than 0)
@@ -58,11 +55,10 @@ class Audit:
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON's own types, images and mask within their study; NaN as None, paths as text."""
         images, masks = _rows(self.images), {row.pop("study"): row for row in _rows(self.masks)}
-        studies = [
-            row
-            | {"images": [image for image in images if image["study"] == row["study"]], "mask": masks.get(row["study"])}
-            for row in _rows(self.studies)
-        ]
+        studies = _rows(self.studies)
+        for row in studies:
+            row["images"] = [image for image in images if image["study"] == row["study"]]
+            row["mask"] = masks.get(row["study"])
         return {
             **{"dataset": self.dataset, "root": str(self.root), "sources": list(self.sources), "target": self.target},
             **{"studies": studies, "left_out": _rows(self.left_out)},

@@ -61,7 +61,7 @@ DIFFERENCE = 0.05
 _SAVINGS = [
     *("score", "arm", "reference", "train_size", "arm_score", "needed", "needed_bound", "needed_low"),
     *("needed_low_bound", "needed_high", "needed_high_bound", "saved", "multiplier", "multiplier_low"),
-    *("multiplier_high", "n_patients", "n_repeats", "note"),
+    *("multiplier_high", "claimed", "n_patients", "n_repeats", "note"),
 ]
 
 
@@ -333,7 +333,10 @@ def _savings(tables: Tables, reference: str, others: Sequence[str]) -> pd.DataFr
         facts = {key: getattr(found_savings, key) for key in ("n_patients", "n_repeats", "note")}
         for key, value in {"score": score, "arm": arm, "reference": reference, **facts}.items():
             frame[key] = value
-        frames.append(frame.assign(saved=frame["needed"] - frame["train_size"]))
+        # Only where the whole interval says so: its lower end is above the arm's own size.
+        above = frame["needed_low"].gt(frame["train_size"]) & frame["needed_low_bound"].ne("at most")
+        above |= frame["needed_low"].ge(frame["train_size"]) & frame["needed_low_bound"].eq("more than")
+        frames.append(frame.assign(saved=frame["needed"] - frame["train_size"], claimed=above))
     return pd.concat([pd.DataFrame(columns=_SAVINGS), *frames])[_SAVINGS] if frames else pd.DataFrame(columns=_SAVINGS)
 
 

@@ -203,9 +203,8 @@ def draw_label_savings(savings: pd.DataFrame, styles: Styles) -> Figure | None:
                 end = place(row["needed"], row["needed_bound"])
                 axes.annotate("", (end, height), (size, height), arrowprops={**arrow, "shrinkA": 0, "shrinkB": 0})
                 axes.plot([size], [height], **{**styles[arm], "linestyle": ""})
-                sign = {"exact": "", "more than": "> ", "at most": "≤ "}[row["needed_bound"]]
                 axes.annotate(
-                    f"{sign}{row['multiplier']:.2g}×",
+                    f"≥ {row['multiplier_low']:.2g}×" if row["claimed"] else "not told",
                     (1.0, height),
                     xycoords=("axes fraction", "data"),
                     xytext=(3, 0),
@@ -219,8 +218,8 @@ def draw_label_savings(savings: pd.DataFrame, styles: Styles) -> Figure | None:
         axes.grid(axis="y", visible=False)
     _caption(
         figure,
-        f"arrow: from the arm's training studies to those with which {arms[0]} has as much, and how many times as many "
-        "these are; bar: 95 % interval; shaded: beyond the sizes that were trained",
+        f"arrow: from the arm's training studies to those with which {arms[0]} has as much; bar: 95 % interval, and "
+        "how many times as many it says these are; shaded: beyond the sizes that were trained",
     )
     return figure
 

@@ -26,6 +26,7 @@ from lesionseg.report.text import (
     savings_sentences,
     signed,
     volume_range,
+    with_error,
 )
 from lesionseg.stats.paired import FEWEST_REPEATS
 
@@ -35,18 +36,12 @@ if TYPE_CHECKING:
 SIZE, VOLUME = "training studies", "volume in mm³"
 Row = Mapping[Any, Any]
 Style = Literal["simple", "github"]
-_NAMES: Mapping[str, Callable[[Row], str]] = {
+_NAMES: Mapping[str, Callable[[Row], str]] = {  # how a row of a frame is named in the index of a table
     SIZE: lambda row: str(row["train_size"]),
     "arm": lambda row: str(row["arm"]),
     "score": lambda row: SCORES[row["score"]],
     VOLUME: lambda row: volume_range(row["low_mm3"], row["high_mm3"]),
 }
-"""How a row of a frame is named in the index of a table."""
-
-
-def with_error(mean: float, error: float) -> str:
-    """Return ``0.52 ± 0.04``, with a dash for what is NaN."""
-    return NOTHING if isnan(mean) else f"{mean:.2f} ± {number(error)}"
 
 
 def with_interval(row: Row, mean: str = "mean") -> str:
@@ -80,11 +75,11 @@ def savings_table(analysis: Analysis) -> pd.DataFrame:
 
     def cells(row: Row) -> dict[str, str]:
         if isnan(row["needed"]):
-            return {"the reference needs [95 % CI]": NOTHING, "times as many": NOTHING}
+            return {"the reference needs [95 % CI]": NOTHING, "times as many, at least": NOTHING}
         ends = NOTHING if isnan(row["needed_low"]) else interval_of_studies(row)
         return {
             "the reference needs [95 % CI]": f"{bounded(row['needed'], row['needed_bound'])} [{ends}]",
-            "times as many": bounded(row["multiplier"], row["needed_bound"]),
+            "times as many, at least": bounded(row["multiplier_low"], "exact") if row["claimed"] else "not told",
         }
 
     return _table(analysis.savings, ["score", "arm", SIZE], cells)
@@ -176,8 +171,7 @@ def further_tables(comparison: Comparison) -> dict[str, tuple[pd.DataFrame, str]
                     "all lesions pooled": with_error(row["pooled"], row["pooled_standard_error"]),
                 },
             ),
-            "Mean over patients, and the ratio of all patients' lesions together, where patients with many lesions "
-            "count more; its standard error is over patients, too.",
+            "Mean over patients, and the ratio of all lesions together; its standard error is over patients, too.",
         ),
         "matched": (
             _table(
@@ -301,9 +295,9 @@ def as_html(table: pd.DataFrame, name: str, caption: str) -> str:
 
 def terminal(comparison: Comparison, *, named: bool = False) -> str:
     """Return the answer first and the table last: whoever reads it there may stop anywhere."""
-    analysis, without = comparison.analysis, without_lesions_table(comparison.analysis)
-    others = ((comparison.baseline, "no learning"), (comparison.control, "shuffled"))
-    tables = [*(against_table(*one) for one in others), coverage_table(analysis), without]
+    analysis = comparison.analysis
+    tables = [against_table(comparison.baseline, "no learning"), against_table(comparison.control, "shuffled")]
+    tables += [coverage_table(analysis), without_lesions_table(analysis)]
     blocks = [
         f"{comparison.sweep} ({comparison.task})" if named else "",
         "\n".join(comparison.answer),

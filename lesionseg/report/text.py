@@ -76,6 +76,11 @@ def number(value: float, digits: int = 2) -> str:
     return NOTHING if isnan(value) else f"{value:.{digits}f}"
 
 
+def with_error(mean: float, error: float) -> str:
+    """Return ``0.52 ± 0.04``, with a dash for what is NaN."""
+    return NOTHING if isnan(mean) else f"{mean:.2f} ± {number(error)}"
+
+
 def signed(value: float) -> str:
     """Return two digits with a sign, the minus as in print: ``+0.12``, ``−0.03``, ``0.00``."""
     rounded = round(value, 2)
@@ -252,9 +257,9 @@ def saving_clause(savings: pd.DataFrame) -> str | None:
     """Say how many studies an arm saves by one score, at the smallest size at which the whole interval says that it
     does; None where there is no such size."""
     for row in _records(savings.sort_values("train_size")):
-        more = row["needed_low_bound"] == "more than" and row["multiplier_low"] >= 1
-        if row["needed_low_bound"] == "at most" or not (more or row["multiplier_low"] > 1):
+        if not row["claimed"]:
             continue
+        more = row["needed_low_bound"] == "more than"
         needed = bounded(row["needed"], "exact")
         reach = f"does not reach with {needed}" if row["needed_bound"] == "more than" else f"reaches with {needed}"
         return (

@@ -96,8 +96,17 @@ def test_a_saving_is_claimed_where_its_whole_interval_is_above_one(low, low_boun
     row = {"score": "lesion_f1", "arm": "pretrained", "reference": "scratch", "train_size": 2, "note": ""}
     row |= {"needed": 12.0, "needed_bound": "more than", "needed_low": low, "needed_low_bound": low_bound}
     row |= {"needed_high": high, "needed_high_bound": "more than", "multiplier_low": low / 2}
-    found = saving_clause(pd.DataFrame([row]))
+    found = saving_clause(pd.DataFrame([{**row, "claimed": claim is not None}]))
     assert (found is None) if claim is None else found.endswith(f"{claim} as many")
+
+
+def test_what_is_claimed_is_above_the_arms_own_size(cases):
+    savings = analyse(cases, ("scratch", "pretrained")).savings
+    for row in savings.to_dict("records"):
+        low, bound = row["needed_low"], row["needed_low_bound"]
+        above = low > row["train_size"] or (low == row["train_size"] and bound == "more than")
+        assert row["claimed"] == (above and bound != "at most")
+    assert set(savings["claimed"]) == {True, False}
 
 
 def test_what_a_small_difference_takes_is_said():
