@@ -16,6 +16,7 @@ from lesionseg.errors import InputError
 SPLITS = ("train", "validation", "test")
 _DIGITS = re.compile(r"([0-9]+)")
 _GERMAN_DATE = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})")
+_ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
 _STAGES = {**dict.fromkeys(("pre", "before", "baseline", "bl", "base", "first", "initial"), 0)}
 _STAGES |= dict.fromkeys(("post", "after", "followup", "fu", "follow", "last", "final"), 2)
 _log = logging.getLogger(__name__)
@@ -278,9 +279,10 @@ def _warn_of_names(studies: Sequence[Study], dated: Collection[str]) -> None:
 def session_key(label: str) -> tuple[str | int, ...]:
     """Return a sort key of a session: a date (``2019-03-01``, ``01.03.2019``) by time, words such as ``pre`` and
     ``post`` by what they mean, all else as `natural_key`."""
-    date = _GERMAN_DATE.fullmatch(label)
-    if date:
-        return (1, *natural_key("".join(f"{int(part):02d}" for part in reversed(date.groups()))))
+    date, iso = _GERMAN_DATE.fullmatch(label), _ISO_DATE.fullmatch(label)
+    if date or iso:
+        parts = date.groups()[::-1] if date else iso.groups() if iso else ()
+        return (1, *natural_key("".join(f"{int(part):02d}" for part in parts)))
     return (_STAGES.get(label.lower(), 1), *natural_key(label))
 
 

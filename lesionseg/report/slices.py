@@ -179,7 +179,9 @@ def write_examples(cases: Sequence[Mapping[str, Any]], slices: Sequence[StudySli
     chosen = dict.fromkeys(case["study"] for case in (ranked[0], ranked[len(ranked) // 2], ranked[-1]))
     by_name = {one.study: one for one in slices}
     with look(), written_whole(path) as partial:
-        draw_slices([by_name[name] for name in chosen]).savefig(partial, dpi=130)
+        figure = draw_slices([by_name[name] for name in chosen])
+        figure.suptitle("The test studies with the most, the median and the fewest lesions", fontsize=8.5)
+        figure.savefig(partial, dpi=130)
 
 
 def draw_slices(slices: Sequence[StudySlice]) -> "Figure":

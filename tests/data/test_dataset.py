@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lesionseg.data.channels import Source, parse_channel
-from lesionseg.data.dataset import Dataset, MaskFile, Study, missing_files, select_studies, select_subjects
+from lesionseg.data.dataset import Dataset, MaskFile, Study, assemble, missing_files, select_studies, select_subjects
 from lesionseg.errors import InputError
 
 
@@ -109,3 +109,18 @@ def test_subjects_that_cannot_be_selected_are_named(subjects, fault):
     with pytest.raises(InputError) as caught:
         select_subjects(_cohort(("01", ""), ("02", "")), subjects)
     assert caught.value.faults == (fault,)
+
+
+def test_subjects_that_may_be_one_person_are_named(caplog):
+    studies = [Study(subject, "", {"flair": Path(f"{subject}.nii")}) for subject in ("1", "001", "P2", "p2", "3")]
+    assemble("toy", Path(), studies, [])
+    assert "Subjects 001 and 1 have nearly the same name" in caplog.text
+    assert "Subjects P2 and p2 have nearly the same name" in caplog.text
+    assert caplog.text.count("nearly the same name") == 2
+
+
+def test_dates_are_in_the_order_of_time_however_they_are_written():
+    labels = ["31.12.2018", "2019-03-01", "1.2.2019", "20200115"]
+    studies = [Study("a", label, {"flair": Path(f"{number}.nii")}) for number, label in enumerate(labels)]
+    found = [study.session for study in assemble("toy", Path(), studies, []).studies]
+    assert found == ["31.12.2018", "1.2.2019", "2019-03-01", "20200115"]
