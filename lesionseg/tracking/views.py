@@ -104,7 +104,7 @@ def _views(sweep: str) -> list[tuple[str, str, dict[str, Any]]]:
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "init"}]},
     }
     params = [f"params.`{name}`" for name in ("init", "train_size", "repeat")]
-    scores = [f"metrics.`test/{name}`" for name in (*BY_SIZE, "lesion_f1", "dice")]
+    scores = [f"metrics.`test/{name}`" for name in (*BY_SIZE, "lesion_f1", "merged_lesions", "dice")]
     columns = [*params, *scores, "attributes.`Duration`", "attributes.`Dataset`"]
     # Every setting of the pages, since older ones have no defaults for what a view leaves out.
     common: dict[str, Any] = {
