@@ -21,6 +21,7 @@ from lesionseg.io import written_whole
 Array = np.ndarray[Any, np.dtype[Any]]
 _SMALLEST_EDGE_MM, _LARGEST_EDGE_MM = 0.01, 30.0
 _MOST_VOXELS = 2**31  # sixteen times a head at 0.35 mm
+_ROUNDING = 1e-3
 _IN_MM = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -199,9 +200,20 @@ def differing_affines(path: Path) -> tuple[float, bool]:
     return Grid((x, y, z), sform).displacement(Grid((x, y, z), qform)), bool(q_code == s_code)
 
 
+def read_labels(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
+    """Read a mask as `read_volume` does; values that are whole but for rounding, such as 0.99999 where a program stored
+    scaled integers, become whole."""
+    voxels, grid = read_volume(path, strict=strict)
+    if voxels.dtype.kind == "f":
+        whole = np.round(voxels)
+        if np.allclose(voxels, whole, rtol=0, atol=_ROUNDING):
+            voxels = whole
+    return voxels, grid
+
+
 def read_mask(mask: MaskFile) -> tuple[Array, Grid]:
     """Return the mask as uint8 of 0 and 1, (X, Y, Z) as stored, and its grid."""
-    voxels, grid = read_volume(mask.path)
+    voxels, grid = read_labels(mask.path)
     inside = voxels != 0 if mask.label is None else voxels == mask.label
     return inside.astype(np.uint8), grid
 

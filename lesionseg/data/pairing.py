@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_volume
+from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_labels, read_volume
 from lesionseg.data.readers.table import cell, read_rows
 from lesionseg.errors import InputError
 
@@ -242,8 +242,9 @@ def read_pair(
     faults: list[str] = []
     read: list[tuple[Array, Grid]] = []
     for path in (pair.reference, pair.prediction):
+        reader = read_volume if path == pair.prediction and threshold is not None else read_labels
         try:
-            read.append(read_volume(path, strict=True))
+            read.append(reader(path, strict=True))
         except UnreadableScanError as error:
             faults.append(f"{path}: {error}")
     if faults:

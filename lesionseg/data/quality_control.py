@@ -17,7 +17,7 @@ from tabulate import SEPARATING_LINE, tabulate
 
 from lesionseg.data.channels import Channel, sources_of
 from lesionseg.data.dataset import Dataset, MaskFile, Study, image_of, missing_files, nothing_usable
-from lesionseg.data.nifti import Array, Grid, UnreadableScanError, differing_affines, read_volume
+from lesionseg.data.nifti import Array, Grid, UnreadableScanError, differing_affines, read_labels, read_volume
 from lesionseg.data.preprocessing import bounding_box, brain_mask
 from lesionseg.metrics.components import component_sizes, label_components, voxel_volume
 
@@ -199,7 +199,7 @@ def _look_at(
         mask = study.masks[target]
         where = f"{study.name}, mask {target} ({mask.path})"
         try:
-            voxels, grid = read_volume(mask.path, strict=True)
+            voxels, grid = read_labels(mask.path, strict=True)
         except UnreadableScanError as error:
             faults.append(f"{where}: {error}")
         else:

@@ -13,7 +13,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from lesionseg.data.dataset import MaskFile
-from lesionseg.data.nifti import Grid, UnreadableScanError, read_mask, read_volume, resample, write_volume
+from lesionseg.data.nifti import Grid, UnreadableScanError, read_labels, read_mask, read_volume, resample, write_volume
 
 
 def grid_of(shape, spacing, degrees=(0.0, 0.0, 0.0), axes=(0, 1, 2), flips=(1, 1, 1)) -> Grid:
@@ -166,6 +166,17 @@ def test_further_axes_of_length_1_are_dropped(tmp_path, write_scan, shape):
     data, grid = read_volume(write_scan(tmp_path / "a.nii", voxels))
     assert grid.shape == (2, 3, 4)
     np.testing.assert_array_equal(data, voxels.reshape(2, 3, 4))
+
+
+def test_a_mask_that_is_whole_but_for_rounding_is_read_as_whole(tmp_path, write_scan):
+    voxels = np.zeros((4, 4, 4), np.float32)
+    voxels[1, 1, 1], voxels[2, 2, 2] = 0.99999, 1e-5
+    path = write_scan(tmp_path / "m.nii", voxels)
+    assert (
+        read_labels(path)[0].sum() == read_mask(MaskFile(path))[0].sum() == read_mask(MaskFile(path, 1))[0].sum() == 1
+    )
+    voxels[2, 2, 2] = 0.5
+    assert read_labels(write_scan(path, voxels))[0].max() < 1
 
 
 def huge(path):

@@ -20,13 +20,14 @@ from lesionseg.tracking import mlflow_store
 from lesionseg.tracking.mlflow_store import check_reachable, fault_of, open_store, start_run
 
 OPEN = """
-import sys
+import os, sys
 from pathlib import Path
 from lesionseg.tracking.mlflow_store import open_store
 from lesionseg.tracking.mlflow_store import start_run
 from lesionseg.tracking.sweep import sweep_parent
 folder = Path(sys.argv[1])
-store = open_store(f"sqlite:///{folder}/mlflow.db", "exp", str(folder / "artifacts"), folder / ".lock")
+own = folder.parent / f"outputs{os.getpid()}" / ".lock"  # several folders of outputs share one database
+store = open_store(f"sqlite:///{folder}/mlflow.db", "exp", str(folder / "artifacts"), own)
 run = start_run(store, "run", {}, parent=sweep_parent(store, "first"))
 print(store.experiment_id, sweep_parent(store, "first"), run.run_id)
 """
