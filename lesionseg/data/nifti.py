@@ -171,7 +171,11 @@ def read_volume(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
         raise UnreadableScanError(
             f"its voxels are of type {voxels.dtype}, no real numbers; save one grey value for each voxel"
         )
-    affine = np.array(image.affine, dtype=float)
+    x, y, z = voxels.shape
+    return voxels, Grid((x, y, z), _affine_in_mm(np.array(image.affine, dtype=float), unit))
+
+
+def _affine_in_mm(affine: Array, unit: str) -> Array:
     affine[:3] *= _IN_MM.get(unit, 1.0)
     edges = voxel_sizes(affine) if np.isfinite(affine).all() else np.zeros(3)
     if not (edges.min() >= _SMALLEST_EDGE_MM and abs(np.linalg.det(affine[:3, :3] / edges)) > 1e-3):
@@ -183,8 +187,7 @@ def read_volume(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
             f"its voxels measure {' × '.join(f'{edge:g}' for edge in edges)} mm, and {_LARGEST_EDGE_MM:g} mm is the "
             "most; correct the header's voxel size and unit, or convert the scan again from its source"
         )
-    x, y, z = voxels.shape
-    return voxels, Grid((x, y, z), affine)
+    return affine
 
 
 def differing_affines(path: Path) -> tuple[float, bool]:
@@ -193,7 +196,10 @@ def differing_affines(path: Path) -> tuple[float, bool]:
     image: Any = nib.load(path)
     if not isinstance(image, nib.Nifti1Pair):
         return 0.0, True
-    (qform, q_code), (sform, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    try:
+        (qform, q_code), (sform, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    except HeaderDataError:  # quaternions that are none: every program reads the sform
+        return 0.0, True
     if qform is None or sform is None:
         return 0.0, True
     x, y, z = image.shape[:3]
