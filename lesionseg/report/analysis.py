@@ -325,11 +325,11 @@ def _savings(tables: Tables, reference: str, others: Sequence[str]) -> pd.DataFr
         found_savings = label_savings(sizes, *stacked)
         frame = pd.DataFrame({"train_size": sizes, "arm_score": found_savings.scores})
         ends = found_savings.reference.sizes[[0, -1]] if found_savings.n_patients else (nan, nan)
-        for name in ("needed", "low", "high"):
-            key, values = "needed" if name == "needed" else f"needed_{name}", getattr(found_savings, name)
+        for name, end in (("needed", ""), ("low", "_low"), ("high", "_high")):
+            key, values = f"needed{end}", getattr(found_savings, name)
             frame[key] = np.where(np.isnan(values), nan, np.clip(values, *ends))
             frame[f"{key}_bound"] = np.select([values == inf, values == -inf], ["more than", "at most"], "exact")
-            frame[key.replace("needed", "multiplier")] = frame[key] / frame["train_size"]
+            frame[f"multiplier{end}"] = frame[key] / frame["train_size"]
         facts = {key: getattr(found_savings, key) for key in ("n_patients", "n_repeats", "note")}
         for key, value in {"score": score, "arm": arm, "reference": reference, **facts}.items():
             frame[key] = value
