@@ -70,11 +70,12 @@ def test_training_goes_on_without_the_server_and_sync_sends_what_was_kept(
     sweep.says("step 50/150")
     _stop(first)
     code, told = sweep.end()
+    remedy = f"lesionseg sync tracking=server tracking.uri={address} sends it"
     assert code == 1, told
     assert told.count("MLflow does not take what is logged; the work goes on, and it is kept: ") == 2, told
-    assert told.count("waits to be sent to MLflow; lesionseg sync sends it") == 2, told
+    assert told.count(f"waits to be sent to MLflow; {remedy}") == 2, told
     assert f"tracking.uri={address}: no server answers there" in told
-    assert "Sweep away: MLflow is away. What was logged is kept; lesionseg sync sends it." in told
+    assert f"Sweep away: MLflow is away. What was logged is kept; {remedy}." in told
 
     without = inside(tmp_path, "sync", *tracking)
     assert without.code == 2
