@@ -71,6 +71,7 @@ def mirror(run_dir: RunDir, store: Store) -> None:
             (folder / path).unlink(missing_ok=True)
         del sent["files"][path]
     if status["status"] != sent["status"]:
+        remove_broken_uploads(store.client.get_run(run.run_id))
         run.set_status(status["status"], status.get("ended"))
         sent["status"] = status["status"]
     run_dir.note_sent(sent)
@@ -103,7 +104,6 @@ def progress_text(status: dict[str, Any]) -> str:
 def _find_or_start(store: Store, status: dict[str, Any]) -> str:
     left = [run for run in runs_of(store, status["tags"][HASH_TAG], status["sweep"]) if run.info.status != "FINISHED"]
     if left:
-        remove_broken_uploads(left[-1])
         return str(left[-1].info.run_id)
     parent = sweep_parent(store, status["sweep"]) if status["sweep"] else None
     return start_run(store, status["name"], status["tags"], parent).run_id

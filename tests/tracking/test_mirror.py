@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lesionseg.tracking.artifacts import artifacts_of
 from lesionseg.tracking.mirror import Uploader, is_mirrored, mirror
 from lesionseg.tracking.mlflow_store import HASH_TAG, KIND_TAG, SWEEP_TAG, Run, Store
 from lesionseg.tracking.run_dir import RunDir
@@ -66,6 +67,15 @@ def test_what_lies_outside_of_the_run_is_not_sent(store, run_dir, tmp_path, capl
     mirror(run_dir, store)
     assert [file.path for file in store.client.list_artifacts(run_dir.sent()["run_id"])] == ["cases.csv"]
     assert caplog.text.count("lies elsewhere and is not sent") == 3
+
+
+def test_an_upload_that_a_kill_broke_off_is_taken_away_when_the_run_ends(store, run_dir):
+    mirror(run_dir, store)
+    folder = artifacts_of(store, _run(store, run_dir)).folder
+    (folder / ".artifact.uploading.b9_xjwh2").touch()
+    run_dir.end("FINISHED")
+    mirror(run_dir, store)
+    assert [file.name for file in folder.iterdir()] == ["cases.csv"]
 
 
 def test_what_a_run_no_longer_has_is_taken_away(store, run_dir):
