@@ -49,9 +49,10 @@ class Artifacts:
 def artifacts_of(store: Store, run: Any) -> Artifacts:
     """Return the artifacts of a run, given as MLflow's entity."""
     folder = _local_folder(run)
-    if folder is not None and not folder.is_dir() and store.uri.startswith("sqlite:///"):
-        # moved together with the database, which this process may not write to
-        folder = Path(store.uri.removeprefix("sqlite:///")).parent.joinpath(*folder.parts[-3:])
+    if folder is not None and store.uri.startswith("sqlite:///"):
+        # moved or copied together with the database, which this process may not write to
+        beside = Path(store.uri.removeprefix("sqlite:///")).parent.joinpath(*folder.parts[-3:])
+        folder = beside if beside.is_dir() else folder
     here = folder is not None and folder.is_dir()
     return Artifacts(run.info.run_id, folder if here else None, None if here else store)
 

@@ -1,7 +1,10 @@
 """The main job: two arms, two sizes, two repeats, from scans to the comparison."""
 
 import json
+import os
 import shutil
+import socket
+import subprocess
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -266,6 +269,37 @@ def test_status_lists_every_configuration(sweep, inside):
     absent = inside(sweep.folder, "status", "sweep=second")
     assert (absent.code, absent.out) == (2, "")
     assert absent.err.startswith("sweep=second: there is no sweep of that name in sqlite:///")
+
+
+@pytest.mark.slow
+def test_a_colleague_who_can_only_read_a_copy_has_everything(sweep, environment, command_line, tmp_path):
+    outputs = shutil.copytree(sweep.folder / "outputs", tmp_path / "theirs" / "outputs")
+    files = [outputs, *outputs.rglob("*")]
+    for path in files:
+        path.chmod(path.stat().st_mode & ~0o222)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    as_reader = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"] if os.getuid() == 0 else []
+    try:
+        for arguments, last in (
+            (("status", "sweep=first"), "Sweep first: 8 of 8 runs finished (100 %)."),
+            (("compare", "sweep=first", f"output={tmp_path / 'mine'}"), f"Written to {tmp_path / 'mine'} (report.html"),
+            (("ui", "sweep=first", f"port={port}"), "Ctrl-C stops it."),
+        ):
+            command = [*as_reader, *command_line(*arguments, f"paths.outputs='{outputs}'")]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+                told = []
+                for line in process.stdout:
+                    told.append(line)
+                    if arguments[0] == "ui" and line.startswith(last):
+                        process.terminate()
+            assert process.returncode == 0, "".join(told)
+            assert any(line.startswith(last) for line in told), "".join(told)
+    finally:
+        for path in files:
+            path.chmod(path.stat().st_mode | 0o200)
 
 
 def test_everything_lies_below_outputs(sweep):

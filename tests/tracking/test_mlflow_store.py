@@ -17,6 +17,7 @@ import pytest
 
 from lesionseg.errors import InputError
 from lesionseg.tracking import mlflow_store
+from lesionseg.tracking.artifacts import artifacts_of
 from lesionseg.tracking.mlflow_store import check_reachable, fault_of, open_store, start_run
 
 OPEN = """
@@ -109,9 +110,12 @@ def test_outputs_that_were_moved_or_copied_have_their_artifacts(tmp_path, with_s
     shutil.copytree(tmp_path / "old", tmp_path / "copied")
     (tmp_path / "old").rename(tmp_path / "new")
     for place in ("new", "copied"):
+        read = open_store(f"sqlite:///{tmp_path / place}/mlflow.db", "exp", None, tmp_path / "never", create=False)
+        in_place = tmp_path / place / "artifacts" / run.run_id / "artifacts"
+        assert artifacts_of(read, read.client.get_run(run.run_id)).folder == in_place
         moved = opened(tmp_path / place)
         found = moved.client.get_run(run.run_id)
-        assert found.info.artifact_uri == (tmp_path / place / "artifacts" / run.run_id / "artifacts").as_uri()
+        assert found.info.artifact_uri == in_place.as_uri()
         assert [file.path for file in moved.client.list_artifacts(run.run_id)] == ["cases.csv"]
 
 
@@ -151,16 +155,21 @@ def test_what_is_to_be_read_is_not_created(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_is_there_will_do():
+def test_a_server_that_is_there_will_do(tmp_path):
     with _server(200) as uri:
         check_reachable(uri)
     with _server(401) as uri:  # it wants a password: MLflow's own settings have that
         check_reachable(f"{uri}/some/path/")
         with pytest.raises(InputError):
             check_reachable(uri.replace("http://", "https://"))
+        with pytest.raises(InputError) as caught:
+            open_store(uri, "exp", None, tmp_path / "never")
+    (fault,) = caught.value.faults
+    assert fault.endswith("it wants a login: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+    assert "\n" not in fault
 
 
-def test_no_server_is_told_within_seconds():
+def test_no_server_is_told_within_seconds(tmp_path):
     with closing(socket()) as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -170,7 +179,7 @@ def test_no_server_is_told_within_seconds():
         "store with tracking=sqlite"
     )
     with pytest.raises(InputError, match="no server answers there"):
-        open_store(uri, "exp", None, Path("never"))
+        open_store(uri, "exp", None, tmp_path / "never")
     assert time.monotonic() - began < 5
 
 
