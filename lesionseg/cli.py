@@ -165,7 +165,7 @@ def _sources(request: "Request", jobs: "Sequence[Job]") -> "list[TrainConfig]":
 
     from lesionseg.config.compose import compose_one, expand, without_hydra
     from lesionseg.config.init_section import FROM_SCRATCH
-    from lesionseg.config.validation import validate
+    from lesionseg.config.schema import validate
     from lesionseg.errors import InputError
 
     fixed = [values[0] for values in expand(request.overrides) if len(values) == 1]
@@ -209,7 +209,7 @@ def _launch(request: "Request", overrides: Sequence[str], total: int) -> None:
 
     from lesionseg.config import conf_dir
     from lesionseg.config.compose import forget_plugin_configs
-    from lesionseg.config.validation import register_resolvers
+    from lesionseg.config.schema import register_resolvers
 
     register_resolvers()
     forget_plugin_configs()
@@ -237,7 +237,7 @@ def _task(total: int, began: float, launcher: int) -> Callable[[Any], str]:
 
         from lesionseg.commands.sweep import run_job
         from lesionseg.config.compose import without_hydra
-        from lesionseg.config.validation import validate
+        from lesionseg.config.schema import validate
 
         return run_job(validate("train", without_hydra(composed)), number, total, began if in_turn else None)
 

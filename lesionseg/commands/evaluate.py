@@ -16,8 +16,7 @@ from lesionseg.commands.scoring import ScoreTables, criteria_of, scores_text, se
 from lesionseg.commands.sweep_runs import RunFiles, finished_runs, sections_of, stored_predictions
 from lesionseg.config.schema import EvaluateConfig, PredictConfig
 from lesionseg.data.cache import CachedStudy
-from lesionseg.data.channels import parse_channel
-from lesionseg.data.dataset import select_studies
+from lesionseg.data.dataset import parse_channel, select_studies
 from lesionseg.data.quality_control import audit
 from lesionseg.errors import InputError
 from lesionseg.instantiate import build

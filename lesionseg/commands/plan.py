@@ -15,8 +15,7 @@ from lesionseg.config.compose import quoted
 from lesionseg.config.schema import TrainConfig
 from lesionseg.config.sections import DatasetSection, PathsSection, TrackingSection
 from lesionseg.data.cache import Cache, CachedStudy
-from lesionseg.data.channels import parse_channel
-from lesionseg.data.dataset import Dataset, MaskFile, Study, TaskStudy, select_studies, select_subjects
+from lesionseg.data.dataset import Dataset, MaskFile, Study, TaskStudy, parse_channel, select_studies, select_subjects
 from lesionseg.data.readers import read_bids, read_nnunet, read_table
 from lesionseg.data.splits import Split, fixed_parts, make_split
 from lesionseg.errors import InputError

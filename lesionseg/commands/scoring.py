@@ -11,7 +11,7 @@ from torch import nn
 
 from lesionseg.config.sections import ScoringSection, TrainerSection
 from lesionseg.data.cache import CachedStudy
-from lesionseg.data.channels import parse_channel
+from lesionseg.data.dataset import parse_channel
 from lesionseg.data.nifti import Array, Grid, read_mask
 from lesionseg.data.preprocessing import to_native
 from lesionseg.inference import sliding_window

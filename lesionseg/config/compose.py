@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lesionseg.config import conf_dir
-from lesionseg.config.validation import register_resolvers, validate
+from lesionseg.config.schema import register_resolvers, validate
 from lesionseg.errors import InputError
 
 AXES = ("init", "train_size", "repeat")

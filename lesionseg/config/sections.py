@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lesionseg.data.channels import Channel, parse_channel
+from lesionseg.data.dataset import Channel, parse_channel
 from lesionseg.instantiate import build, target_faults
 from lesionseg.synthetic.config import Pathology
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from lesionseg.data.channels import Channel
-from lesionseg.data.dataset import TaskStudy
+from lesionseg.data.dataset import Channel, TaskStudy
 from lesionseg.data.nifti import Array, Grid
 from lesionseg.data.preprocessing import NORMALISATION, Prepared, prepare
 from lesionseg.io import content_digest, naming_full_disk

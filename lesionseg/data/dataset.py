@@ -1,4 +1,5 @@
-"""What a dataset is made of: studies, each one session of one subject; and which of them a task can use."""
+"""What a dataset is made of: studies, each one session of one subject; and which of them a task can use, whose input
+channels are a contrast, one of the session before, or the difference of two."""
 
 import logging
 import re
@@ -10,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from lesionseg.data.channels import Channel, Source, sources_of
 from lesionseg.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+_SOURCE = re.compile(r"(?P<prior>prior\.)?(?P<contrast>[A-Za-z][A-Za-z0-9_]*)")
 _DIGITS = re.compile(r"([0-9]+)")
 _GERMAN_DATE = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})")
 _ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
@@ -22,6 +23,54 @@ _STAGES |= dict.fromkeys(("post", "after", "followup", "fu", "follow", "last", "
 _log = logging.getLogger(__name__)
 _UNSAFE_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]|^[.\s=+@-]|[.\s]$')
 Sessions = Literal["first", "last", "all"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that a channel is read from: a contrast of the study, or of its prior session."""
+
+    contrast: str
+    prior: bool = False
+
+    def __str__(self) -> str:
+        return f"prior.{self.contrast}" if self.prior else self.contrast
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One input channel: ``plus``, or ``plus - minus`` after both were normalised."""
+
+    plus: Source
+    minus: Source | None = None
+
+    def __str__(self) -> str:
+        return f"{self.plus} - {self.minus}" if self.minus else str(self.plus)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The images it needs."""
+        return (self.plus, self.minus) if self.minus else (self.plus,)
+
+
+def parse_channel(text: str) -> Channel:
+    """Read ``flair``, ``prior.flair`` or ``t1_post - t1``.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    parts = [_SOURCE.fullmatch(part.strip()) for part in text.split(" - ")]
+    if len(parts) > 2 or not all(parts):
+        raise ValueError(
+            f"{text!r} is no input channel: write a contrast ('flair'), a contrast of the session before "
+            "('prior.flair'), or the difference of two ('t1_post - t1', with spaces around the minus)"
+        )
+    sources = [Source(part["contrast"], bool(part["prior"])) for part in parts if part]
+    return Channel(*sources)
+
+
+def sources_of(channels: Iterable[Channel]) -> tuple[Source, ...]:
+    """Every image the channels need, each once, in order of first use."""
+    return tuple(dict.fromkeys(source for channel in channels for source in channel.sources))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torchio as tio
 from torch.utils.data import Dataset
 
 from lesionseg.data.cache import CachedStudy
-from lesionseg.data.channels import Channel
+from lesionseg.data.dataset import Channel
 from lesionseg.data.nifti import Array
 from lesionseg.instantiate import build
 

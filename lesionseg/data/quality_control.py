@@ -15,8 +15,16 @@ from nibabel.orientations import apply_orientation, io_orientation
 from scipy.ndimage import find_objects
 from tabulate import SEPARATING_LINE, tabulate
 
-from lesionseg.data.channels import Channel, sources_of
-from lesionseg.data.dataset import Dataset, MaskFile, Study, image_of, missing_files, nothing_usable
+from lesionseg.data.dataset import (
+    Channel,
+    Dataset,
+    MaskFile,
+    Study,
+    image_of,
+    missing_files,
+    nothing_usable,
+    sources_of,
+)
 from lesionseg.data.nifti import Array, Grid, UnreadableScanError, differing_affines, read_labels, read_volume
 from lesionseg.data.preprocessing import bounding_box, brain_mask
 from lesionseg.metrics.components import component_sizes, label_components, voxel_volume

@@ -10,7 +10,6 @@ from lesionseg.metrics.aggregate import (
     coverage,
     false_alarms,
 )
-from lesionseg.metrics.cc_metrics import cc_dice, lesion_dice
 from lesionseg.metrics.components import (
     Connectivity,
     affine_spacing,
@@ -34,7 +33,15 @@ from lesionseg.metrics.froc import (
 )
 from lesionseg.metrics.lesionwise import LesionScores, Stratum, score_criteria, score_lesions, stratify
 from lesionseg.metrics.study import CaseScores, LesionRow, StudyScores, detection_row, lesion_table, score_study
-from lesionseg.metrics.voxelwise import SurfaceScores, VoxelScores, dice, score_surfaces, score_voxels
+from lesionseg.metrics.voxelwise import (
+    SurfaceScores,
+    VoxelScores,
+    cc_dice,
+    dice,
+    lesion_dice,
+    score_surfaces,
+    score_voxels,
+)
 
 __all__ = [
     "CASE_SCORES",

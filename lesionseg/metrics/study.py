@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionseg.metrics.cc_metrics import cell_dice
 from lesionseg.metrics.components import (
     Labels,
     affine_spacing,
@@ -20,7 +19,7 @@ from lesionseg.metrics.components import (
 )
 from lesionseg.metrics.criteria import AnyOverlap, Counts, Criterion, Flags, MaskPair, OneToOneIoU, Side
 from lesionseg.metrics.lesionwise import JudgedLesions, LesionScores, Stratum, judge_lesions, score_criteria, stratify
-from lesionseg.metrics.voxelwise import dice, score_surfaces, score_voxels
+from lesionseg.metrics.voxelwise import cell_dice, dice, score_surfaces, score_voxels
 
 Verdict = Literal["detected", "missed", "true", "false"]
 Ratios = NDArray[np.float64]

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from lesionseg.data.cache import CachedStudy
-from lesionseg.data.channels import Channel
+from lesionseg.data.dataset import Channel
 from lesionseg.data.patches import Augment, PatchDataset
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionseg.data.cache import CachedStudy
-from lesionseg.data.channels import parse_channel
+from lesionseg.data.dataset import parse_channel
 from lesionseg.data.patches import Patch
 from lesionseg.inference import sliding_window
 from lesionseg.metrics import CASE_SCORES, average, detection_row

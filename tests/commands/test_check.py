@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from lesionseg.commands import check as command
-from lesionseg.data.channels import parse_channel
-from lesionseg.data.dataset import Dataset, MaskFile, Study
+from lesionseg.data.dataset import Dataset, MaskFile, Study, parse_channel
 
 CHANNELS = [parse_channel("flair")]
 

@@ -23,8 +23,7 @@ from lesionseg.config.compose import (
     forget_plugin_configs,
     quoted,
 )
-from lesionseg.config.schema import SCHEMAS, TrainConfig
-from lesionseg.config.validation import register_resolvers
+from lesionseg.config.schema import SCHEMAS, TrainConfig, register_resolvers
 from lesionseg.errors import InputError
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())

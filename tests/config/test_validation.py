@@ -2,9 +2,8 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ValidationError
 
-from lesionseg.config.schema import UiConfig
+from lesionseg.config.schema import UiConfig, _fault, validate
 from lesionseg.config.sections import PathsSection
-from lesionseg.config.validation import _fault, validate
 from lesionseg.errors import InputError
 
 UI = """

@@ -8,8 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lesionseg.data.channels import parse_channel
-from lesionseg.data.dataset import MaskFile, Study, TaskStudy
+from lesionseg.data.dataset import MaskFile, Study, TaskStudy, parse_channel
 from lesionseg.errors import InputError
 
 SHAPE = (20, 20, 20)

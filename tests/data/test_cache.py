@@ -14,8 +14,7 @@ import pytest
 
 from lesionseg.data import cache as cache_module
 from lesionseg.data.cache import Cache
-from lesionseg.data.channels import Channel, Source, parse_channel
-from lesionseg.data.dataset import MaskFile, TaskStudy
+from lesionseg.data.dataset import Channel, MaskFile, Source, TaskStudy, parse_channel
 from lesionseg.data.preprocessing import prepare
 
 MM = (1.0, 1.0, 1.0)
@@ -130,7 +129,7 @@ _ASK = """
 import json, os, signal, sys, time
 from pathlib import Path
 import lesionseg.data.cache as module
-from lesionseg.data.channels import parse_channel
+from lesionseg.data.dataset import parse_channel
 from lesionseg.data.dataset import TaskStudy
 from lesionseg.data.dataset import MaskFile, Study
 

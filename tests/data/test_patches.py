@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader
 
 from lesionseg.config import conf_dir
 from lesionseg.data.cache import Cache, CachedStudy
-from lesionseg.data.channels import parse_channel
-from lesionseg.data.dataset import MaskFile
+from lesionseg.data.dataset import MaskFile, parse_channel
 from lesionseg.data.patches import Augmentation, PatchDataset, cut
 
 FLAIR = (parse_channel("flair"),)

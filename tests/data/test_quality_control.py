@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionseg.data.channels import parse_channel
-from lesionseg.data.dataset import Dataset, MaskFile, Study
+from lesionseg.data.dataset import Dataset, MaskFile, Study, parse_channel
 from lesionseg.data.quality_control import Audit, audit
 from lesionseg.data.readers import read_bids
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from lesionseg.data.cache import Cache, CachedStudy
-from lesionseg.data.channels import parse_channel
-from lesionseg.data.dataset import select_studies
+from lesionseg.data.dataset import parse_channel, select_studies
 from lesionseg.data.patches import Augmentation
 from lesionseg.data.readers import read_bids
 from lesionseg.models import DiceCrossEntropy, UNet3D

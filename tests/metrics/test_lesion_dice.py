@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from lesionseg.metrics.cc_metrics import cc_dice, cell_dice, lesion_dice
+from lesionseg.metrics.voxelwise import cc_dice, cell_dice, lesion_dice
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 HERE = (GOLDEN / "expected.json").is_file()
