@@ -78,13 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    from lesionseg.config.compose import Request, compose_jobs, show_config
+    from lesionseg.config.compose import Request, compose_jobs, plain_words, show_config
     from lesionseg.errors import InputError
     from lesionseg.io import DISK_FULL
 
     options = _parser(command).parse_intermixed_args(arguments)
     folder = Path(options.config_dir) if options.config_dir else None
-    request = Request(command, tuple(options.overrides), folder, options.config_name, options.multirun)
+    overrides = plain_words(command, options.overrides)
+    request = Request(command, tuple(overrides), folder, options.config_name, options.multirun)
     try:
         if options.cfg:
             print(show_config(request, options.cfg, resolve=options.resolve), end="")

@@ -13,7 +13,7 @@ from lesionseg.commands.compare import OWN, changed_note
 from lesionseg.commands.initialise import checkpoint_path
 from lesionseg.commands.plan import cache_of, load_dataset, outputs, store_of, to_paste, triple
 from lesionseg.commands.scoring import ScoreTables, criteria_of, scores_text, segment
-from lesionseg.commands.sweep_runs import RunFiles, finished_runs, sections_of, stored_predictions
+from lesionseg.commands.sweep_runs import RunFiles, finished_runs, run_key, sections_of, stored_predictions
 from lesionseg.config.schema import EvaluateConfig, PredictConfig
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.dataset import parse_channel, select_studies
@@ -34,21 +34,22 @@ def evaluate(config: EvaluateConfig) -> int:
     """Score a model on every study that has its channels and its target's mask, or a sweep's stored predictions."""
     if config.sweep is not None:
         return _evaluate_sweep(config, config.sweep)
-    source = load_checkpoint(config)
-    card = source.card
-    studies = prepare_studies(config, card, labelled=True)
+    models = load_checkpoints(config)
+    card = models[0].card
+    studies = _prepare_studies(config, card)
     if config.min_volume is not None:
         card = replace(card, min_lesion_volume=config.min_volume)
-    threshold = config.threshold if config.threshold is not None else card.threshold
-    tables = ScoreTables(config.metrics)
+    threshold = mean_threshold(models) if config.threshold is None else config.threshold
+    tables, networks = ScoreTables(config.metrics), [model.network() for model in models]
     with progress_bar("Scoring", "study", len(studies)) as shown:
-        for segmentation in segment(source.network(), card, studies, config.trainer, threshold=threshold):
+        for segmentation in segment(networks, card, studies, config.trainer, threshold=threshold):
             tables.add(segmentation, card)
             shown.update()
     output = Path(config.output).expanduser().resolve()
     tables.write(output)
     averages, metrics = tables.averages, tables.metrics()
-    record = {"checkpoint": source.origin, "weights": source.digest, "threshold": threshold}
+    origins, weights = (", ".join(found) for found in zip(*((one.origin, one.digest) for one in models), strict=True))
+    record = {"checkpoint": origins, "weights": weights, "threshold": threshold}
     write_json(output / "scores.json", {**record, **metrics})
     columns = ["study", "n_reference", "n_prediction", "lesion_sensitivity", "lesion_ppv", "lesion_f1", "dice"]
     print(tabulate([[case[name] for name in columns] for case in tables.cases], headers=columns, floatfmt=".2f"))
@@ -108,16 +109,32 @@ def _evaluate_sweep(config: EvaluateConfig, sweep: str) -> int:
     return 0
 
 
-def load_checkpoint(config: EvaluateConfig | PredictConfig) -> SourceModel:
-    """Return the model that ``checkpoint`` names."""
-    assert config.checkpoint is not None, "the schema asks for it"
+def load_checkpoints(config: EvaluateConfig | PredictConfig) -> list[SourceModel]:
+    """Return the model that ``checkpoint`` names, or all repeats of ``sweep:<name>/<init>/<train_size>``."""
+    named, downloads = str(config.checkpoint), outputs(config.paths) / "cache" / "models"
     check_writable("paths.outputs", outputs(config.paths))
     check_writable("output", Path(config.output).expanduser().resolve())
-    named = config.checkpoint.startswith(("runs:/", "models:/"))
-    store = store_of(config.tracking, config.paths, create=False) if named else None
-    source = load_model(
-        checkpoint_path(config.checkpoint, store, outputs(config.paths) / "cache" / "models"), trust=config.trust
-    )
+    in_mlflow = named.startswith(("runs:/", "models:/", "sweep:"))
+    store = store_of(config.tracking, config.paths, create=False) if in_mlflow else None
+    addresses = [named]
+    if store is not None and named.startswith("sweep:"):
+        sweep, *place = named.removeprefix("sweep:").split("/")
+        runs = finished_runs(store, config.paths, sweep).finished
+        addresses = [f"runs:/{run.info.run_id}" for run in runs if [str(key) for key in run_key(run)[:2]] == place]
+        if not addresses:
+            places = sorted({f"sweep:{sweep}/{init}/{size}" for init, size, _ in map(run_key, runs)})
+            raise InputError(f"checkpoint {named}: no finished run is there; there are {', '.join(places)}")
+    found = [_load(checkpoint_path(address, store, downloads), trust=config.trust) for address in addresses]
+    return [replace(one, origin=name) if store else one for one, name in zip(found, addresses, strict=True)]
+
+
+def mean_threshold(models: Sequence[SourceModel]) -> float:
+    """Return the threshold of several models' mean."""
+    return sum(model.card.threshold for model in models) / len(models)
+
+
+def _load(path: Path, *, trust: bool) -> SourceModel:
+    source = load_model(path, trust=trust)
     try:
         source.card.criterion  # noqa: B018
     except ValueError as error:
@@ -128,22 +145,19 @@ def load_checkpoint(config: EvaluateConfig | PredictConfig) -> SourceModel:
     return source
 
 
-def prepare_studies(
-    config: EvaluateConfig | PredictConfig, card: ModelCard, *, labelled: bool
-) -> Sequence[CachedStudy]:
-    """Prepare the studies that have what the model needs, after a look for faults."""
+def _prepare_studies(config: EvaluateConfig, card: ModelCard) -> Sequence[CachedStudy]:
+    """Prepare the studies that have what the model needs and a mask, after a look for faults."""
     assert config.dataset is not None, "the schema asks for it"
     dataset = load_dataset(config.dataset, config.subjects)
     channels = [parse_channel(name) for name in card.inputs]
-    target = card.target if labelled else None
-    found = select_studies(dataset, channels, target)
+    found = select_studies(dataset, channels, card.target)
     if not found:
-        wanted = f"the channels {card.inputs}" + (f" and a mask {card.target!r}" if labelled else "")
+        wanted = f"the channels {card.inputs} and a mask {card.target!r}"
         raise InputError(
             f"{dataset.name} ({dataset.root}): no study has {wanted}, which the model of {config.checkpoint} needs; "
             "see lesionseg check"
         )
-    faults = audit(dataset, channels, target).faults["text"]
+    faults = audit(dataset, channels, card.target).faults["text"]
     if len(faults):
         raise InputError(faults)
     cache, spacing = cache_of(config.paths), triple(card.spacing)

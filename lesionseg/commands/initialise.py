@@ -26,7 +26,9 @@ Source = SourceModel | ForeignModel
 _BASELINE = {"_target_": "lesionseg.models.IntensityThreshold"}
 
 
-def model_card(config: TrainConfig, train_subjects: Sequence[str]) -> ModelCard:
+def model_card(
+    config: TrainConfig, train_subjects: Sequence[str], training_images: Mapping[str, Any] | None = None
+) -> ModelCard:
     """Return what is to be known of the model that a run trains."""
     task = config.task
     return ModelCard(
@@ -43,6 +45,7 @@ def model_card(config: TrainConfig, train_subjects: Sequence[str]) -> ModelCard:
         dataset=config.dataset.name,
         train_subjects=list(train_subjects),
         init=config.init.name,
+        training_images=dict(training_images or {}),
     )
 
 

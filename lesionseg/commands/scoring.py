@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -43,32 +44,47 @@ class Segmentation:
     """A study as a model sees it, on the grid of its reference or, without one, of its first image."""
 
     study: CachedStudy  # the study
-    probability: Array  # (X, Y, Z) float32, 0 to 1
+    probability: Array  # (X, Y, Z) float32, 0 to 1; the mean of several networks
     mask: Array  # (X, Y, Z) uint8; components smaller than the task's smallest lesion left out
+    disagreement: Array | None = None  # (X, Y, Z) float32, the standard deviation of several networks' maps
 
 
 def segment(
-    network: nn.Module,
+    networks: Sequence[nn.Module],
     card: ModelCard,
     studies: Sequence[CachedStudy],
     trainer: TrainerSection,
     *,
     threshold: float,
+    flips: bool = False,
 ) -> Iterator[Segmentation]:
-    """Segment studies one after the other."""
+    """Segment studies one after the other, by one network or the mean of several; with ``flips`` each sees all eight
+    mirror images of a study, and the mean of what it says of them counts."""
     device = torch.device("cuda" if torch.cuda.is_available() and trainer.accelerator != "cpu" else "cpu")
     bf16 = choose_precision(trainer.precision, trainer.accelerator) == "bf16-mixed"
     channels = [parse_channel(name) for name in card.inputs]
-    network = channels_last(network).to(device).eval()
+    networks = [channels_last(network).to(device).eval() for network in networks]
+    axes = [turned for count in range(4) for turned in combinations((-3, -2, -1), count)] if flips else [()]
     for study in studies:
         image = torch.from_numpy(study.channels(channels)).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            working = sliding_window(network, image, card.patch_size, overlap=trainer.window_overlap).cpu().numpy()
-        probability = to_native(working, study.grid, study.native)
+        maps = []
+        for network in networks:
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                turns = [
+                    sliding_window(network, image.flip(turned), card.patch_size, overlap=trainer.window_overlap)
+                    .flip(turned)
+                    .cpu()
+                    for turned in axes
+                ]
+            maps.append(torch.stack(turns).mean(0))
+        several = torch.stack(maps)
+        native, grid = study.native, study.grid
+        probability = to_native(several.mean(0).numpy(), grid, native)
+        apart = to_native(several.std(0, correction=0).numpy(), grid, native) if len(maps) > 1 else None
         mask = remove_small(
-            probability >= threshold, card.min_lesion_volume, study.native.spacing, card.criterion.connectivity
+            probability >= threshold, card.min_lesion_volume, native.spacing, card.criterion.connectivity
         )
-        yield Segmentation(study, probability, mask.astype(np.uint8))
+        yield Segmentation(study, probability, mask.astype(np.uint8), apart)
 
 
 def reference_of(study: CachedStudy) -> tuple[Array, Grid]:

@@ -197,7 +197,7 @@ def _probability_maps(spec: RunSpec, checkpoint: Path, criterion: Criterion) -> 
     """Return each study's probability map, and what scores a mask made of it."""
     model, config = load_model(checkpoint, trust=True), spec.config
     studies = spec.studies["validation"]
-    for found in segment(model.network(), model.card, studies, config.trainer, threshold=config.metrics.threshold):
+    for found in segment([model.network()], model.card, studies, config.trainer, threshold=config.metrics.threshold):
         reference, grid = reference_of(found.study)
         yield found.probability, partial(_f1, reference, grid.spacing, criterion, config.task.min_lesion_volume)
 

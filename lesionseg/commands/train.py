@@ -27,6 +27,7 @@ from lesionseg.commands.selection import (
 )
 from lesionseg.config.schema import TrainConfig
 from lesionseg.data.nifti import write_volume
+from lesionseg.data.preprocessing import facts_range
 from lesionseg.errors import InputError
 from lesionseg.io import DISK_FULL, write_json, written_whole
 from lesionseg.metrics import Average, coverage
@@ -95,7 +96,8 @@ def train(spec: RunSpec, *, position: str = "", wait: bool = False) -> TrainResu
                     return TrainResult("skipped", run_id, kept if kept.is_file() else None)
                 if state == "resumed":
                     say(f"was interrupted before and goes on{f' (run {run_id})' if run_id else ''}")
-                card = model_card(config, [*spec.split.train, *spec.split.validation])
+                seen = facts_range([study.facts() for study in spec.studies["train"]])
+                card = model_card(config, [*spec.split.train, *spec.split.validation], seen)
                 network, report = initialise(config, card, spec.seed, source, spec.split.test)
                 begin(run_dir, spec, identity)
                 with Uploader(run_dir, lambda: store_of(config.tracking, config.paths), say) as uploader:
@@ -235,7 +237,7 @@ def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, say: Say) -> dict[st
     card = model.card
     tables, slices = ScoreTables(config.metrics), list[StudySlice]()
     studies = spec.studies["test"]
-    for found in segment(model.network(), card, studies, config.trainer, threshold=card.threshold):
+    for found in segment([model.network()], card, studies, config.trainer, threshold=card.threshold):
         run_dir.note_progress("testing")
         tables.add(found, card)
         if config.metrics.save_predictions:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lesionseg.config import conf_dir
-from lesionseg.config.schema import register_resolvers, validate
+from lesionseg.config.schema import SCHEMAS, register_resolvers, validate
 from lesionseg.errors import InputError
 
 AXES = ("init", "train_size", "repeat")
@@ -119,6 +119,33 @@ def _with_numbers(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides([text for text in overrides if _key(text) in _NUMBERS]):
         copied[override.get_key_element()] = override.value()
     return copied
+
+
+def plain_words(command: str, arguments: Sequence[str]) -> list[str]:
+    """Return the overrides that arguments of a command which takes a model stand for: ``model=`` for ``checkpoint=``,
+    and to predict ``flair=PATH`` for a scan of that contrast, ``input=`` of a BIDS folder for its dataset."""
+    if command not in ("predict", "evaluate", "export"):
+        return list(arguments)
+    words, files = [], []
+    for argument in arguments:
+        key, is_set, value = argument.partition("=")
+        value = value.strip("'\"") if len(value) > 1 and value[0] == value[-1] else value
+        if key in ("model", "run"):
+            address = value if key == "model" or "/" in value else f"runs:/{value}"
+            words.append(f"checkpoint={quoted(address)}")
+        elif command == "predict" and key == "input" and any(Path(value).glob("sub-*/")):
+            words.append(f"dataset.root={quoted(value)}")
+        elif command == "predict" and key == "input":
+            words.append(f"input={quoted(value)}")
+        elif command == "predict" and is_set and re.fullmatch(r"(prior\.)?\w+", key) and not _is_known(command, key):
+            files.append(quoted(f"{key}={value}"))
+        else:
+            words.append(argument)
+    return [*words, f"files=[{','.join(files)}]"] if files else words
+
+
+def _is_known(command: str, key: str) -> bool:
+    return key in SCHEMAS[command].model_fields or (conf_dir() / key).is_dir()
 
 
 def compose_one(request: Request) -> DictConfig:

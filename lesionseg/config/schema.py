@@ -143,10 +143,13 @@ class EvaluateConfig(Section):
 
 
 class PredictConfig(Section):
-    """``lesionseg predict``: segment studies with a model."""
+    """``lesionseg predict``: segment scans with a model."""
 
     checkpoint: str
-    dataset: DatasetSection
+    input: str | None = None
+    files: list[Annotated[str, Field(pattern="^[^=]+=.+")]] = Field(default_factory=list)
+    flips: bool = False
+    dataset: DatasetSection | None = None
     trainer: TrainerSection
     tracking: TrackingSection
     paths: PathsSection
@@ -154,6 +157,17 @@ class PredictConfig(Section):
     trust: bool = False
     subjects: list[str] | None
     output: str
+
+    @classmethod
+    def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
+        """What is named needs no dataset."""
+        return ("dataset",) if values.get("input") or values.get("files") else ()
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "PredictConfig":
+        if self.input is not None and self.files:
+            raise ValueError(f"input and {self.files[0].partition('=')[0]}: name scans in one of both ways")
+        return self
 
 
 class CompareConfig(Section):

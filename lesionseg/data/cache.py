@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from lesionseg.data.dataset import Channel, TaskStudy
 from lesionseg.data.nifti import Array, Grid
-from lesionseg.data.preprocessing import NORMALISATION, Prepared, prepare
+from lesionseg.data.preprocessing import NORMALISATION, Prepared, image_facts, prepare
 from lesionseg.io import content_digest, naming_full_disk
 
 _DIGEST_LENGTH = 64  # letters
@@ -66,6 +66,10 @@ class CachedStudy:
         """(sources, X, Y, Z) float16, memory-mapped, in the order of the study's sources."""
         mapped: Array = np.load(self.folder / "images.npy", mmap_mode="r")
         return mapped
+
+    def facts(self) -> dict[str, list[float]]:
+        """What its images look like, as `image_facts` has it."""
+        return image_facts(self.images, [str(source) for source, _ in self.study.sources], self.grid, self.native)
 
     def lesions(self) -> tuple[Array, Array]:
         """Voxels (voxels, 3), lesion after lesion, and where each lesion starts (lesions + 1,)."""

@@ -3,7 +3,9 @@
 import gzip
 import math
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _SMALLEST_EDGE_MM, _LARGEST_EDGE_MM = 0.01, 30.0
 _MOST_VOXELS = 2**31  # sixteen times a head at 0.35 mm
 _ROUNDING = 1e-3
+_MOST_LOOKED_AT = 100  # files of a folder that may be DICOM
 _IN_MM = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -175,6 +178,16 @@ def read_volume(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
     return voxels, Grid((x, y, z), _affine_in_mm(np.array(image.affine, dtype=float), unit))
 
 
+def dicom_fault(path: Path) -> str | None:
+    """Return what to do with a file of DICOM, or a folder that holds some; None if it is neither."""
+    files = (one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    for file in islice(files, _MOST_LOOKED_AT):
+        with suppress(OSError), file.open("rb") as stream:
+            if file.suffix.lower() == ".dcm" or stream.read(132)[128:] == b"DICM":
+                return f"{path}: is DICOM, such as {file.name}; convert it first, as docs/preparing_scans.md tells"
+    return None
+
+
 def _affine_in_mm(affine: Array, unit: str) -> Array:
     affine[:3] *= _IN_MM.get(unit, 1.0)
     edges = voxel_sizes(affine) if np.isfinite(affine).all() else np.zeros(3)
@@ -224,9 +237,16 @@ def read_mask(mask: MaskFile) -> tuple[Array, Grid]:
     return inside.astype(np.uint8), grid
 
 
-def write_volume(path: Path, volume: Array, grid: Grid) -> None:
-    """Write a NIfTI file in the volume's own type, whole or not at all."""
+def write_volume(path: Path, volume: Array, grid: Grid, like: Path | None = None) -> None:
+    """Write a NIfTI file in the volume's own type, whole or not at all; with qform, sform and their codes as those of
+    a file on the same grid, if one is named."""
     image = nib.Nifti1Image(volume, grid.affine)
+    if like is not None:
+        header: Any = nib.load(like).header
+        if header.get_xyzt_units()[0] in ("mm", "unknown"):
+            for name in ("qform", "sform"):
+                affine, code = getattr(header, f"get_{name}")(coded=True)
+                getattr(image, f"set_{name}")(affine, int(code))
     image.header.set_xyzt_units("mm")
     with written_whole(path) as partial:
         nib.save(image, partial)

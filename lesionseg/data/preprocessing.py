@@ -1,5 +1,6 @@
 """From a study's files to arrays on one grid (canonical, resampled, cropped, z-scored), and back to the scan's own."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ NORMALISATION = "zscore_brain"
 
 _BACKGROUND_SHARE = 0.2
 _MARGIN = 2  # voxels around the brain
+_QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # percent
+# How far each may lie outside of what was seen: real FLAIR scans of several scanners keep within it, T1 and T2 do not
+_INTENSITY_APART = np.array([0.45, 0.35, 0.12, 0.12, 0.12, 0.3, 1.0])
+_EDGE_APART, _BRAIN_APART = 1.5, 1.25  # ratios
 
 
 def brain_mask(volume: Array) -> Array:
@@ -120,6 +125,45 @@ def to_native(probability: Array, grid: Grid, native: Grid) -> Array:
             whole[x, y, z] = probability
             return resample(whole, canonical, native)
     return resample(probability, grid, native)
+
+
+def image_facts(images: Array, names: Sequence[str], grid: Grid, native: Grid) -> dict[str, list[float]]:
+    """Return what a prepared study looks like: edges of the scan's ``voxel`` and of the ``brain`` in mm, and quantiles
+    of each image's ``intensity`` in the brain, which the z-score makes comparable."""
+    facts = {"voxel": sorted(native.spacing), "brain": [n * mm for n, mm in zip(grid.shape, grid.spacing, strict=True)]}
+    for name, image in zip(names, images, strict=True):
+        some = np.asarray(image[::2, ::2, ::2], dtype=np.float32)
+        facts[f"intensity {name}"] = np.percentile(some[some != 0], _QUANTILES).tolist()
+    return {key: [round(value, 3) for value in values] for key, values in facts.items()}
+
+
+def facts_range(facts: Sequence[Mapping[str, list[float]]]) -> dict[str, list[list[float]]]:
+    """Return the lowest and the highest values of some studies' facts."""
+    stacked = {key: np.array([one[key] for one in facts]) for key in (facts[0] if facts else {})}
+    return {key: [values.min(axis=0).tolist(), values.max(axis=0).tolist()] for key, values in stacked.items()}
+
+
+def unlike(facts: Mapping[str, list[float]], seen: Mapping[str, list[list[float]]]) -> list[str]:
+    """Say in what a study is unlike those that a model learned from, whose `facts_range` this is."""
+    told = []
+    for key in sorted(facts.keys() & seen.keys(), reverse=True):
+        values, low, high = (np.array(found) for found in (facts[key], *seen[key]))
+        if key.startswith("intensity"):
+            apart = np.maximum(low - values, values - high) / _INTENSITY_APART
+            worst = int(apart.argmax())
+            if apart[worst] > 1:
+                told.append(
+                    f"{key.removeprefix('intensity ')}: the {_QUANTILES[worst]}th percentile of its intensity in the "
+                    f"brain is {values[worst]:.2f} standard deviations, in training {low[worst]:.2f} to "
+                    f"{high[worst]:.2f}: is it this contrast, with the brain extracted?"
+                )
+        else:
+            most = _EDGE_APART if key == "voxel" else _BRAIN_APART
+            if (values < low / most).any() or (values > high * most).any():
+                shown, lows, highs = (" × ".join(f"{edge:.3g}" for edge in edges) for edges in (values, low, high))
+                what = "its voxels measure" if key == "voxel" else "what is not background measures"
+                told.append(f"{what} {shown} mm, in training {lows} to {highs} mm")
+    return told
 
 
 def _lesion_voxels(mask: Array | None) -> tuple[Array, Array]:

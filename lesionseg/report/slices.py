@@ -32,7 +32,7 @@ _MOST_PIXELS = 224  # along an edge: a head at 1 mm
 _TITLE = 38  # letters in a line above a picture
 _PADDING = 4  # pixels around what is shown
 _GREYS = 63
-_DARK = 40  # of 255: the noise around a head
+DARK = 40  # of 255: the noise around a head
 _WINDOW = (1.0, 99.7)  # percentiles of what is not background
 # Where pixels are merged, what must not be overlooked stands for them.
 _RANKED = np.array([NOTHING, TRUE, FOUND, FALSE, MISSED], np.uint8)
@@ -98,9 +98,9 @@ def cut_slice(
     Grey goes from the 1st to the 99.7th percentile of what is brighter than the background. Scans with more than 224
     pixels along an edge are made coarser by a whole factor; a missed or false lesion of one pixel stays in sight.
     """
-    grey, verdicts = _windowed(image), verdict[:, :, z]
-    shown = (grey > _DARK) | (verdicts != NOTHING)
-    box = _box(shown) if shown.any() else (slice(None), slice(None))
+    grey, verdicts = windowed(image), verdict[:, :, z]
+    shown = (grey > DARK) | (verdicts != NOTHING)
+    box = box_around(shown) if shown.any() else (slice(None), slice(None))
     grey, verdicts = grey[box], verdicts[box]
     step = ceil(max(grey.shape) / _MOST_PIXELS)
     # As many greys as are seen, and noise takes far less room.
@@ -239,7 +239,8 @@ def slice_as_data_uri(one: StudySlice) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _windowed(image: Array) -> Bytes:
+def windowed(image: Array) -> Bytes:
+    """Return grey values, 0 black … 255 white, from the 1st to the 99.7th percentile of what is not background."""
     head = image[image > image.min()]
     if not head.size:
         return np.zeros(image.shape, np.uint8)
@@ -249,7 +250,7 @@ def _windowed(image: Array) -> Bytes:
     return np.asarray(255 * np.clip(share, 0, 1)).round().astype(np.uint8)
 
 
-def _box(shown: NDArray[np.bool_]) -> tuple[slice, slice]:
+def box_around(shown: NDArray[np.bool_]) -> tuple[slice, slice]:
     """What is shown and a few pixels around it."""
     found = []
     for axis in (0, 1):

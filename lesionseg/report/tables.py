@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from math import isinf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from lesionseg.io import written_whole
+from lesionseg.report import write_html
 from lesionseg.report.analysis import DIFFERENCE, SCORES, Analysis
 from lesionseg.report.comparison import Comparison
 from lesionseg.report.methods import dimensions, model_name, rates_text, threshold_text
@@ -348,12 +347,8 @@ def _lists(comparison: Comparison) -> list[str]:
 
 def write_page(comparisons: Sequence[Comparison], drawings: Sequence[Sequence["Drawing"]], path: Path) -> None:
     """Write the report of one sweep or several with their figures, whole or not at all."""
-    from jinja2 import Environment, StrictUndefined
-
     from lesionseg.report.slices import OUTLINES
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("lesionseg.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
     both = enumerate(zip(comparisons, drawings, strict=True), start=1)
     chapters = [_chapter(comparison, drawn, f"c{place}") for place, (comparison, drawn) in both]
     names = dict.fromkeys(comparison.sweep for comparison in comparisons if comparison.sweep)
@@ -362,8 +357,7 @@ def write_page(comparisons: Sequence[Comparison], drawings: Sequence[Sequence["D
     keys = [
         {"name": name, "color": look["color"], "style": lines[look["linestyle"]]} for name, look in OUTLINES.values()
     ]
-    with written_whole(path) as partial:
-        partial.write_text(template.render(title=title, chapters=chapters, keys=keys), encoding="utf-8")
+    write_html("report.html.j2", path, title=title, chapters=chapters, keys=keys)
 
 
 def _chapter(comparison: Comparison, drawings: Sequence["Drawing"], name: str) -> dict[str, Any]:

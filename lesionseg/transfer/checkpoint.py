@@ -5,7 +5,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,6 +63,8 @@ class ModelCard:
     dataset: str  # the name of the dataset it learned from
     train_subjects: list[str]  # whom it learned from, and validated on
     init: str  # its own initialisation
+    # of each thing that `image_facts` says of a study, the lowest and highest of those it was trained on
+    training_images: dict[str, list[list[float]]] = field(default_factory=dict)
 
     @property
     def criterion(self) -> Criterion:

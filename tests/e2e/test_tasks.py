@@ -53,7 +53,8 @@ def test_every_shipped_task_trains_and_predicts_on_the_scans_own_grid(
     code, out, err = end("predict", f"checkpoint={checkpoint}", f"dataset.root={new.root}", "output=predicted")
     assert code == 0, err
     assert {path.name for path in (here / "predicted").iterdir()} == {
-        f"sub-01_ses-2_label-new_lesion_{what}" for what in ("mask.nii.gz", "prob.nii.gz", "lesions.csv")
+        f"sub-01_ses-2_label-new_lesion{what}"
+        for what in ("_mask.nii.gz", "_prob.nii.gz", "_lesions.csv", ".json", ".html")
     }, "only a session with one before it can be segmented"
     mask = nib.load(here / "predicted" / "sub-01_ses-2_label-new_lesion_mask.nii.gz")
     probability = nib.load(here / "predicted" / "sub-01_ses-2_label-new_lesion_prob.nii.gz")
