@@ -30,6 +30,7 @@ COMMANDS = {
     "score": ("score anybody's masks against reference masks; needs no model", "score:score"),
     "compare": ("what the arms of a sweep gain over the first of them", "compare:compare"),
     "predict": ("segment studies with a trained model", "predict:predict"),
+    "export": ("write a trained model as ONNX", "export:export"),
     "check": ("list what a dataset holds for a task, and every fault", "check:check"),
     "synthesize": (
         "write a synthetic dataset, as BIDS: brains, lesions and scans, without a patient's data",

@@ -91,6 +91,18 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Have a file lie at a second place, without taking its room twice where the file system has hard links. Files are
+    replaced, never changed, so that neither place changes the other."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        with written_whole(target) as partial:
+            shutil.copyfile(source, partial)
+
+
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as stream:

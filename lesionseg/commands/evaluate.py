@@ -14,7 +14,7 @@ from lesionseg.commands.initialise import checkpoint_path
 from lesionseg.commands.plan import cache_of, load_dataset, outputs, store_of, to_paste, triple
 from lesionseg.commands.scoring import ScoreTables, criteria_of, scores_text, segment
 from lesionseg.commands.sweep_runs import RunFiles, finished_runs, run_key, sections_of, stored_predictions
-from lesionseg.config.schema import EvaluateConfig, PredictConfig
+from lesionseg.config.schema import EvaluateConfig, ExportConfig, PredictConfig
 from lesionseg.data.cache import CachedStudy
 from lesionseg.data.dataset import parse_channel, select_studies
 from lesionseg.data.quality_control import audit
@@ -109,7 +109,7 @@ def _evaluate_sweep(config: EvaluateConfig, sweep: str) -> int:
     return 0
 
 
-def load_checkpoints(config: EvaluateConfig | PredictConfig) -> list[SourceModel]:
+def load_checkpoints(config: EvaluateConfig | PredictConfig | ExportConfig) -> list[SourceModel]:
     """Return the model that ``checkpoint`` names, or all repeats of ``sweep:<name>/<init>/<train_size>``."""
     named, downloads = str(config.checkpoint), outputs(config.paths) / "cache" / "models"
     check_writable("paths.outputs", outputs(config.paths))

@@ -79,7 +79,7 @@ def predict(config: PredictConfig) -> int:
                 failed.append(f"{study.name}: {error}")
                 continue
             warnings = unlike(ready.facts(), card.training_images)
-            rows, numbers = _lesions(found, card)
+            rows, numbers = lesion_rows(found, card)
             _write(output, name, found, rows, numbers, {**record, "warnings": warnings})
             shown.write(f"{study.name}: {len(rows)} lesions, {sum(row['volume_mm3'] for row in rows) / 1000:.2f} ml")
             for warning in warnings:
@@ -173,7 +173,7 @@ def _digest(cache: Cache, path: Path) -> str:
         return ""
 
 
-def _lesions(found: Segmentation, card: ModelCard) -> tuple[list[dict[str, Any]], Array]:
+def lesion_rows(found: Segmentation, card: ModelCard) -> tuple[list[dict[str, Any]], Array]:
     """Return a row for each lesion, the largest first, and the number of each voxel's lesion. The hemisphere is that of
     the lesion's centre, left or right of the middle of the brain's box."""
     native, study = found.study.native, found.study

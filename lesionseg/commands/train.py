@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 import torch
 import yaml
 
@@ -212,7 +214,7 @@ def _work(
         say(f"threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
     run_dir.log_file(checkpoint, "checkpoints")
     fitted = time.monotonic()
-    averages = _test(spec, run_dir, checkpoint, say)
+    averages = _test(spec, run_dir, checkpoint, report, say)
     if not resumed_from and config.init.trains:
         steps = config.trainer.steps + len(config.candidate_rates) * config.optim.search_steps
         note_seconds(spec, fitted - began, time.monotonic() - fitted, steps)
@@ -230,7 +232,7 @@ def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
         run_dir.log_file(folder / name)
 
 
-def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, say: Say) -> dict[str, Average]:
+def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, report: TransferReport, say: Say) -> dict[str, Average]:
     """Score the best checkpoint on the test studies, on the grids they were drawn on."""
     config, folder = spec.config, run_dir.path
     model = load_model(checkpoint, trust=True)
@@ -258,9 +260,26 @@ def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, say: Say) -> dict[st
         run_dir.log_file(folder / "slices.npz")
         write_examples(tables.cases, slices, folder / "figures" / "test_studies.png")
         run_dir.log_file(folder / "figures" / "test_studies.png", "figures")
+    _package(spec, run_dir, checkpoint, card, report, tables)
     run_dir.log_metrics(tables.metrics())
     run_dir.log_metrics(scores_by_size(tables.metrics()), step=config.train_size)
     return tables.averages
+
+
+def _package(
+    spec: RunSpec, run_dir: RunDir, checkpoint: Path, card: ModelCard, report: TransferReport, tables: ScoreTables
+) -> None:
+    """Leave the model as one of MLflow's, with its card."""
+    from lesionseg.commands.export import save_mlflow_model
+    from lesionseg.report.model_card import model_card_text
+
+    folder, edges = run_dir.path / "model", spec.config.metrics.volume_edges
+    shutil.rmtree(folder, ignore_errors=True)
+    cases, lesions = pd.DataFrame(tables.cases), pd.DataFrame(tables.lesions)
+    text = model_card_text(card, report, {**spec.split_record(), "digest": spec.split.digest}, cases, lesions, edges)
+    save_mlflow_model(folder, checkpoint, card.inputs, text, outputs(spec.config.paths) / "cache" / "code")
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        run_dir.log_file(file, file.parent.relative_to(run_dir.path).as_posix())
 
 
 def _end_truly(

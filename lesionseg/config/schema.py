@@ -4,7 +4,7 @@ keys, types, ranges, ``_target_``s. The sections are in :mod:`lesionseg.config.s
 import difflib
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
@@ -170,6 +170,17 @@ class PredictConfig(Section):
         return self
 
 
+class ExportConfig(Section):
+    """``lesionseg export``: a model in a format that others read."""
+
+    checkpoint: str
+    format: Literal["onnx"]
+    tracking: TrackingSection
+    paths: PathsSection
+    trust: bool = False
+    output: str
+
+
 class CompareConfig(Section):
     """``lesionseg compare``: the arms of a sweep, or of several; one is named without a list."""
 
@@ -244,6 +255,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "score": ScoreConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
     "compare": CompareConfig,
     "check": CheckConfig,
     "synthesize": SynthesizeConfig,

@@ -1,6 +1,21 @@
 """Networks and losses; importable with torch alone."""
 
-from lesionseg.models.networks import DiceCrossEntropy, FocalLoss, IntensityThreshold, UNet3D, channels_last
+from lesionseg.models.networks import (
+    DiceCrossEntropy,
+    FocalLoss,
+    IntensityThreshold,
+    OnnxNetwork,
+    UNet3D,
+    channels_last,
+)
 from lesionseg.models.nnunet import DynamicUNet
 
-__all__ = ["DiceCrossEntropy", "DynamicUNet", "FocalLoss", "IntensityThreshold", "UNet3D", "channels_last"]
+__all__ = [
+    "DiceCrossEntropy",
+    "DynamicUNet",
+    "FocalLoss",
+    "IntensityThreshold",
+    "OnnxNetwork",
+    "UNet3D",
+    "channels_last",
+]

@@ -188,6 +188,25 @@ class IntensityThreshold(nn.Module):
         return torch.where(near > 0, torch.full_like(intensity, -10.0), intensity - self.get_buffer("threshold"))
 
 
+class OnnxNetwork(nn.Module):
+    """A network that was written as ONNX for one window at a time, applied by onnxruntime on the CPU.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits at the resolution of the image."""
+        found = [self._session.run(None, {"image": one[None].float().cpu().numpy()})[0] for one in image]
+        return torch.cat([torch.from_numpy(logits) for logits in found]).to(image.device)
+
+
 class DiceCrossEntropy(nn.Module):
     """Soft Dice loss over the whole batch plus binary cross-entropy (nnU-Net, doi 10.1038/s41592-020-01008-z).
 

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from lesionseg.errors import InputError
-from lesionseg.tracking.mlflow_store import Store
+from lesionseg.tracking.mlflow_store import Store, local_folder
 
 CHECKPOINT = "checkpoints/best.ckpt"
 """Where a run of lesionseg leaves its weights."""
@@ -48,7 +46,7 @@ class Artifacts:
 
 def artifacts_of(store: Store, run: Any) -> Artifacts:
     """Return the artifacts of a run, given as MLflow's entity."""
-    folder = _local_folder(run)
+    folder = local_folder(run)
     if folder is not None and store.uri.startswith("sqlite:///"):
         # moved or copied together with the database, which this process may not write to
         beside = Path(store.uri.removeprefix("sqlite:///")).parent.joinpath(*folder.parts[-3:])
@@ -59,7 +57,7 @@ def artifacts_of(store: Store, run: Any) -> Artifacts:
 
 def remove_broken_uploads(run: Any, older_than: float = 0.0) -> None:
     """Remove what a process that was killed left of an artifact which MLflow was writing on this machine."""
-    folder = _local_folder(run)
+    folder = local_folder(run)
     for left in folder.rglob(f"{_UPLOADING}*") if folder is not None else ():
         with suppress(FileNotFoundError):  # another process finished it, or removed it
             if time.time() - left.stat().st_mtime >= older_than:
@@ -166,12 +164,3 @@ def _weight_file(text: str, wanted: str, files: Sequence[str]) -> str:
         f"checkpoint {text}: {missing} (found {listed or 'nothing'}); name one of its files, as "
         f"{text if not wanted else text.removesuffix(wanted).rstrip('/')}/<file>, or give another one"
     )
-
-
-def _local_folder(run: Any) -> Path | None:
-    """Return the folder that a run's artifacts are said to lie in; None if that is no folder."""
-    uri = str(run.info.artifact_uri)
-    parts = urlparse(uri)
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
-    return Path(uri) if not parts.scheme else None

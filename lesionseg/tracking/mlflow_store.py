@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.parse import urlparse
-from urllib.request import urlopen
+from urllib.request import url2pathname, urlopen
 
 from filelock import FileLock
 
 from lesionseg.errors import InputError
+from lesionseg.io import link_or_copy
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -106,8 +107,12 @@ class Run:
         self.store.client.log_batch(self.run_id, params=[Param(key, value) for key, value in params.items()])
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Log a file as an artifact."""
-        self.store.client.log_artifact(self.run_id, str(path), folder)
+        """Log a file as an artifact: where these lie on this machine, the same file at a second place."""
+        place = local_folder(self.store.client.get_run(self.run_id))
+        if place is None:
+            self.store.client.log_artifact(self.run_id, str(path), folder)
+        else:
+            link_or_copy(path, place / (folder or "") / path.name)
 
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag."""
@@ -132,6 +137,16 @@ class Run:
     def url(self) -> str:
         """Its address in MLflow's pages, from the server's root."""
         return f"#/experiments/{self.store.experiment_id}/runs/{self.run_id}"
+
+
+def local_folder(run: Any) -> Path | None:
+    """Return the folder that a run's artifacts, as MLflow's entity has them, are said to lie in; None if that is no
+    folder."""
+    uri = str(run.info.artifact_uri)
+    parts = urlparse(uri)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(uri) if not parts.scheme else None
 
 
 def start_run(store: Store, name: str, tags: Mapping[str, str], parent: str | None = None) -> Run:

@@ -5,7 +5,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lesionseg.errors import InputError
 from lesionseg.instantiate import build
+from lesionseg.io import content_digest, read_json
 from lesionseg.metrics import Criterion
 
 METADATA_KEY = "lesionseg"
@@ -100,8 +101,10 @@ class SourceModel:
 
 
 def load_model(path: Path, *, trust: bool = False) -> SourceModel:
-    """Read a checkpoint that lesionseg wrote. Nothing in the file is executed (``weights_only``), and its card may name
-    a network of `NETWORKS` alone, unless it is trusted."""
+    """Read a checkpoint that lesionseg wrote, or a folder of ``lesionseg export``. Nothing in the file is executed
+    (``weights_only``), and its card may name a network of `NETWORKS` alone, unless it is trusted."""
+    if (path / "model.json").is_file():
+        return _exported(path)
     if not path.is_file():
         raise InputError(f"checkpoint {path}: there is no such file; give a path, or runs:/<run id>")
     check_whole(path)
@@ -122,6 +125,18 @@ def load_model(path: Path, *, trust: bool = False) -> SourceModel:
                 "is imported unasked. If you trust whoever made it set trust=true"
             )
     return model
+
+
+def _exported(folder: Path) -> SourceModel:
+    """Return the model that an exported folder describes, with the network as ONNX."""
+    content, onnx = read_json(folder / "model.json"), folder / "model.onnx"
+    if not onnx.is_file() or content.get("onnx_sha256") != content_digest(onnx):
+        raise InputError(f"checkpoint {folder}: model.onnx is not the one that model.json describes; export it again")
+    card = replace(
+        _card(content.get("card"), folder),
+        network={"_target_": "lesionseg.models.OnnxNetwork", "path": str(onnx)},
+    )
+    return SourceModel(card, {}, content["onnx_sha256"], str(folder))
 
 
 def check_whole(path: Path) -> None:
@@ -163,13 +178,7 @@ def own_model(content: Any, path: Path) -> SourceModel:
             f"checkpoint {path}: was not written by lesionseg (it has no key {METADATA_KEY!r}); "
             "give the best.ckpt of a run of lesionseg"
         )
-    try:
-        card = TypeAdapter(ModelCard).validate_python(content[METADATA_KEY])
-    except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
-        raise InputError(
-            f"checkpoint {path}: its card is not as this version of lesionseg writes it ({told}); train it again"
-        ) from error
+    card = _card(content[METADATA_KEY], path)
     state = content["state_dict"] if isinstance(content["state_dict"], Mapping) else {}
     weights = {
         str(name).removeprefix(_PREFIX).replace(COMPILED, ""): value
@@ -183,6 +192,16 @@ def own_model(content: Any, path: Path) -> SourceModel:
         )
     check_weights(weights, path)
     return SourceModel(card, weights, weights_digest(weights), str(path))
+
+
+def _card(content: Any, path: Path) -> ModelCard:
+    try:
+        return TypeAdapter(ModelCard).validate_python(content)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
+        raise InputError(
+            f"checkpoint {path}: its card is not as this version of lesionseg writes it ({told}); train it again"
+        ) from error
 
 
 def store_threshold(path: Path, threshold: float) -> None:

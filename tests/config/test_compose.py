@@ -37,6 +37,7 @@ NEEDED = {
     "evaluate": ("dataset.root=scans", "checkpoint=best.ckpt"),
     "score": ("reference=masks", "prediction=predicted"),
     "predict": ("dataset.root=scans", "checkpoint=best.ckpt"),
+    "export": ("checkpoint=best.ckpt",),
     "check": ("dataset.root=scans",),
     "synthesize": ("output=cohort", "subjects=2"),
     "compare": ("sweep=first",),
