@@ -125,6 +125,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def _train(request: "Request", command: str) -> int:
     """Check everything, train the source model if the jobs want one, and then the jobs."""
+    from dataclasses import replace
+
     from lesionseg.config.compose import compose_jobs, differing_overrides, quoted
 
     jobs, at_once = compose_jobs(request)
@@ -141,7 +143,7 @@ def _train(request: "Request", command: str) -> int:
     from lesionseg.commands.train import train
 
     specs = preflight([*sources, *configs])
-    source_specs, specs = specs[: len(sources)], specs[len(sources) :]
+    source_specs, specs = [replace(spec, also="source") for spec in specs[: len(sources)]], specs[len(sources) :]
     announce(source_specs, specs, at_once)
     if configs[0].sweep is None:
         (spec,) = specs

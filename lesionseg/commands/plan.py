@@ -39,11 +39,17 @@ class RunSpec:
     root: str  # where its dataset was read from
     split: Split  # whole subjects, by part
     studies: Mapping[str, tuple[CachedStudy, ...]]  # prepared, by part: train, validation, test
+    also: str = ""  # what tells it from runs of the same arm, size and repeat
 
     @property
     def name(self) -> str:
-        """How the run is called in MLflow."""
+        """How the run's folder is called, before its identity."""
         return run_name(self.config)
+
+    @property
+    def title(self) -> str:
+        """How the run is called in MLflow."""
+        return f"{self.name} {self.also}".strip()
 
     @property
     def seed(self) -> int:
@@ -95,7 +101,8 @@ class RunSpec:
     def save(self) -> None:
         """Write the plan for the job of a sweep that makes this run, in whichever process that will be."""
         parts = {part: [_study_record(study) for study in found] for part, found in self.studies.items()}
-        write_json(_plan_file(self.config), {"root": self.root, "split": asdict(self.split), "studies": parts})
+        plan = {"root": self.root, "split": asdict(self.split), "studies": parts, "also": self.also}
+        write_json(_plan_file(self.config), plan)
 
     @classmethod
     def load(cls, config: TrainConfig) -> "RunSpec":
@@ -104,7 +111,7 @@ class RunSpec:
         split = Split(**{name: tuple(subjects) for name, subjects in content["split"].items()})
         cache = cache_of(config.paths)
         parts = {part: tuple(_read_study(one, cache) for one in found) for part, found in content["studies"].items()}
-        return cls(config, content["root"], split, parts)
+        return cls(config, content["root"], split, parts, content["also"])
 
 
 def load_dataset(section: DatasetSection, subjects: Sequence[str] | None = None) -> Dataset:

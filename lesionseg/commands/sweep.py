@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 
@@ -39,8 +40,8 @@ class Sweep:
         self._entries = [{**grid_entry(spec.config), "also": text} for spec, text in zip(specs, also, strict=True)]
         self._keys = {entry["key"] for entry in self._entries}
         self._command = command
-        for spec in specs:
-            spec.save()
+        for spec, text in zip(specs, also, strict=True):
+            replace(spec, also=text).save()
         self._stop = threading.Event()
         self._reporter = threading.Thread(target=self._report_again, name="lesionseg sweep", daemon=True)
 

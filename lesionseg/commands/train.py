@@ -6,12 +6,13 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -28,13 +29,23 @@ from lesionseg.commands.selection import (
     with_learning_rate,
 )
 from lesionseg.config.schema import TrainConfig
+from lesionseg.data.cache import CachedStudy
 from lesionseg.data.nifti import write_volume
 from lesionseg.data.preprocessing import facts_range
 from lesionseg.errors import InputError
 from lesionseg.io import DISK_FULL, write_json, written_whole
 from lesionseg.metrics import Average, coverage
 from lesionseg.report.analysis import arm_order
-from lesionseg.report.slices import StudySlice, picture_study, save_slices, write_examples
+from lesionseg.report.slices import (
+    StudySlice,
+    cut_slice,
+    picture_study,
+    save_picture,
+    save_slices,
+    slices_to_watch,
+    verdict_map,
+    write_examples,
+)
 from lesionseg.tracking.mirror import Uploader, is_mirrored, mirror
 from lesionseg.tracking.mlflow_store import (
     ERROR_TAG,
@@ -102,7 +113,10 @@ def train(spec: RunSpec, *, position: str = "", wait: bool = False) -> TrainResu
                 card = model_card(config, [*spec.split.train, *spec.split.validation], seen)
                 network, report = initialise(config, card, spec.seed, source, spec.split.test)
                 begin(run_dir, spec, identity)
-                with Uploader(run_dir, lambda: store_of(config.tracking, config.paths), say) as uploader:
+                watched = config.tracking.system_metrics
+                with Uploader(
+                    run_dir, lambda: store_of(config.tracking, config.paths), say, system_metrics=watched
+                ) as uploader:
                     work = partial(_work, spec, run_dir, say, network, card, report)
                     return _end_truly(spec, run_dir, say, uploader, work, resumed=state == "resumed")
         worker = run_dir.read().get("worker", "another process")
@@ -141,6 +155,32 @@ def resolve_run_state(
     return "resumed", own
 
 
+@dataclass
+class ValidationPictures:
+    """Draws the same slices of validation studies at each validation, for MLflow's slider to show what is learned."""
+
+    run_dir: RunDir
+    places: tuple[tuple[str, int], ...]  # study and axial slice
+    card: ModelCard  # of the model
+    cut: dict[tuple[str, int], StudySlice] = field(default_factory=dict)  # so far
+
+    def __call__(self, study: CachedStudy, probability: torch.Tensor, step: int) -> None:
+        """Take a validated study; with the last of those to be drawn a picture is logged."""
+        card = self.card
+        for name, z in self.places:
+            if name == study.name:
+                mask, image = (probability >= card.threshold).numpy(), study.images[0]
+                verdict = verdict_map(study.mask, mask, study.grid.spacing, card.criterion, card.min_lesion_volume)
+                plane = np.asarray(image[:, :, z], np.float32)
+                plane[plane == 0] = plane.min()  # what is outside of the brain is black, not its mean
+                self.cut[name, z] = cut_slice(name, f"step {step}", plane, verdict, study.grid.spacing, z)
+        if len(self.cut) == len(self.places):
+            path = self.run_dir.path / "validation" / f"step-{step:06d}.png"
+            save_picture([self.cut[place] for place in self.places], path)
+            self.run_dir.log_image(path, "validation", step)
+            self.cut.clear()
+
+
 def begin(run_dir: RunDir, spec: RunSpec, identity: str) -> None:
     """Note in the run directory what the run is called and made of."""
     config = spec.config
@@ -149,7 +189,7 @@ def begin(run_dir: RunDir, spec: RunSpec, identity: str) -> None:
     arms = arm_order((config.init.name, *(entry["init"] for entry in read_grid(sweep_folder(config)))))
     tags[COLOUR_TAG] = f"#{COLOURS[arms.index(config.init.name) % len(COLOURS)]}"
     run_dir.begin(
-        name=spec.name,
+        name=spec.title,
         sweep=config.sweep,
         params=spec.params,
         tags={**tags, VERSIONS_TAG: json.dumps(versions)},
@@ -188,6 +228,8 @@ def _work(
         two = ", ".join(f"{name} {value:g}" for name, value in network.named_buffers())
         say(f"no network: {two}, chosen on {len(spec.studies['train'])} training studies")
     module, data = build_modules(spec, config, network, card, report)
+    if config.metrics.save_predictions:
+        module.watch = ValidationPictures(run_dir, tuple(slices_to_watch(spec.studies["validation"])), card)
     folder, machine = run_dir.path / "checkpoints", machine_of(config)
     resumed_from = (folder / "last.ckpt").exists()
     if config.init.trains:

@@ -310,6 +310,7 @@ class TrackingSection(Section):
         return self
 
     patience: float = Field(default=60, ge=0)  # seconds that a run which is done waits for MLflow to take the rest
+    system_metrics: bool = True  # whether MLflow logs CPU, memory, disk, network and GPU of a run
 
 
 class PathsSection(Section):

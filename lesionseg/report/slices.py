@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionseg.data.cache import CachedStudy
 from lesionseg.data.nifti import Grid, read_volume, resample
 from lesionseg.io import written_whole
 from lesionseg.metrics import Criterion
@@ -30,6 +31,7 @@ NOTHING, FOUND, MISSED, TRUE, FALSE = range(5)
 false, where it lies outside of every reference lesion."""
 _MOST_PIXELS = 224  # along an edge: a head at 1 mm
 _TITLE = 38  # letters in a line above a picture
+_NEAR = 5  # slices
 _PADDING = 4  # pixels around what is shown
 _GREYS = 63
 DARK = 40  # of 255: the noise around a head
@@ -108,6 +110,26 @@ def cut_slice(
     grey = (levels * 255 / _GREYS).round().astype(np.uint8)
     verdicts = _RANKED[_blocks(np.argsort(_RANKED).astype(np.uint8)[verdicts], step).max(axis=(1, 3))]
     return StudySlice(study, facts, grey, verdicts, (spacing[0] * step, spacing[1] * step), z)
+
+
+def slices_to_watch(studies: Sequence[CachedStudy]) -> list[tuple[str, int]]:
+    """Return two places, each a study and an axial slice: the slices with the most lesion, of two studies if there are
+    two; none where there is no lesion at all."""
+    areas = [(study.name, np.asarray(study.mask).sum(axis=(0, 1))) for study in studies]
+    first = [(int(area.max()), name, int(area.argmax())) for name, area in areas]
+    if len(first) == 1:
+        ((name, area),) = areas
+        apart = np.where(np.abs(np.arange(area.size) - area.argmax()) > _NEAR, area, 0)
+        first.append((int(apart.max()), name, int(apart.argmax())))
+    return [(name, z) for area, name, z in sorted(first, reverse=True)[:2] if area]
+
+
+def save_picture(slices: Sequence[StudySlice], path: Path) -> None:
+    """Write slices side by side as a PNG, whole or not at all."""
+    from lesionseg.report.figures import look
+
+    with look(), written_whole(path) as partial:
+        draw_slices(slices).savefig(partial, dpi=90, format="png", metadata={"Software": None})
 
 
 def save_slices(slices: Sequence[StudySlice], path: Path) -> None:
@@ -194,7 +216,7 @@ def draw_slices(slices: Sequence[StudySlice]) -> "Figure":
         draw_slice(axes, one)
         axes.set_title(f"{fill(one.study, _TITLE)}\n{fill(one.facts, _TITLE)}", fontsize=8.5)
     handles = [Line2D([], [], marker="", label=name, **look) for name, look in OUTLINES.values()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(slices) > 1 else 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(slices) > 2 else 2)
     return figure
 
 

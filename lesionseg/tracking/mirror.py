@@ -19,9 +19,10 @@ from lesionseg.tracking.mlflow_store import (
     Store,
     fault_of,
     runs_of,
+    start_monitor,
     start_run,
 )
-from lesionseg.tracking.run_dir import RunDir
+from lesionseg.tracking.run_dir import IMAGE, RunDir
 from lesionseg.tracking.sweep import sweep_parent
 
 _log = logging.getLogger(__name__)
@@ -62,9 +63,15 @@ def mirror(run_dir: RunDir, store: Store) -> None:
         if not file.resolve().is_relative_to(run_dir.path.resolve()):
             _log.warning("%s: %s lies elsewhere and is not sent", run_dir.path, path)
         elif file.is_file() and sent["files"].get(path) != (digest := content_digest(file)):
-            run.log_file(file, folder)
+            if str(folder).startswith(IMAGE):
+                key, _, step = str(folder).removeprefix(IMAGE).partition(":")
+                run.log_image(file, key, int(step))
+            else:
+                run.log_file(file, folder)
             sent["files"][path] = digest
             run_dir.note_sent(sent)
+            if str(folder).startswith(IMAGE):  # MLflow has it under another name
+                file.unlink()
     for path in [path for path in sent["files"] if path not in status.get("files", {})]:  # of a try that failed
         folder = artifacts_of(store, store.client.get_run(run.run_id)).folder
         if folder is not None:
@@ -112,7 +119,11 @@ def _find_or_start(store: Store, status: dict[str, Any]) -> str:
 class Uploader:
     """A thread that mirrors a run directory while the run is trained; training never waits for it."""
 
-    def __init__(self, run_dir: RunDir, connect: Callable[[], Store], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, run_dir: RunDir, connect: Callable[[], Store], say: Callable[[str], None], *, system_metrics: bool = False
+    ) -> None:
+        self._system_metrics = system_metrics
+        self._monitor: Any = None
         self._run_dir = run_dir
         self._connect = connect
         self._say = say
@@ -135,6 +146,8 @@ class Uploader:
         """Note how the run ended and send the rest, trying for so many seconds; whether everything was sent."""
         self._stop.set()
         self._thread.join()
+        if self._monitor is not None:
+            self._monitor.finish()
         with suppress(OSError):  # a full disk; MLflow may be on another one
             self._run_dir.end(status, error)
         until, pause = time.monotonic() + patience, _PAUSES[0]
@@ -148,6 +161,8 @@ class Uploader:
         pause = _TICK
         while not self._stop.wait(pause):
             pause = _TICK if self._try() else min(max(2 * pause, _PAUSES[0]), _PAUSES[1])
+            if self._system_metrics and self._monitor is None and self._store is not None:
+                self._monitor = start_monitor(self._store, self._run_dir.sent()["run_id"])
 
     def _try(self) -> bool:
         """Mirror once; say when MLflow goes away and when it is back."""

@@ -56,6 +56,8 @@ _ADDRESSES = (
     *(("model_versions", "source"), ("model_versions", "storage_location")),
 )
 """Where MLflow's database keeps addresses of artifacts."""
+_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""By which MLflow's pages show an experiment's runs first, and not what they have for language models."""
 _MOST_METRICS = 1000  # that MLflow takes in one request
 
 
@@ -114,6 +116,13 @@ class Run:
         else:
             link_or_copy(path, place / (folder or "") / path.name)
 
+    def log_image(self, path: Path, key: str, step: int) -> None:
+        """Log a PNG as one of a series over steps."""
+        from PIL import Image
+
+        with Image.open(path) as image:
+            self.store.client.log_image(self.run_id, image.convert("RGB"), key=key, step=step, synchronous=True)
+
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag."""
         self.store.client.set_tag(self.run_id, key, value)
@@ -136,7 +145,16 @@ class Run:
     @property
     def url(self) -> str:
         """Its address in MLflow's pages, from the server's root."""
-        return f"#/experiments/{self.store.experiment_id}/runs/{self.run_id}"
+        return f"#/experiments/{self.store.experiment_id}/runs/{self.run_id}?workflowType=machine_learning"
+
+
+def start_monitor(store: Store, run_id: str) -> Any:
+    """Start MLflow's own log of CPU, memory, disk, network and GPU, a point every ten seconds; ``finish()`` ends it."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=store.uri)
+    monitor.start()
+    return monitor
 
 
 def local_folder(run: Any) -> Path | None:
@@ -204,7 +222,7 @@ def open_store(uri: str, experiment: str, artifacts: str | None, lock: Path, *, 
                     f"restore -x {found.experiment_id}), or name another one"
                 )
             experiment_id = (
-                client.create_experiment(experiment, artifact_location=location)
+                client.create_experiment(experiment, artifact_location=location, tags=_TRAINING)
                 if found is None
                 else found.experiment_id
             )
@@ -346,5 +364,5 @@ def _quiet() -> None:
     """MLflow tells of every step of a database's making; nobody needs to read that."""
     import logging
 
-    for name in ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
+    for name in ("mlflow.system_metrics", "mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)

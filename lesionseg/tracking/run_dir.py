@@ -29,6 +29,8 @@ from lesionseg.tracking.mlflow_store import ERROR_TAG, Status
 
 _log = logging.getLogger(__name__)
 LOCK, STATUS, METRICS, SENT = ".lock", "status.json", "metrics.csv", "sent.json"
+IMAGE = "image:"
+"""Before key and step, in place of a folder of artifacts: one of a series of images."""
 _PROGRESS_EVERY = 5.0  # seconds between two notes of progress within one phase
 MetricRow = tuple[int, int, str, float]
 """Step, milliseconds since 1970, name, value."""
@@ -112,6 +114,10 @@ class RunDir:
         """Make a file below the directory an artifact, in a folder of artifacts if one is named."""
         files = {**self.read().get("files", {}), path.relative_to(self.path).as_posix(): folder}
         self._update(files=files)
+
+    def log_image(self, path: Path, key: str, step: int) -> None:
+        """Make a PNG one of a series of images over steps, which MLflow shows with a slider."""
+        self.log_file(path, f"{IMAGE}{key}:{step}")
 
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag."""

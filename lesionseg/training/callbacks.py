@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from tqdm import tqdm
 
 from lesionseg.io import written_whole
 
@@ -101,31 +103,43 @@ class LastAsBest(pl.Callback):
 
 
 class MetricLog(pl.Callback):
-    """Pass on the training loss every few steps and the scores of each validation, by optimiser step."""
+    """Pass on the training loss, rate and seconds a step every few steps, and the scores of each validation, by
+    optimiser step."""
 
     def __init__(self, log: LogMetrics, every: int) -> None:
         self._log = log
         self._every = every
+        self._seconds = 0.0
+        self._began = 0.0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
+        """Start the clock, which stands still in validations."""
+        self._began = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Pass on the loss."""
+        self._seconds += time.monotonic() - self._began
         if trainer.global_step % self._every == 0:
-            self._pass_on(trainer, "train/")
+            rate, seconds = trainer.optimizers[0].param_groups[0]["lr"], self._seconds / self._every
+            self._pass_on(trainer, "train/", {"train/lr": rate, "train/seconds_per_step": seconds})
+            self._seconds = 0.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass on the scores."""
         self._pass_on(trainer, "val/")
 
-    def _pass_on(self, trainer: pl.Trainer, prefix: str) -> None:
+    def _pass_on(self, trainer: pl.Trainer, prefix: str, further: Mapping[str, float] | None = None) -> None:
         values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+        values |= further or {}
         if values and trainer.is_global_zero:  # of several devices the first one reports
             self._log(values, trainer.global_step)
 
 
 class ProgressReport(pl.Callback):
-    """Note every step, and print a line after each validation; lines, so that the log of a night can be read."""
+    """Note every step, and print a line after each validation, so that the log of a night can be read; on a terminal a
+    bar shows the steps, seconds a step, time left and the last lesion F1."""
 
     def __init__(self, steps: int, say: Say, progress: Progress | None) -> None:
         self._steps = steps
@@ -134,11 +148,14 @@ class ProgressReport(pl.Callback):
         self._began = time.monotonic()
         self._first = 0
         self._losses: list[float] = []
+        self._bar: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; a resumed run has steps behind it."""
         self._began = time.monotonic()
         self._first = trainer.global_step
+        if trainer.is_global_zero and sys.stderr.isatty():  # elsewhere lines alone
+            self._bar = tqdm(total=self._steps, initial=self._first, unit="step", leave=False, dynamic_ncols=True)
         self._note(trainer, "training")
 
     def on_train_batch_end(
@@ -146,6 +163,8 @@ class ProgressReport(pl.Callback):
     ) -> None:
         """Note the step and its loss, without the L2-SP penalty."""
         self._losses.append(float(outputs["train/loss"]))
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
         self._note(trainer, "training")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -166,7 +185,16 @@ class ProgressReport(pl.Callback):
         loss = sum(self._losses) / max(1, len(self._losses))
         self._losses = []
         scores = validation_scores(trainer.callback_metrics)
+        if self._bar is not None:
+            self._bar.clear()
         self._say(f"step {step}/{self._steps}  loss {loss:.3f}  validation {scores}  {left} left")
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"lesion F1 {float(trainer.callback_metrics.get('val/lesion_f1', 0)):.2f}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _note(self, trainer: pl.Trainer, phase: str) -> None:
         if self._progress is not None and trainer.is_global_zero:

@@ -1,7 +1,7 @@
 """One training step on patches, one validation on whole studies, and the optimiser."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,6 +71,8 @@ class SegmentationModule(pl.LightningModule):
         if not self.alike:  # before several devices agree on whose gradients to join
             set_trained(self.network, self.plans, 0)
         self.cases: list[dict[str, Any]] = []
+        # told each validated study, its probability map and the step
+        self.watch: Callable[[CachedStudy, Tensor, int], None] | None = None
 
     @property
     def _shared(self) -> bool:
@@ -109,6 +111,8 @@ class SegmentationModule(pl.LightningModule):
         channels = [parse_channel(name) for name in self.card.inputs]
         image = torch.from_numpy(batch.channels(channels)).to(self.device)
         probability = sliding_window(self.network, image, self.card.patch_size, overlap=self.window_overlap).cpu()
+        if self.watch is not None and self.trainer.is_global_zero:
+            self.watch(batch, probability, self.global_step)
         self.cases.append(
             detection_row(
                 batch.mask,

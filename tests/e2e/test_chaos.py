@@ -91,6 +91,7 @@ def _remains(folder: Path) -> Remains:
         histories = {
             name: sorted((entry.step, entry.value) for entry in client.get_metric_history(run.info.run_id, name))
             for name in run.data.metrics
+            if not name.startswith("system/") and name != "train/seconds_per_step"
         }
         runs[place] = {
             "hash": run.data.tags["lesionseg.config_hash"],
@@ -98,7 +99,11 @@ def _remains(folder: Path) -> Remains:
             "metrics": histories,
             "tables": tables,
             "weights": load_model(artifacts / "checkpoints" / "best.ckpt").digest,
-            "artifacts": sorted(str(path.relative_to(artifacts)) for path in artifacts.rglob("*") if path.is_file()),
+            "artifacts": sorted(
+                str(path.relative_to(artifacts))
+                for path in artifacts.rglob("*")
+                if path.is_file() and path.parent.name != "images"  # MLflow gives these names of its own
+            ),
         }
     (parent,) = parents
     files = {

@@ -84,7 +84,7 @@ def test_one_parent_and_eight_children_are_finished(sweep, runs_in):
     assert {run.info.status for run in sweep.children.values()} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in sweep.children.values()} == {sweep.parent.info.run_id}
     assert (sweep.parent.info.run_name, sweep.parent.info.status) == ("first", "FINISHED")
-    assert sweep.source.info.status == "FINISHED"
+    assert (sweep.source.info.run_name, sweep.source.info.status) == ("scratch-n3-r0 source", "FINISHED")
     assert len(runs_in(sweep.folder)) == 10
 
 
@@ -130,7 +130,13 @@ def test_every_run_keeps_the_artifacts_of_the_contract(sweep, artifacts):
             "froc.csv",
             "threshold.json",
             "checkpoints/best.ckpt",
+            "model/MLmodel",
+            "model/README.md",
+            "model/data/best.ckpt",
         }
+        assert (folder / "model/data/best.ckpt").samefile(folder / "checkpoints/best.ckpt")
+        images = {path.name.partition("+timestamp")[0] for path in (folder / "images").glob("*.png")}
+        assert images == {"validation+step+2", "validation+step+4"}
         config = yaml.safe_load((folder / "config.yaml").read_text())
         assert (config["init"]["name"], config["train_size"], config["repeat"]) == (init, size, repeat)
         report = json.loads((folder / "transfer_report.json").read_text())

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from lesionseg.report.slices import (
     draw_slices,
     load_slices,
     save_slices,
+    slices_to_watch,
     verdict_map,
 )
 
@@ -59,3 +62,16 @@ def test_a_missed_voxel_stays_in_sight_where_pixels_are_merged():
     assert max(one.image.shape) <= 224
     assert (one.verdict == MISSED).sum() == 1
     assert one.spacing == (3.0, 3.0)
+
+
+def test_the_slices_to_watch_are_the_busiest_of_two_studies_or_two_far_apart_of_one():
+    def study(name: str, **lesions: int) -> SimpleNamespace:
+        mask = np.zeros((4, 4, 20), np.uint8)
+        for place, voxels in lesions.items():
+            mask[:, :, int(place[1:])].flat[:voxels] = 1
+        return SimpleNamespace(name=name, mask=mask)
+
+    one, two, empty = study("one", z3=5, z4=4, z15=2), study("two", z7=9), study("empty")
+    assert slices_to_watch([one, two, empty]) == [("two", 7), ("one", 3)]
+    assert slices_to_watch([one]) == [("one", 3), ("one", 15)]
+    assert slices_to_watch([empty]) == []

@@ -137,3 +137,27 @@ def test_while_mlflow_is_away_the_run_goes_on_and_is_told_once(store, run_dir):
     assert not is_mirrored(run_dir)
     mirror(run_dir, store)
     assert is_mirrored(run_dir)
+
+
+def test_images_over_steps_are_mlflows_own_and_lie_nowhere_twice(store, run_dir):
+    from PIL import Image
+
+    for step in (5, 10):
+        path = run_dir.path / "validation" / f"step-{step}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (step, 0, 0)).save(path)
+        run_dir.log_image(path, "validation", step)
+        mirror(run_dir, store)
+    mirror(run_dir, store)
+    names = [Path(file.path).name for file in store.client.list_artifacts(run_dir.sent()["run_id"], "images")]
+    pngs = [name for name in names if name.endswith(".png")]
+    assert len(pngs) == 2
+    assert all("validation" in name for name in pngs)
+    assert not list((run_dir.path / "validation").iterdir())
+    assert is_mirrored(run_dir)
+
+
+def test_an_artifact_on_this_machine_is_the_same_file(store, run_dir):
+    mirror(run_dir, store)
+    folder = artifacts_of(store, _run(store, run_dir)).folder
+    assert (folder / "cases.csv").samefile(run_dir.path / "cases.csv")

@@ -50,6 +50,8 @@ def test_the_budget_is_used_to_its_last_step_and_validated_there(make_module, ma
     assert module.trainer.global_step == 5
     assert [step for step, _ in records.of("train/loss")] == [1, 2, 3, 4, 5]
     assert [step for step, _ in records.of("val/dice")] == [2, 4, 5]
+    assert [step for step, _ in records.of("train/lr")] == [1, 2, 3, 4, 5]
+    assert all(0 < seconds < 60 for _, seconds in records.of("train/seconds_per_step"))
     assert [line.split("  ")[0] for line in records.lines] == ["step 2/5", "step 4/5", "step 5/5"]
     assert records.lines[-1].startswith("step 5/5  loss ")
     assert records.lines[-1].endswith("  0:00:00 left")
