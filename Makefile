@@ -8,7 +8,7 @@ VENV_BENCH   ?= .venv-bench
 READY_BENCH  := $(VENV_BENCH)/.installed
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install sweep ui test test-slow test-all test-slurm chaos lint bench-metrics clean
+.PHONY: help install sweep ui test test-slow test-all test-slurm chaos lint docs bench-metrics clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -51,6 +51,15 @@ lint: $(READY)  ## style, import directions and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+docs: .venv-docs/.installed  ## the documentation as a site, in site/
+	.venv-docs/bin/mkdocs build --strict --quiet
+
+.venv-docs/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
 bench-metrics: $(READY_BENCH)  ## the metrics' speed beside panoptica's, MONAI's and CCMetrics', in .venv-bench
 	PYTHONPATH=. $(VENV_BENCH)/bin/python $(BENCH)/run.py
 
@@ -60,4 +69,4 @@ $(READY_BENCH): $(BENCH)/requirements.txt
 	@touch $@
 
 clean:  ## remove the environments and build files; outputs stay
-	rm -rf $(VENV) $(VENV_BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV_BENCH) .venv-docs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

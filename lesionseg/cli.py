@@ -168,8 +168,8 @@ def _sources(request: "Request", jobs: "Sequence[Job]") -> "list[TrainConfig]":
     from dataclasses import replace
 
     from lesionseg.config.compose import compose_one, expand, without_hydra
-    from lesionseg.config.init_section import FROM_SCRATCH
     from lesionseg.config.schema import validate
+    from lesionseg.config.training_sections import FROM_SCRATCH
     from lesionseg.errors import InputError
 
     fixed = [values[0] for values in expand(request.overrides) if len(values) == 1]

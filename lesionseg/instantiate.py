@@ -64,3 +64,14 @@ def build(spec: Mapping[str, Any], kind: type[Any] = object) -> Any:
         return found(**arguments)
     except TypeError as error:
         raise ValueError(f"{spec['_target_']}: {error}") from error
+
+
+def nested_target_faults(values: Any, path: str = "") -> list[str]:
+    """Return the faults of every ``_target_`` below, each with its key."""
+    entries = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    found = [
+        fault for key, value in entries for fault in nested_target_faults(value, f"{path}.{key}" if path else str(key))
+    ]
+    if isinstance(values, dict) and isinstance(values.get("_target_"), str):
+        found += [f"{path}: {fault}" for fault in target_faults(values)]
+    return found

@@ -10,16 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from lesionseg.config.init_section import InitSection
 from lesionseg.config.sections import (
-    AugmentSection,
     CriterionSpec,
     DatasetSection,
-    LossSection,
     MetricsSection,
-    ModelSection,
     Name,
-    OptimSection,
     PathsSection,
     Probability,
     ScoringSection,
@@ -30,30 +25,62 @@ from lesionseg.config.sections import (
     TrackingSection,
     TrainerSection,
 )
+from lesionseg.config.training_sections import AugmentSection, InitSection, LossSection, ModelSection, OptimSection
 from lesionseg.errors import InputError
-from lesionseg.instantiate import target_faults
+from lesionseg.instantiate import nested_target_faults
 
 
-class TrainConfig(Section):
+class _WithStore(Section):
+    """A command that reads or writes the MLflow store."""
+
+    tracking: TrackingSection
+    """The MLflow store."""
+    paths: PathsSection
+    """Where everything is written."""
+
+
+class _WithModel(_WithStore):
+    """A command that applies a trained model."""
+
+    trust: bool = False
+    """Whether a card may name a network of any program, which may run any code."""
+    output: str
+    """A folder."""
+
+
+class TrainConfig(_WithStore):
     """``lesionseg train``."""
 
     dataset: DatasetSection
+    """Where the scans are."""
     task: TaskSection
+    """What is to be found."""
     model: ModelSection
+    """The network."""
     init: InitSection
+    """Where the first weights come from."""
     augment: AugmentSection
+    """How patches are varied."""
     loss: LossSection
+    """What is minimised."""
     optim: OptimSection
+    """How."""
     trainer: TrainerSection
+    """The budget and the machine."""
     metrics: MetricsSection
-    tracking: TrackingSection
-    paths: PathsSection
+    """How predictions are judged."""
     split: SplitSection
+    """Who is tested and validated on."""
     train_size: int = Field(ge=1)
+    """Subjects to train on; each subset lies within the larger ones."""
     repeat: int = Field(ge=0)
+    """Fixes the training subset and the seed, the same for every arm."""
     seed: int = Field(ge=0)
+    """The experiment's seed."""
     sweep: Name | None
+    """A name that gathers runs under one parent; null: none."""
     force: bool
+    """Run again although the same configuration is finished."""
 
     @model_validator(mode="after")
     def _later_parts_need_one_device(self) -> "TrainConfig":
@@ -84,22 +111,29 @@ class ScoreConfig(Section):
     """``lesionseg score``: anybody's masks against reference masks."""
 
     reference: str | None
+    """Masks: a file, a folder or a pattern."""
     prediction: str | None
+    """Masks or probability maps, likewise; paired by name."""
     pairs: str | None
+    """Or a table of both."""
     metrics: ScoringSection
+    """The criteria."""
     threshold: Probability | None
+    """Probability from which a voxel is lesion; null: predictions are masks."""
     reference_label: int | None = Field(ge=1)
+    """The value that is lesion, where a mask holds several; null: a mask of 0 and 1."""
     prediction_label: int | None = Field(ge=1)
+    """Likewise."""
     min_volume: float = Field(ge=0)
+    """mm³; smaller components count as background."""
     output: str | None
+    """A JSON file; null: none."""
 
     @model_validator(mode="after")
     def _files_are_named(self) -> "ScoreConfig":
         folders = [name for name in ("reference", "prediction") if getattr(self, name) is not None]
         if self.pairs is not None and folders:
-            raise ValueError(
-                f"pairs and {' and '.join(folders)}: the pairs name the files already; leave the others out"
-            )
+            raise ValueError(f"pairs and {' and '.join(folders)}: the pairs name the files; leave the others out")
         if self.pairs is None and len(folders) < 2:
             raise ValueError(
                 "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv"
@@ -107,21 +141,25 @@ class ScoreConfig(Section):
         return self
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(_WithModel):
     """``lesionseg evaluate``: score a model on labelled studies, or a sweep's stored predictions once more."""
 
     checkpoint: str | None
+    """The model; null with ``sweep``."""
     sweep: Name | None
+    """A sweep whose stored predictions are scored once more."""
     dataset: DatasetSection | None = None
+    """The labelled studies."""
     metrics: ScoringSection
+    """The criteria."""
     trainer: TrainerSection
-    tracking: TrackingSection
-    paths: PathsSection
+    """The machine."""
     threshold: Probability | None
-    trust: bool = False
+    """On the probability; null: the model's own."""
     min_volume: float | None = Field(ge=0)
+    """mm³; null: the task's own."""
     subjects: list[str] | None
-    output: str
+    """Those to use; null: all."""
 
     @classmethod
     def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
@@ -142,21 +180,25 @@ class EvaluateConfig(Section):
         return self
 
 
-class PredictConfig(Section):
+class PredictConfig(_WithModel):
     """``lesionseg predict``: segment scans with a model."""
 
     checkpoint: str
+    """The model, or several of a sweep."""
     input: str | None = None
+    """A scan, a folder or a table of scans."""
     files: list[Annotated[str, Field(pattern="^[^=]+=.+")]] = Field(default_factory=list)
+    """One study's scans, each as contrast=path."""
     flips: bool = False
+    """Whether the mean over all mirror images counts."""
     dataset: DatasetSection | None = None
+    """The studies, unless they are named otherwise."""
     trainer: TrainerSection
-    tracking: TrackingSection
-    paths: PathsSection
+    """The machine."""
     threshold: Probability | None
-    trust: bool = False
+    """On the probability; null: the model's own."""
     subjects: list[str] | None
-    output: str
+    """Those to use; null: all."""
 
     @classmethod
     def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
@@ -170,18 +212,16 @@ class PredictConfig(Section):
         return self
 
 
-class ExportConfig(Section):
+class ExportConfig(_WithModel):
     """``lesionseg export``: a model in a format that others read."""
 
     checkpoint: str
+    """The model."""
     format: Literal["onnx"]
-    tracking: TrackingSection
-    paths: PathsSection
-    trust: bool = False
-    output: str
+    """Of the file."""
 
 
-class CompareConfig(Section):
+class CompareConfig(_WithStore):
     """``lesionseg compare``: the arms of a sweep, or of several; one is named without a list."""
 
     sweep: Annotated[
@@ -189,13 +229,17 @@ class CompareConfig(Section):
         Field(min_length=1),
         BeforeValidator(lambda value: [value] if isinstance(value, str) and value != "???" else value),
     ]
+    """A name, or several for one report."""
     arms: Annotated[list[str], Field(min_length=1)] | None
+    """Which; the others are held against the first; null: all."""
     criterion: Name | CriterionSpec | None
+    """Another criterion for the stored predictions; null: as the runs were scored."""
     min_volume: float | None = Field(ge=0)
+    """mm³; null: the task's own."""
     dataset: DatasetSection | None = None
-    tracking: TrackingSection
-    paths: PathsSection
+    """Where the scans are now, if they have moved."""
     output: str | None
+    """A folder; null: comparisons/<sweep>."""
 
     @classmethod
     def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
@@ -215,39 +259,40 @@ class CheckConfig(Section):
     """``lesionseg check``: read a dataset and say what is wrong with it."""
 
     dataset: DatasetSection
+    """What is looked at."""
     task: TaskSection
+    """What it is to serve for."""
     paths: PathsSection
+    """Where the cache is."""
     output: str | None
+    """A JSON file; null: none."""
 
 
 class SynthesizeConfig(SyntheticSection):
     """``lesionseg synthesize``: a synthetic cohort in a folder of the user's."""
 
     output: str
+    """A folder; made if missing."""
 
 
-class StatusConfig(Section):
+class StatusConfig(_WithStore):
     """``lesionseg status``: how far a sweep is."""
 
     sweep: Name
-    tracking: TrackingSection
-    paths: PathsSection
+    """Its name."""
 
 
-class SyncConfig(Section):
+class SyncConfig(_WithStore):
     """``lesionseg sync``: send to MLflow what could not be sent."""
 
-    tracking: TrackingSection
-    paths: PathsSection
 
-
-class UiConfig(Section):
+class UiConfig(_WithStore):
     """``lesionseg ui``: MLflow's pages on this machine."""
 
-    tracking: TrackingSection
-    paths: PathsSection
     port: int = Field(ge=1, le=65535)
+    """Of the pages on this machine."""
     sweep: Name | None
+    """The sweep to open; null: all runs."""
 
 
 SCHEMAS: dict[str, type[Section]] = {
@@ -288,7 +333,7 @@ def validate(command: str, config: DictConfig) -> Any:
             key = ".".join(str(part) for part in detail["loc"])
             if key not in missing and not ((missing or dangling) and key in unresolved):
                 faults.append(_fault(detail, schema))
-    faults += _targets(plain)
+    faults += nested_target_faults(plain)
     if faults or validated is None:
         raise InputError(faults)
     return validated
@@ -353,12 +398,3 @@ def _present(annotation: Any) -> Any:
     """Return ``X`` for ``X | None``."""
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
     return kinds[0] if get_origin(annotation) is UnionType else annotation
-
-
-def _targets(values: Any, path: str = "") -> list[str]:
-    """Return the faults of every ``_target_`` below, each with its key."""
-    entries = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
-    found = [fault for key, value in entries for fault in _targets(value, f"{path}.{key}" if path else str(key))]
-    if isinstance(values, dict) and isinstance(values.get("_target_"), str):
-        found += [f"{path}: {fault}" for fault in target_faults(values)]
-    return found

@@ -4,9 +4,11 @@ Unknown keys are faults, and no value is converted on the sly (``strict``).
 """
 
 import itertools
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from lesionseg.data.dataset import Channel, parse_channel
 from lesionseg.instantiate import build, target_faults
@@ -16,12 +18,25 @@ from lesionseg.synthetic.config import Pathology
 class Section(BaseModel):
     """What all of them have in common: what is not known is a fault."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @classmethod
     def needless(cls, values: dict[str, Any]) -> tuple[str, ...]:
         """Sections that stand in the command's files and are not needed for what these values ask for."""
         return ()
+
+
+def described_keys(schema: type[BaseModel], path: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Return every key below a schema, such as ``trainer.steps``, with what describes it."""
+    for name, field in schema.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+        if sections:
+            yield from described_keys(sections[0], f"{path}{name}.")
+        else:
+            yield f"{path}{name}", field
 
 
 def _file_name(value: str) -> str:
@@ -80,28 +95,44 @@ class SyntheticSection(Section):
     """What a synthetic cohort is drawn from, and by how many processes."""
 
     subjects: int = Field(ge=1)
+    """How many."""
     seed: int = Field(ge=0)
-    workers: int | None = Field(ge=1)  # processes that make it; None: one for each core that there is for this one
+    """The same seed gives the same bytes."""
+    workers: int | None = Field(ge=1)
+    """Processes that make it; null: one for each core that there is."""
     pathology: Pathology
+    """Everything that it is drawn from, as ``conf/pathology``."""
 
 
 class DatasetSection(Section):
     """Where the scans are, and which file is which contrast and which mask."""
 
     name: Name
+    """For tables and MLflow."""
     format: Literal["bids", "manifest", "nnunet"]
+    """How scans are found: by file patterns, in a table, or as nnU-Net's raw folders."""
     root: str
+    """The folder, or the table."""
     images: FilesByName
+    """Contrast to file patterns (bids), column (manifest) or channel (nnunet)."""
     masks: FilesByName
+    """Target to file patterns, column or label, likewise."""
     subjects: list[str] | None = None
+    """Those to use; null: all."""
     synthetic: SyntheticSection | None = None
+    """A cohort that is drawn on first use."""
     # manifest: names of columns
     subject: str = "subject"
+    """manifest: the column of the subject."""
     session: str = "session"
+    """manifest: the column of the session; may be absent."""
     site: str = "site"
+    """manifest: the column of the site; may be absent."""
     split: str = "split"
+    """manifest: the column of train, validation or test; may be absent."""
     # nnU-Net: how a case's name is made
     case: str = "{subject}"
+    """nnunet: how a case's name holds ``{subject}`` and ``{session}``."""
 
     @model_validator(mode="after")
     def _patterns_fit_the_format(self) -> "DatasetSection":
@@ -122,14 +153,23 @@ class TaskSection(Section):
     """What is to be found in which images."""
 
     name: Name
+    """For tables and MLflow."""
     inputs: list[ChannelText] = Field(min_length=1)
+    """Channels in order: a contrast, ``prior.`` and a contrast, or the difference of two."""
     target: Name
+    """Which mask of the dataset is learned."""
     spacing: Millimetres
+    """Working voxel size in mm; every study is resampled to it."""
     patch_size: Voxels
-    window_size: Voxels | None = None  # of the windows that whole volumes are segmented by; None: patch_size
+    """Voxels of that spacing, to train on."""
+    window_size: Voxels | None = None
+    """Voxels of the windows that whole volumes are segmented by; null: ``patch_size``."""
     sessions: Literal["first", "last", "all"]
+    """Which of a subject's usable sessions count."""
     matching: CriterionSpec
+    """The criterion by which a lesion is found."""
     min_lesion_volume: float = Field(ge=0)
+    """mm³; smaller components count as background, on either side."""
 
     @field_validator("inputs")
     @classmethod
@@ -150,69 +190,37 @@ class TaskSection(Section):
         return tuple(parse_channel(text) for text in self.inputs)
 
 
-class ModelSection(Section):
-    """The network: a class by its dotted name, and its arguments.
-
-    ``parts`` names, from the image to the logits, what the parameters of each part begin with; None: ``encoder``,
-    ``decoder``, ``head``. Only strategies that tell parts apart need them.
-    """
-
-    name: Name
-    network: Target
-    parts: dict[Name, Annotated[list[str], Field(min_length=1)]] | None = None
-
-
-class AugmentSection(Section):
-    """TorchIO transforms, applied to every training patch in this order."""
-
-    name: Name
-    transforms: list[Target]
-
-
-class LossSection(Section):
-    """A loss that takes logits and target."""
-
-    name: Name
-    function: Target
-
-
-class OptimSection(Section):
-    """AdamW with a linear warm-up and a cosine or constant schedule; its rate is given, or searched on validation."""
-
-    name: Name
-    learning_rate: float = Field(gt=0)
-    learning_rates: list[Annotated[float, Field(gt=0)]] | None = None  # to choose from in place of learning_rate
-    search_steps: int = Field(default=100, ge=1)  # that each of them is tried for
-    weight_decay: float = Field(ge=0)
-    warmup_steps: int = Field(ge=0)
-    schedule: Literal["cosine", "constant"]
-    gradient_clip: float = Field(ge=0)
-
-    @field_validator("learning_rates")
-    @classmethod
-    def _to_choose_from(cls, rates: list[float] | None) -> list[float] | None:
-        if rates is not None and (len(rates) < 2 or len(set(rates)) < len(rates)):
-            raise ValueError("write two rates or more, each once; a single one is optim.learning_rate=...")
-        return rates
-
-
 class TrainerSection(Section):
     """The budget, the same for every arm, and the machine."""
 
     name: Name
+    """For tables."""
     steps: int = Field(ge=1, le=10**9)
+    """Optimiser steps, the same for every arm and size."""
     batch_size: int = Field(ge=1, le=4096)
+    """Patches a step."""
     validate_every: int = Field(ge=1)
-    checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at each validation
+    """Steps between two validations on whole volumes."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Steps between two checkpoints to go on from; null: at each validation."""
     lesion_share: float = Field(ge=0, le=1)
+    """Share of patches that are centred on a lesion, 0 to 1."""
     window_overlap: float = Field(ge=0, lt=1)
+    """Share of a window that the next one covers, too."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    """``auto``: bf16 where the machine has it."""
     accelerator: str
+    """Lightning's."""
     devices: int | str | list[int]
+    """Lightning's: how many share a batch, or which."""
     strategy: str
+    """Lightning's; ``auto`` starts a process for each device."""
     num_workers: int = Field(ge=0, le=1024)
+    """Processes that cut and augment patches."""
     threads: int | None = Field(ge=1, le=1024)
+    """Of torch; null: its own choice."""
     log_every: int = Field(ge=1)
+    """Steps between two entries of the loss."""
 
     @property
     def n_devices(self) -> int | None:
@@ -242,11 +250,17 @@ class ScoringSection(Section):
     """How predictions are judged."""
 
     name: Name
+    """For tables."""
     criteria: dict[Name, CriterionSpec]
+    """Name to a criterion: a class and its arguments."""
     volume_edges: list[Annotated[float, Field(gt=0)]]
+    """mm³, between the ranges of lesion volumes."""
     surface_tolerance: float = Field(gt=0)
+    """mm, of the normalised surface Dice."""
     false_positives: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    """A study, at which the FROC's sensitivity is read."""
     lowest_probability: float = Field(ge=0, lt=1)
+    """Voxels of this or less are at no threshold of the FROC lesion."""
 
     @field_validator("criteria")
     @classmethod
@@ -271,11 +285,16 @@ class ScoringSection(Section):
 class MetricsSection(ScoringSection):
     """How predictions are judged, how probability becomes a mask, and which checkpoint is the best."""
 
-    monitor: Literal["val/lesion_f1_one_to_one", "val/dice"]  # others a prediction that fills the volume can win
+    monitor: Literal["val/lesion_f1_one_to_one", "val/dice"]
+    """The best checkpoint has the highest; others a prediction that fills the volume can win."""
     threshold: Probability
+    """Probability from which a voxel is lesion, while training."""
     threshold_criterion: str | None
+    """By which another is chosen on the validation studies; null keeps it."""
     thresholds: list[Probability] = Field(min_length=1)
+    """To choose from."""
     save_predictions: bool
+    """Whether masks and pictures of the test studies are kept."""
 
     def threshold_rule(self, matching: dict[str, Any]) -> dict[str, Any]:
         """The description of the criterion that the threshold is chosen by; `matching` is the task's own."""
@@ -296,9 +315,13 @@ class TrackingSection(Section):
     """The MLflow store."""
 
     name: Name
+    """For tables."""
     uri: str
+    """MLflow's tracking address, without a password."""
     experiment: Name
+    """MLflow's experiment."""
     artifacts: str | None
+    """The folder of artifacts; null: the server's own."""
 
     @model_validator(mode="after")
     def _no_password(self) -> "TrackingSection":  # after, since the value of a field would be shown
@@ -309,23 +332,30 @@ class TrackingSection(Section):
             )
         return self
 
-    patience: float = Field(default=60, ge=0)  # seconds that a run which is done waits for MLflow to take the rest
-    system_metrics: bool = True  # whether MLflow logs CPU, memory, disk, network and GPU of a run
+    patience: float = Field(default=60, ge=0)
+    """Seconds that a run which is done waits for MLflow to take the rest."""
+    system_metrics: bool = True
+    """Whether MLflow logs CPU, memory, disk, network and GPU of a run."""
 
 
 class PathsSection(Section):
     """Where everything that a run writes lies."""
 
     outputs: Annotated[str, AfterValidator(lambda text: _folder(text))]
+    """The folder that everything is written below."""
 
 
 class SplitSection(Section):
     """Who is tested on, and who is validated on: a share of the subjects, or a number of them, or a file."""
 
     test: int | float
+    """Subjects to test on: a share, or how many."""
     validation: int | float
+    """Subjects to validate on, likewise."""
     seed: int = Field(ge=0)
+    """Of who they are."""
     file: str | None
+    """A split.json or YAML with lists of subjects; null: none."""
 
     @field_validator("test", "validation", mode="before")
     @classmethod

@@ -24,6 +24,7 @@ from lesionseg.config.compose import (
     quoted,
 )
 from lesionseg.config.schema import SCHEMAS, TrainConfig, register_resolvers
+from lesionseg.config.sections import described_keys
 from lesionseg.errors import InputError
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
@@ -451,3 +452,9 @@ def test_a_broken_installation_is_told(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         location.conf_dir()
     assert str(caught.value) == (f"no conf/ folder beside or inside {tmp_path}/lesionseg: install lesionseg again")
+
+
+@pytest.mark.parametrize("command", sorted(SCHEMAS))
+def test_every_key_is_described(command):
+    undescribed = [key for key, field in described_keys(SCHEMAS[command]) if not field.description]
+    assert undescribed == []

@@ -186,7 +186,7 @@ def test_folders_patterns_and_a_table_name_the_same_pairs(pairs, end, files):
     ("arguments", "message"),
     [
         ([], "give reference=FILE_OR_FOLDER and prediction=FILE_OR_FOLDER, or a table of both as pairs=FILE.csv"),
-        (["reference=r", "pairs=pairs.csv"], "pairs and reference: the pairs name the files already; leave the "),
+        (["reference=r", "pairs=pairs.csv"], "pairs and reference: the pairs name the files; leave the "),
         (["reference=r", "prediction=nowhere"], "prediction=nowhere: there is no such file or folder; paths are "),
         (
             ["reference=r", "prediction=p/**/sub-01*"],

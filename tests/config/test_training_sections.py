@@ -6,8 +6,8 @@ import pytest
 
 from lesionseg.config import conf_dir
 from lesionseg.config.compose import Request, compose_jobs
-from lesionseg.config.init_section import InitSection
 from lesionseg.config.schema import TrainConfig
+from lesionseg.config.training_sections import InitSection
 from lesionseg.errors import InputError
 
 SOURCE = "init.checkpoint=best.ckpt"

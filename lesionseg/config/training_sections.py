@@ -1,11 +1,12 @@
-"""The section ``init``: where the first weights come from, and how training treats them."""
+"""The sections of what is trained and how: ``model``, ``init`` (where the first weights come from, and how training
+treats them), ``augment``, ``loss`` and ``optim``."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lesionseg.config.sections import ChannelText, Name, Section
+from lesionseg.config.sections import ChannelText, Name, Section, Target
 
 _NEVER = "never"
 _HOW_IT_IS_READ: dict[str, Any] = {"take": "all", "new_channels": "zeros", "channels": {}, "source_inputs": None}
@@ -27,25 +28,102 @@ FROM_SCRATCH: dict[str, Any] = {
 """The whole section of a run that starts from nothing and trains all of it alike, such as one that makes a source."""
 
 
+class ModelSection(Section):
+    """The network: a class by its dotted name, and its arguments.
+
+    ``parts`` names, from the image to the logits, what the parameters of each part begin with; None: ``encoder``,
+    ``decoder``, ``head``. Only strategies that tell parts apart need them.
+    """
+
+    name: Name
+    """For tables and MLflow."""
+    network: Target
+    """A class by its dotted name, and its arguments."""
+    parts: dict[Name, Annotated[list[str], Field(min_length=1)]] | None = None
+    """What the parameters of each part begin with, from the image to the logits."""
+
+
+class AugmentSection(Section):
+    """TorchIO transforms, applied to every training patch in this order."""
+
+    name: Name
+    """For tables."""
+    transforms: list[Target]
+    """TorchIO's classes and arguments, in order."""
+
+
+class LossSection(Section):
+    """A loss that takes logits and target."""
+
+    name: Name
+    """For tables."""
+    function: Target
+    """A class that takes logits and target, and its arguments."""
+
+
+class OptimSection(Section):
+    """AdamW with a linear warm-up and a cosine or constant schedule; its rate is given, or searched on validation."""
+
+    name: Name
+    """For tables."""
+    learning_rate: float = Field(gt=0)
+    """Of AdamW, at the end of the warm-up."""
+    learning_rates: list[Annotated[float, Field(gt=0)]] | None = None
+    """To choose from on the validation studies, in place of ``learning_rate``; null: none."""
+    search_steps: int = Field(default=100, ge=1)
+    """Steps that each of them is tried for."""
+    weight_decay: float = Field(ge=0)
+    """Decoupled."""
+    warmup_steps: int = Field(ge=0)
+    """Steps in which the rate rises."""
+    schedule: Literal["cosine", "constant"]
+    """Of the rate after the warm-up."""
+    gradient_clip: float = Field(ge=0)
+    """Largest norm of the gradient; 0: none."""
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _to_choose_from(cls, rates: list[float] | None) -> list[float] | None:
+        if rates is not None and (len(rates) < 2 or len(set(rates)) < len(rates)):
+            raise ValueError("write two rates or more, each once; a single one is optim.learning_rate=...")
+        return rates
+
+
 class InitSection(Section):
     """Where the first weights come from; ``conf/init/_defaults.yaml`` says of each key what it means."""
 
     name: Name
+    """For tables and MLflow."""
     take: str | list[Name]
+    """Which of the source's weights are taken: ``all``, ``none``, or the parts listed."""
     checkpoint: str | None
+    """The source model: a path, ``runs:/...`` or ``models:/...``."""
     source: list[str] | None
+    """Overrides of a run that trains the source model first."""
     min_loaded: float = Field(ge=0, le=1)
+    """Least share of the values that must come from the source, 0 to 1."""
     new_channels: Literal["zeros", "mean", "fresh"]
+    """First weights of channels that the source does not know."""
     channels: dict[ChannelText, ChannelText]
+    """Channel of the task to channel of the source, where names differ."""
     source_inputs: list[ChannelText] | None
+    """The source's channels in order, where its file does not tell."""
     trust: bool
+    """Whether its card may name a network of any program, which may run any code."""
     baseline: bool = False
+    """No learning: a threshold on the intensity."""
     shuffle: bool
+    """The control: the source's values, permuted within each tensor."""
     train: bool
+    """Whether anything is trained."""
     train_from: dict[Name, int | float | Literal["never"]]
+    """Part to the step, or share of the steps, from which it is trained, or ``never``."""
     layer_decay: float = Field(gt=0, le=1)
+    """Factor on the rate from each part to the one before it."""
     l2_sp: float = Field(ge=0)
+    """Strength of the pull back to the source's values."""
     lora_rank: int = Field(ge=0)
+    """Rank of the adapters that are trained in place of the weights; 0: none."""
 
     @property
     def from_scratch(self) -> bool:
