@@ -8,11 +8,13 @@ import argparse
 import hashlib
 import importlib
 import os
+import re
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(__version__)
         raise SystemExit(0)
     if command not in COMMANDS:
-        print(f"lesionseg: there is no command {command!r}\n\n{_overview()}", file=sys.stderr)
+        near = get_close_matches(command, COMMANDS, n=1)
+        guess = f"; did you mean {near[0]!r}?" if near else ""
+        print(f"lesionseg: there is no command {command!r}{guess}\n\n{_overview()}", file=sys.stderr)
         raise SystemExit(2)
     if {"-h", "--help"} & set(rest):
         print(_help(command))
@@ -79,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    from lesionseg.config.compose import Request, compose_jobs, plain_words, show_config
+    from lesionseg.config.compose import Request, compose_jobs, show_config
     from lesionseg.errors import InputError
     from lesionseg.io import DISK_FULL
 
@@ -110,6 +114,39 @@ def _run(command: str, arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def plain_words(command: str, arguments: Sequence[str]) -> list[str]:
+    """Return the overrides that arguments of a command which takes a model stand for: ``model=`` for ``checkpoint=``,
+    and to predict ``flair=PATH`` for a scan of that contrast, ``input=`` of a BIDS folder for its dataset."""
+    if command not in ("predict", "evaluate", "export"):
+        return list(arguments)
+    from lesionseg.config import conf_dir
+    from lesionseg.config.compose import quoted
+    from lesionseg.config.schema import SCHEMAS
+
+    known = [*SCHEMAS[command].model_fields, *(folder.name for folder in conf_dir().iterdir())]
+    words, files = [], []
+    for argument in arguments:
+        key, is_set, value = argument.partition("=")
+        value = value.strip("'\"") if len(value) > 1 and value[0] == value[-1] else value
+        if key in ("model", "run"):
+            address = value if key == "model" or "/" in value else f"runs:/{value}"
+            words.append(f"checkpoint={quoted(address)}")
+        elif command == "predict" and key == "input" and any(Path(value).glob("sub-*/")):
+            words.append(f"dataset.root={quoted(value)}")
+        elif command == "predict" and key == "input":
+            words.append(f"input={quoted(value)}")
+        elif (
+            command == "predict"
+            and is_set
+            and re.fullmatch(r"(prior\.)?\w+", key)
+            and not get_close_matches(key, known, cutoff=0.8)
+        ):
+            files.append(quoted(f"{key}={value}"))
+        else:
+            words.append(argument)
+    return [*words, f"files=[{','.join(files)}]"] if files else words
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lesionseg.cli import COMMANDS, _goes_for, _sources, main
+from lesionseg.cli import COMMANDS, _goes_for, _sources, main, plain_words
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.schema import SCHEMAS
 
@@ -37,7 +37,7 @@ def test_the_overview_names_every_command(capsys, arguments):
 def test_an_unknown_command_ends_with_2(capsys):
     code, out, err = _end(capsys, "trian", "task=new_lesions")
     assert (code, out) == (2, "")
-    assert err.startswith("lesionseg: there is no command 'trian'\n\nlesionseg: how many scans")
+    assert err.startswith("lesionseg: there is no command 'trian'; did you mean 'train'?\n\nlesionseg: how many scans")
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -75,7 +75,7 @@ def test_a_faulty_configuration_is_told_without_lightning_and_mlflow(environment
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == (
-        "trian_size=2: there is no key 'trian_size' in the configuration (--cfg job shows them all)\n"
+        "trian_size=2: there is no key 'trian_size' in the configuration; did you mean 'train_size'?\n"
     )
     # network, loss and transforms are looked at, and these are made of torch
     assert done.stdout == "2 ['torch', 'torchio']\n"
@@ -164,3 +164,16 @@ def test_a_source_is_trained_plainly_whatever_a_study_sets_for_its_arms(tmp_path
     (source,) = _sources(request, jobs)
     assert (source.init.name, source.init.knobs, source.train_size) == ("scratch", {}, 3)
     assert jobs[0].config.init.knobs["l2_sp"] == 0.1  # type: ignore[attr-defined]
+
+
+def test_plain_words_become_overrides(tmp_path):
+    (tmp_path / "sub-01").mkdir()
+    assert plain_words("predict", ["model=runs:/1", "flair=a b.nii.gz", "prior.flair=c.nii", "threshold=0.4"]) == [
+        "checkpoint='runs:/1'",
+        "threshold=0.4",
+        "files=['flair=a b.nii.gz','prior.flair=c.nii']",
+    ]
+    assert plain_words("predict", ["treshold=0.4"]) == ["treshold=0.4"]
+    assert plain_words("predict", [f"input={tmp_path}"]) == [f"dataset.root='{tmp_path}'"]
+    assert plain_words("export", ["run=0123"]) == ["checkpoint='runs:/0123'"]
+    assert plain_words("train", ["model=tiny_unet"]) == ["model=tiny_unet"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.cli import COMMANDS
-from lesionseg.config.compose import Request, compose_jobs, plain_words
+from lesionseg.cli import COMMANDS, plain_words
+from lesionseg.config.compose import Request, compose_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

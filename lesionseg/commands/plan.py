@@ -16,6 +16,7 @@ from lesionseg.config.schema import TrainConfig
 from lesionseg.config.sections import DatasetSection, PathsSection, TrackingSection
 from lesionseg.data.cache import Cache, CachedStudy
 from lesionseg.data.dataset import Dataset, MaskFile, Study, TaskStudy, parse_channel, select_studies, select_subjects
+from lesionseg.data.nifti import dicom_fault
 from lesionseg.data.readers import read_bids, read_nnunet, read_table
 from lesionseg.data.splits import Split, fixed_parts, make_split
 from lesionseg.errors import InputError
@@ -117,6 +118,14 @@ class RunSpec:
 def load_dataset(section: DatasetSection, subjects: Sequence[str] | None = None) -> Dataset:
     """Find all studies of a dataset; no scan is read. A synthetic one is made on first use."""
     root = Path(section.root).expanduser().resolve()
+    try:
+        return _read_dataset(section, root, subjects)
+    except InputError as error:
+        fault = dicom_fault(root)
+        raise InputError([fault] if fault else error.faults) from error
+
+
+def _read_dataset(section: DatasetSection, root: Path, subjects: Sequence[str] | None) -> Dataset:
     if section.synthetic is not None:
         from lesionseg.commands.synthesize import write_cohort
 

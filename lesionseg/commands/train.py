@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from PIL import Image
 
 from lesionseg.commands.initialise import initialise, model_card, source_model
 from lesionseg.commands.plan import RunSpec, grid_entry, outputs, store_of, sweep_folder, to_paste
@@ -39,8 +40,8 @@ from lesionseg.report.analysis import arm_order
 from lesionseg.report.slices import (
     StudySlice,
     cut_slice,
+    paint,
     picture_study,
-    save_picture,
     save_slices,
     slices_to_watch,
     verdict_map,
@@ -176,7 +177,8 @@ class ValidationPictures:
                 self.cut[name, z] = cut_slice(name, f"step {step}", plane, verdict, study.grid.spacing, z)
         if len(self.cut) == len(self.places):
             path = self.run_dir.path / "validation" / f"step-{step:06d}.png"
-            save_picture([self.cut[place] for place in self.places], path)
+            with written_whole(path) as partial:
+                Image.fromarray(paint([self.cut[place] for place in self.places])).save(partial, "PNG")
             self.run_dir.log_image(path, "validation", step)
             self.cut.clear()
 

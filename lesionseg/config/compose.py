@@ -5,6 +5,7 @@ user sees the whole list at once.
 """
 
 import copy
+import difflib
 import importlib.util
 import itertools
 import os
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lesionseg.config import conf_dir
 from lesionseg.config.schema import SCHEMAS, register_resolvers, validate
+from lesionseg.config.sections import described_keys
 from lesionseg.errors import InputError
 
 AXES = ("init", "train_size", "repeat")
@@ -121,33 +123,6 @@ def _with_numbers(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return copied
 
 
-def plain_words(command: str, arguments: Sequence[str]) -> list[str]:
-    """Return the overrides that arguments of a command which takes a model stand for: ``model=`` for ``checkpoint=``,
-    and to predict ``flair=PATH`` for a scan of that contrast, ``input=`` of a BIDS folder for its dataset."""
-    if command not in ("predict", "evaluate", "export"):
-        return list(arguments)
-    words, files = [], []
-    for argument in arguments:
-        key, is_set, value = argument.partition("=")
-        value = value.strip("'\"") if len(value) > 1 and value[0] == value[-1] else value
-        if key in ("model", "run"):
-            address = value if key == "model" or "/" in value else f"runs:/{value}"
-            words.append(f"checkpoint={quoted(address)}")
-        elif command == "predict" and key == "input" and any(Path(value).glob("sub-*/")):
-            words.append(f"dataset.root={quoted(value)}")
-        elif command == "predict" and key == "input":
-            words.append(f"input={quoted(value)}")
-        elif command == "predict" and is_set and re.fullmatch(r"(prior\.)?\w+", key) and not _is_known(command, key):
-            files.append(quoted(f"{key}={value}"))
-        else:
-            words.append(argument)
-    return [*words, f"files=[{','.join(files)}]"] if files else words
-
-
-def _is_known(command: str, key: str) -> bool:
-    return key in SCHEMAS[command].model_fields or (conf_dir() / key).is_dir()
-
-
 def compose_one(request: Request) -> DictConfig:
     """Return the composed configuration of a request without a sweep, not validated, with its ``hydra`` part."""
     with _hydra(request):
@@ -245,7 +220,7 @@ def _compose(request: Request, overrides: list[str]) -> DictConfig | str:
         config: DictConfig = compose(config_name=name, overrides=overrides, return_hydra_config=True)
         return config
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
-        return _readable(error)
+        return _readable(error, request.command)
 
 
 def _folders(request: Request) -> list[Path]:
@@ -288,8 +263,9 @@ def _is_choice(request: Request, text: str) -> bool:
     return any((folder / group).is_dir() for folder in _folders(request))
 
 
-def _readable(error: BaseException) -> str:
-    """Return Hydra's message on one line, without its hints on environment variables and object types."""
+def _readable(error: BaseException, command: str) -> str:
+    """Return Hydra's message on one line, without its hints on environment variables and object types, and with what
+    may have been meant."""
     text = str(error.__cause__ or error) if "Could not override" not in str(error) else str(error)
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "Set the env"))]
@@ -299,8 +275,26 @@ def _readable(error: BaseException) -> str:
         unknown = re.search(r"Key '(.+?)' is not in struct", str(error.__cause__))
         name = unknown.group(1) if unknown else above.group(1).split(".")[-1]
         key = above.group(1) if above.group(1).split(".")[-1] == name else f"{above.group(1)}.{name}"
-        return f"there is no key {key!r} in the configuration (--cfg job shows them all)"
+        return f"there is no key {key!r} in the configuration{_meant(key, command)}"
+    choice = re.search(r"Could not find '(.+)/(.+)' Available options in '.+': (.*)", found)
+    if choice:
+        group, name, others = choice.groups()
+        names = [other for other in others.split() if not other.startswith("_")]
+        near = difflib.get_close_matches(name, names, n=1)
+        guess = f"did you mean {near[0]!r}? There" if near else "there"
+        return f"there is no {group} {name!r}; {guess} are {', '.join(names)}, and those in --config-dir"
     return found
+
+
+def _meant(key: str, command: str) -> str:
+    """Return what to write in place of a key that is not there."""
+    known = [name for name, _ in described_keys(SCHEMAS[command])]
+    mapping = next((name for name in known if key.startswith(f"{name}.")), None)
+    if mapping is not None:
+        return f"; a new entry of {mapping} needs a '+': '+{key}=...'"
+    sections = {".".join(name.split(".")[:depth]) for name in known for depth in (1, 2)}
+    near = difflib.get_close_matches(key, [*known, *sorted(sections)], n=1, cutoff=0.7)
+    return f"; did you mean {near[0]!r}?" if near else " (--cfg job shows them all)"
 
 
 def _syntax_faults(overrides: Sequence[str]) -> list[str]:

@@ -179,7 +179,9 @@ def read_volume(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:
 
 
 def dicom_fault(path: Path) -> str | None:
-    """Return what to do with a file of DICOM, or a folder that holds some; None if it is neither."""
+    """Return what to do with a file of DICOM, or a folder of them without NIfTI; None if it is neither."""
+    if path.is_dir() and next(path.rglob("*.nii*"), None):
+        return None
     files = (one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
     for file in islice(files, _MOST_LOOKED_AT):
         with suppress(OSError), file.open("rb") as stream:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionseg.data.nifti import Array, Grid, UnreadableScanError, read_labels, read_volume
+from lesionseg.data.nifti import Array, Grid, UnreadableScanError, dicom_fault, read_labels, read_volume
 from lesionseg.data.readers.table import cell, read_rows
 from lesionseg.errors import InputError
 
@@ -202,7 +202,8 @@ def _volumes(key: str, where: str) -> list[Path]:
         # not those in such a folder as .git, where git-annex keeps what the names link to
         found = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
         if not found:
-            raise InputError(f"{key}={where}: the folder holds no NIfTI file (.nii, .nii.gz); give another one")
+            fault = dicom_fault(path) or "the folder holds no NIfTI file (.nii, .nii.gz); give another one"
+            raise InputError(f"{key}={where}: {fault}")
         return found
     if has_magic(where):
         found = [file for file in map(Path, sorted(glob(str(path), recursive=True))) if _is_volume(file)]

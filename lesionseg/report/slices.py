@@ -124,12 +124,21 @@ def slices_to_watch(studies: Sequence[CachedStudy]) -> list[tuple[str, int]]:
     return [(name, z) for area, name, z in sorted(first, reverse=True)[:2] if area]
 
 
-def save_picture(slices: Sequence[StudySlice], path: Path) -> None:
-    """Write slices side by side as a PNG, whole or not at all."""
-    from lesionseg.report.figures import look
+def paint(slices: Sequence[StudySlice], scale: int = 3) -> Bytes:
+    """Return slices side by side as RGB, (Y, X, 3), every lesion outlined: quicker by far than `draw_slices`."""
+    from matplotlib.colors import to_rgb
+    from scipy import ndimage
 
-    with look(), written_whole(path) as partial:
-        draw_slices(slices).savefig(partial, dpi=90, format="png", metadata={"Software": None})
+    height = max(one.image.shape[1] for one in slices)
+    painted = []
+    for one in slices:
+        grey, verdicts = (np.kron(a[::-1, ::-1].T, np.ones((scale, scale), np.uint8)) for a in (one.image, one.verdict))
+        rgb = np.repeat(grey[:, :, None], 3, axis=2)
+        for value, (_, look) in OUTLINES.items():
+            mask = verdicts == value
+            rgb[mask & ~ndimage.binary_erosion(mask)] = np.round(255 * np.array(to_rgb(look["color"])))
+        painted.append(np.pad(rgb, ((0, scale * height - rgb.shape[0]), (0, scale), (0, 0))))
+    return np.concatenate(painted, axis=1)
 
 
 def save_slices(slices: Sequence[StudySlice], path: Path) -> None:

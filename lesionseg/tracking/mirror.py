@@ -64,7 +64,7 @@ def mirror(run_dir: RunDir, store: Store) -> None:
             _log.warning("%s: %s lies elsewhere and is not sent", run_dir.path, path)
         elif file.is_file() and sent["files"].get(path) != (digest := content_digest(file)):
             if str(folder).startswith(IMAGE):
-                key, _, step = str(folder).removeprefix(IMAGE).partition(":")
+                key, _, step = str(folder).removeprefix(IMAGE).rpartition(":")
                 run.log_image(file, key, int(step))
             else:
                 run.log_file(file, folder)

@@ -101,9 +101,12 @@ def test_the_input_channels_are_counted_from_the_task():
 
 
 FAULTS = [
-    ("trian_size=2", "trian_size=2: there is no key 'trian_size' in the configuration (--cfg job shows them all)"),
+    ("trian_size=2", "trian_size=2: there is no key 'trian_size' in the configuration; did you mean 'train_size'?"),
     ("model.network={_target_: x, kind: y}", "model.network={_target_: x, kind: y}: there is no key "),
-    ("paths.outputs.here=1", "paths.outputs.here=1: there is no key 'paths.outputs.here' in the configuration "),
+    (
+        "paths.outputs.here=1",
+        "paths.outputs.here=1: there is no key 'paths.outputs.here' in the configuration; a new entry",
+    ),
     ("optim=null", "optim=null: Config group override must be a string or a list. Got NoneType"),
     ("+optim.lerning_rate=3", "optim.lerning_rate: unknown key; did you mean 'learning_rate'?"),
     ("+paths.zzz=3", "paths.zzz: unknown key; known are outputs"),
@@ -170,7 +173,7 @@ FAULTS = [
     ("~model.network._target_", "model.network: needs a key '_target_': the dotted name of a class"),
     ("+model.network.depth=3", "model.network: depth: lesionseg.models.UNet3D takes no such argument; it takes "),
     ("~model.network.in_channels", "model.network: in_channels: lesionseg.models.UNet3D needs this argument"),
-    ("task=nothing", "task=nothing: In 'train': Could not find 'task/nothing' Available options in 'task': "),
+    ("task=nothing", "task=nothing: there is no task 'nothing'; there are enhancing_lesions, flair_lesions, "),
     ("train_size=[", "train_size=[: no Hydra override: no viable alternative at input '['"),
     ("train_size=interval(1,3)", "train_size=interval(1,3): no list of values; give one, as in a=1,2 or "),
     ("sweep=${nope}", "sweep: interpolation key 'nope' not found"),
@@ -458,3 +461,20 @@ def test_a_broken_installation_is_told(tmp_path, monkeypatch):
 def test_every_key_is_described(command):
     undescribed = [key for key, field in described_keys(SCHEMAS[command]) if not field.description]
     assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "meant"),
+    [
+        ("train", "trainer.step=3", "did you mean 'trainer.steps'?"),
+        ("train", "modle=tiny_unet", "did you mean 'model'?"),
+        ("train", "task=flair_lesion", "did you mean 'flair_lesions'?"),
+        ("check", "dataset.rot=x", "did you mean 'dataset.root'?"),
+        ("train", "metrics.criteria.mine={_target_:a.B}", "needs a '+': '+metrics.criteria.mine=...'"),
+        ("train", "nothing.like.it=1", "(--cfg job shows them all)"),
+    ],
+)
+def test_what_may_have_been_meant_is_told(command, override, meant):
+    with pytest.raises(InputError) as caught:
+        compose_jobs(Request(command, (override, *NEEDED.get(command, ()))))
+    assert meant in caught.value.faults[0]
