@@ -114,9 +114,16 @@ class Dataset:
         """Every subject once, in order."""
         return tuple(dict.fromkeys(study.subject for study in self.studies))
 
+    @cached_property
+    def _by_subject(self) -> Mapping[str, list[Study]]:
+        found: dict[str, list[Study]] = {}
+        for study in self.studies:
+            found.setdefault(study.subject, []).append(study)
+        return found
+
     def prior_of(self, study: Study) -> Study | None:
         """Return the same subject's session right before this one; None if there is none."""
-        own = [other for other in self.studies if other.subject == study.subject]
+        own = self._by_subject[study.subject]
         position = own.index(study)
         return own[position - 1] if position else None
 

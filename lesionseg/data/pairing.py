@@ -92,8 +92,8 @@ def read_pairs(table: Path) -> list[FilePair]:
     if rows.empty:
         raise InputError(f"pairs={table}: holds no pair; write a line for each")
     pairs, faults = [], []
-    for index, cells in rows.iterrows():
-        number, row = int(str(index)) + 2, {str(column): cell(cells, str(column)) for column in rows.columns}
+    for number, cells in enumerate(rows.to_dict("records"), start=2):
+        row = {str(column): cell(cells, str(column)) for column in rows.columns}
         files = [table.parent / Path(row[column]).expanduser() for column in ("reference", "prediction")]
         faults += [
             f"pairs={table}, line {number}: there is no file {file}; paths are taken from the table's folder"

@@ -123,7 +123,7 @@ def read_participants(root: Path) -> Mapping[str, tuple[str | None, str | None]]
         )
     participants: dict[str, tuple[str | None, str | None]] = {}
     faults: list[str] = []
-    for _, row in table.iterrows():
+    for row in table.to_dict("records"):
         subject = cell(row, "participant_id").removeprefix("sub-")
         if subject in participants:
             faults.append(f"{path} lists sub-{subject} twice; keep one of the rows")
@@ -160,7 +160,7 @@ def read_acquisition_times(root: Path, files: Iterable[str]) -> dict[Who, str]:
     for path in (path for path in files if path.endswith("sessions.tsv") and path.count("/") < 2):
         table = read_rows(root / path)
         if {"session_id", "acq_time"} <= set(table.columns):
-            for _, row in table.iterrows():
+            for row in table.to_dict("records"):
                 own = path.partition("/")[0] if "/" in path else cell(row, "participant_id")
                 who = own.removeprefix("sub-"), cell(row, "session_id").removeprefix("ses-")
                 times[who] = cell(row, "acq_time")

@@ -2,8 +2,9 @@
 
 import csv
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -50,7 +51,7 @@ def read_rows(path: Path) -> pd.DataFrame:
     return table.fillna("")
 
 
-def cell(row: "pd.Series[str]", column: str) -> str:
+def cell(row: Mapping[Hashable, Any], column: str) -> str:
     """Return a cell without blanks around it; empty where it is empty or ``n/a``, or there is no such column."""
     value = str(row.get(column, "")).strip()
     return "" if value.lower() in _ABSENT else value
@@ -76,7 +77,7 @@ def read_table(
     """
     table = Path(table)
     rows = read_rows(table)
-    rows = rows[rows.apply(lambda values: any(str(value).strip() for value in values), axis=1).astype(bool)]
+    rows = rows[rows.map(str.strip).map(bool).any(axis=1)]
     there = ", ".join(rows.columns)
     faults = []
     if subject not in rows.columns:
@@ -94,7 +95,7 @@ def read_table(
         raise InputError(faults)
     studies: dict[tuple[str, str], Study] = {}
     lines: dict[tuple[str, str], int] = {}
-    for index, row in rows.iterrows():
+    for index, row in zip(rows.index, rows.to_dict("records"), strict=True):
         line = int(str(index)) + 2  # as a spreadsheet counts: the header is line 1
         files = {column: table.parent / cell(row, column) for column in (*images.values(), *masks.values())}
         given = {column: path for column, path in files.items() if cell(row, column)}
