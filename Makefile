@@ -8,7 +8,7 @@ VENV_BENCH   ?= .venv-bench
 READY_BENCH  := $(VENV_BENCH)/.installed
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install sweep ui test test-slow test-all test-slurm chaos lint docs bench-metrics clean
+.PHONY: help install sweep ui test test-slow test-all test-slurm chaos lint docs bench bench-metrics clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -60,6 +60,19 @@ docs: .venv-docs/.installed  ## the documentation as a site, in site/
 	.venv-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
+bench: .venv-bench-training/.installed  ## training's and inference's speed beside others', in .venv-bench-training
+	.venv-bench-training/bin/python -W ignore experiments/benchmarks/training/run.py
+
+.venv-bench-training/.installed: experiments/benchmarks/training/requirements.txt
+	$(PYTHON) -m venv .venv-bench-training
+	.venv-bench-training/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-bench-training/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . monai
+	.venv-bench-training/bin/pip install --quiet --disable-pip-version-check -c constraints.txt dynamic-network-architectures --no-deps
+	.venv-bench-training/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	.venv-bench-training/bin/pip install --quiet --disable-pip-version-check -c constraints.txt scikit-image msgpack ndindex \
+	    numexpr py-cpuinfo requests einops httpx future unittest2 tifffile imagecodecs seaborn yacs
+	@touch $@
+
 bench-metrics: $(READY_BENCH)  ## the metrics' speed beside panoptica's, MONAI's and CCMetrics', in .venv-bench
 	PYTHONPATH=. $(VENV_BENCH)/bin/python $(BENCH)/run.py
 
@@ -69,4 +82,4 @@ $(READY_BENCH): $(BENCH)/requirements.txt
 	@touch $@
 
 clean:  ## remove the environments and build files; outputs stay
-	rm -rf $(VENV) $(VENV_BENCH) .venv-docs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV_BENCH) .venv-bench-training .venv-docs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

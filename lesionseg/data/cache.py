@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lesionseg.data.preprocessing import NORMALISATION, Prepared, image_facts, p
 from lesionseg.io import content_digest, naming_full_disk
 
 _DIGEST_LENGTH = 64  # letters
+_MOST_MAPPED = 256  # files that one process keeps open
 _VERSION = 2  # counts the changes of what preparing a study gives
 
 
@@ -58,14 +59,12 @@ class CachedStudy:
     @property
     def mask(self) -> Array:
         """(X, Y, Z) uint8, memory-mapped."""
-        mapped: Array = np.load(self.folder / "mask.npy", mmap_mode="r")
-        return mapped
+        return _mapped(self.folder / "mask.npy")
 
     @property
     def images(self) -> Array:
         """(sources, X, Y, Z) float16, memory-mapped, in the order of the study's sources."""
-        mapped: Array = np.load(self.folder / "images.npy", mmap_mode="r")
-        return mapped
+        return _mapped(self.folder / "images.npy")
 
     def facts(self) -> dict[str, list[float]]:
         """What its images look like, as `image_facts` has it."""
@@ -73,9 +72,7 @@ class CachedStudy:
 
     def lesions(self) -> tuple[Array, Array]:
         """Voxels (voxels, 3), lesion after lesion, and where each lesion starts (lesions + 1,)."""
-        starts: Array = np.load(self.folder / "lesion_starts.npy")
-        voxels: Array = np.load(self.folder / "lesion_voxels.npy", mmap_mode="r")
-        return voxels, starts
+        return _mapped(self.folder / "lesion_voxels.npy"), _mapped(self.folder / "lesion_starts.npy")
 
     def channels(self, channels: Sequence[Channel], box: tuple[Any, ...] = (slice(None),) * 3) -> Array:
         """The task's input channels inside a box, (channels, x, y, z) float32."""
@@ -176,6 +173,16 @@ def _write(folder: Path, prepared: Prepared) -> None:
             file.flush()
             os.fsync(file.fileno())
     os.replace(partial, folder)
+
+
+def _mapped(path: Path) -> Array:
+    return _mapped_as_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(_MOST_MAPPED)
+def _mapped_as_of(path: Path, changed: int) -> Array:
+    mapped: Array = np.load(path, mmap_mode="r")
+    return mapped
 
 
 def _entry(folder: Path) -> dict[str, Any]:

@@ -125,15 +125,17 @@ class Augmentation:
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]]) -> None:
         tuples = [{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()} for spec in transforms]
-        self.transform = tio.Compose([build(spec, tio.Transform) for spec in tuples])
+        self.transform = tio.Compose([build(spec, tio.Transform) for spec in tuples], copy=False)
+        for part in self.transform.transforms:
+            part.copy = False  # a patch is nobody else's
 
     def __call__(self, patch: Patch, seed: int) -> Patch:
         """The patch after the transforms that this seed draws.
 
-        The CPU's global random state stays as it was; a GPU's does not, since TorchIO seeds that as well.
+        The global random state stays as it was.
         """
         subject = tio.Subject(image=tio.ScalarImage(tensor=patch["image"]), mask=tio.LabelMap(tensor=patch["mask"]))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device
             changed = self.transform(subject)
         return {**patch, "image": changed.image.data.float(), "mask": changed.mask.data.float()}
