@@ -8,12 +8,28 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from scipy import ndimage
 from tabulate import tabulate
 
 from lesionseg.config import conf_dir
 from lesionseg.config.schema import SCHEMAS
 from lesionseg.config.sections import described_keys
-from lesionseg.metrics import Anima, AnyOverlap, BestIoU, Criterion, OneToOneIoU, score_lesions
+from lesionseg.metrics import (
+    Anima,
+    AnyOverlap,
+    BestIoU,
+    Criterion,
+    OneToOneIoU,
+    froc_area,
+    label_components,
+    lesion_curve,
+    lesion_dice,
+    pool_curves,
+    score_lesions,
+    score_study,
+    score_surfaces,
+    sensitivity_at,
+)
 
 HERE = Path(__file__).parent
 CRITERIA: dict[str, Criterion] = {
@@ -29,6 +45,7 @@ def on_pre_build(config: Any) -> None:
     (HERE / "configuration.md").write_text(configuration(), encoding="utf-8")
     (HERE / "tutorial.md").write_text(tutorial(), encoding="utf-8")
     draw_criteria().savefig(HERE / "images" / "criteria.png", dpi=110)
+    draw_further().savefig(HERE / "images" / "further.png", dpi=110)
 
 
 def tutorial() -> str:
@@ -88,4 +105,48 @@ def draw_criteria() -> Figure:
     labels = ["criterion", "found", "true", "sensitivity", "PPV", "F1"]
     axes[1].table(rows, colLabels=labels, loc="center", colWidths=[0.34, 0.13, 0.13, 0.14, 0.1, 0.1]).scale(1, 1.5)
     axes[1].set_axis_off()
+    return figure
+
+
+def draw_further() -> Figure:
+    """Draw what surfaces, cells, ranges of volume and the FROC measure, on the same pair."""
+    reference, prediction = pair()
+    spacing, colours = (1.0, 1.0, 1.0), ListedColormap(["white", "#56B4E9", "#F0E442", "#009E73"])
+    figure = Figure(figsize=(11, 7.4), layout="constrained")
+    (surfaces, cells), (ranges, curve) = figure.subplots(2, 2)
+    one, other = reference[24:, 2:14], prediction[24:, 2:14]
+    found = score_surfaces(one, other, spacing, tolerance_mm=1.0)
+    surfaces.imshow((one + 2 * other)[:, :, 0].T, origin="lower", cmap=colours)
+    surfaces.set_title(
+        "surfaces: every surface voxel's distance to the other's\n"
+        f"HD95 {found.hd95_mm:.1f} mm, ASSD {found.assd_mm:.2f} mm, surface Dice at 1 mm {found.nsd:.2f}",
+        fontsize=9,
+    )
+    labels = label_components(reference, 26)[0][:, :, 0]
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    dice = lesion_dice(reference, prediction, spacing)
+    cells.imshow(labels[tuple(nearest)].T, origin="lower", cmap="Pastel1")
+    cells.contour(prediction[:, :, 0].T, levels=[0.5], colors="#F0A000")
+    cells.contour(reference[:, :, 0].T, levels=[0.5], colors="#004070")
+    shown = ", ".join(f"{value:.2f}" for value in dice)
+    cells.set_title(f"CC-Dice: Dice in each lesion's cell ({shown}), mean {dice.mean():.2f}", fontsize=9)
+    study = score_study(reference, prediction, np.eye(4), CRITERIA["Anima (MSSEG)"], volume_edges_mm3=[10.0, 20.0])
+    names = ["below 10 mm³", "10 to 20", "20 and more"]
+    ranges.bar(np.arange(3) - 0.2, [row.sensitivity for row in study.strata], 0.4, label="sensitivity", color="#56B4E9")
+    ranges.bar(np.arange(3) + 0.2, [row.ppv for row in study.strata], 0.4, label="PPV", color="#E69F00")
+    ranges.set_xticks(range(3), names)
+    ranges.legend(fontsize=8, loc="center")
+    ranges.set_title(
+        "by lesion volume, under Anima: sensitivity over reference, PPV over predicted lesions", fontsize=9
+    )
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.normal(0, 1, reference.shape), (1.5, 1.5, 0))
+    probability = np.clip(0.45 * prediction + 0.35 + 0.9 * noise, 0, 1).astype(np.float32)
+    froc = pool_curves([lesion_curve(reference, probability, spacing)])
+    limits = np.linspace(0, 6, 61)
+    curve.step(limits, [sensitivity_at(froc, limit) for limit in limits], where="post", color="#00496F")
+    curve.set(xlabel="false positives a study, at most", ylabel="sensitivity", ylim=(0, 1.05))
+    curve.set_title(f"FROC, of a noisy map: every threshold; area up to 6: {froc_area(froc, 6.0):.2f}", fontsize=9)
+    for axes in (surfaces, cells):
+        axes.set(xticks=[], yticks=[])
     return figure

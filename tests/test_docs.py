@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,3 +125,46 @@ def test_the_tutorial_runs_to_its_end(tmp_path, monkeypatch):
     client.execute()
     assert (tmp_path / "outputs" / "comparisons" / "tutorial" / "report.html").is_file()
     assert list((tmp_path / "segmented").glob("*.html"))
+
+
+RUN = ("README.md", "your_data.md", "preparing_scans.md", "predict.md", "metrics.md", "extending.md", "sweeps.md")
+ELSEWHERE = ("lesionseg sync",)  # tests/e2e/test_server_away.py
+
+
+@pytest.mark.slow
+def test_a_reader_can_follow_the_pages(as_the_pages_have_it, inside, make_cohort, tiny, tmp_path, monkeypatch):
+    import mlflow
+
+    cohort = make_cohort(tmp_path / "SCANS", 20, two_sessions=2)
+    (tmp_path / "prepared").symlink_to(cohort.root)
+    (tmp_path / "MASKS").symlink_to(cohort.root / "derivatives" / "lesions")
+    shutil.copytree(cohort.root / "derivatives" / "lesions", tmp_path / "PREDICTED")
+    shutil.copy(cohort.root / "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.nii.gz", tmp_path / "scan.nii.gz")
+    source = inside(tmp_path, "train", "dataset=bids", "dataset.root=SCANS", *tiny, "train_size=3")
+    assert source.code == 0, source.err
+    run_id = re.findall(r"in MLflow as run (\w+)", source.out)[0]
+    for page in RUN:
+        text = next(one for one in PAGES if one.name == page).read_text(encoding="utf-8")
+        for language, block in BLOCK.findall(text):
+            for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+                command = re.sub(r"^\s*(\w+=\S+ )*", "", line).partition("    #")[0]
+                if language or not command.startswith("lesionseg ") or command.startswith(ELSEWHERE):
+                    continue
+                arguments = shlex.split(command.replace("<run id>", run_id))[1:]
+                done = inside(tmp_path, *arguments, *(_small(arguments, tiny) if arguments[0] == "train" else ()))
+                assert done.code == 0, f"{page}: {command}\n{done.out}{done.err}"
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "predict.md").read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.setattr("sys.argv", ["python"])
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/outputs/mlflow.db")
+    names: dict[str, Any] = {}
+    try:
+        exec(compile(code.replace("<run id>", run_id), "predict.md", "exec"), names)
+    finally:
+        mlflow.set_tracking_uri(None)
+    assert len(names["found"]) == 1
+
+
+def _small(arguments: list[str], tiny: tuple[str, ...]) -> tuple[str, ...]:
+    """Of what makes a run last a second, what the command itself does not choose."""
+    own_model = any(word.startswith("model=") for word in arguments)
+    return tuple(word for word in tiny if not (own_model and word.startswith("model")))

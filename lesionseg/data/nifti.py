@@ -3,6 +3,7 @@
 import gzip
 import math
 import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -219,6 +220,25 @@ def differing_affines(path: Path) -> tuple[float, bool]:
         return 0.0, True
     x, y, z = image.shape[:3]
     return Grid((x, y, z), sform).displacement(Grid((x, y, z), qform)), bool(q_code == s_code)
+
+
+def grid_faults(grid: Grid, images: Sequence[tuple[Path, Grid]]) -> Iterator[str]:
+    """Say why a mask lies on the grid of none of its study's images; nothing where it does."""
+    if not images or any(grid.same_as(own) for _, own in images):
+        return
+    path, image = images[0]
+    if grid.shape != image.shape:
+        mine, other = (" × ".join(map(str, shape)) for shape in (grid.shape, image.shape))
+        yield (
+            f"the mask has the shape {mine}, the image {path} has {other}; resample the mask to the image with nearest "
+            "neighbour"
+        )
+    else:
+        yield (
+            f"the mask lies up to {image.displacement(grid):.3g} voxels away from the image {path}: their shapes "
+            "agree, their affines do not; if it was drawn on this image, copy the image's affine into its header, "
+            "otherwise resample it with nearest neighbour"
+        )
 
 
 def read_labels(path: Path, *, strict: bool = False) -> tuple[Array, Grid]:

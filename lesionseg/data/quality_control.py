@@ -25,7 +25,15 @@ from lesionseg.data.dataset import (
     nothing_usable,
     sources_of,
 )
-from lesionseg.data.nifti import Array, Grid, UnreadableScanError, differing_affines, read_labels, read_volume
+from lesionseg.data.nifti import (
+    Array,
+    Grid,
+    UnreadableScanError,
+    differing_affines,
+    grid_faults,
+    read_labels,
+    read_volume,
+)
 from lesionseg.data.preprocessing import bounding_box, brain_mask
 from lesionseg.metrics.components import component_sizes, label_components, voxel_volume
 
@@ -214,7 +222,7 @@ def _look_at(
             row = _mask_row(voxels, grid, mask)
             masks.append({"study": study.name, "path": str(mask.path), "label": mask.label, **row})
             own = [place for source, place in grids.items() if not source.startswith("prior.")]
-            wrong = [*_value_faults(voxels, mask), *_grid_faults(grid, own)]
+            wrong = [*_value_faults(voxels, mask), *grid_faults(grid, own)]
             if not wrong and first_voxels is not None and own and own[0][1].same_as(grid):
                 lost, stray = _outside_brain(voxels == mask.label if mask.label else voxels != 0, first_voxels)
                 wrong += lost
@@ -306,24 +314,6 @@ def _value_faults(voxels: Array, mask: MaskFile) -> Iterator[str]:
         yield (
             f"the mask is not binary: it holds {listed(values)}; keep 0 and one other value (if it was "
             "resampled, use nearest neighbour; if it holds several classes, write a mask for each target)"
-        )
-
-
-def _grid_faults(grid: Grid, images: Sequence[tuple[Path, Grid]]) -> Iterator[str]:
-    if not images or any(grid.same_as(own) for _, own in images):
-        return
-    path, image = images[0]
-    if grid.shape != image.shape:
-        mine, other = (" × ".join(map(str, shape)) for shape in (grid.shape, image.shape))
-        yield (
-            f"the mask has the shape {mine}, the image {path} has {other}; resample the mask to the image with nearest "
-            "neighbour"
-        )
-    else:
-        yield (
-            f"the mask lies up to {image.displacement(grid):.3g} voxels away from the image {path}: their shapes "
-            "agree, their affines do not; if it was drawn on this image, copy the image's affine into its header, "
-            "otherwise resample it with nearest neighbour"
         )
 
 

@@ -13,7 +13,16 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from lesionseg.data.dataset import MaskFile
-from lesionseg.data.nifti import Grid, UnreadableScanError, read_labels, read_mask, read_volume, resample, write_volume
+from lesionseg.data.nifti import (
+    Grid,
+    UnreadableScanError,
+    dicom_fault,
+    read_labels,
+    read_mask,
+    read_volume,
+    resample,
+    write_volume,
+)
 
 
 def grid_of(shape, spacing, degrees=(0.0, 0.0, 0.0), axes=(0, 1, 2), flips=(1, 1, 1)) -> Grid:
@@ -284,3 +293,15 @@ def test_a_written_volume_reads_back_in_its_own_type_and_place(tmp_path, dtype, 
     assert header.get_data_dtype() == dtype
     assert header.get_xyzt_units()[0] == "mm"
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_dicom_is_known_by_its_mark_or_name_and_only_where_there_is_no_nifti(tmp_path):
+    (tmp_path / "series").mkdir()
+    assert dicom_fault(tmp_path) is None
+    (tmp_path / "series" / "IM1").write_bytes(bytes(128) + b"DICM" + bytes(10))
+    (tmp_path / "b.dcm").touch()
+    for path in (tmp_path, tmp_path / "series", tmp_path / "series" / "IM1", tmp_path / "b.dcm"):
+        assert "convert it first" in str(dicom_fault(path))
+    (tmp_path / "scan.nii.gz").touch()
+    assert dicom_fault(tmp_path) is None
+    assert dicom_fault(tmp_path / "scan.nii.gz") is None

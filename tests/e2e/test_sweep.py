@@ -10,6 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -404,6 +406,28 @@ def test_a_trained_model_scores_as_it_did_in_its_run(sweep, cohort, artifacts, m
     ):
         path.unlink()
     Path("scored").rmdir()
+
+
+def test_the_repeats_of_a_sweep_and_a_registered_model_segment_a_scan(sweep, inside, cohort, store_in):
+    scan = cohort.root / "sub-09" / "ses-1" / "anat" / "sub-09_ses-1_FLAIR.nii.gz"
+    client, own = store_in(sweep.folder).client, [sweep.children["pretrained", 4, repeat] for repeat in (0, 1)]
+    client.create_registered_model("lesions")
+    client.create_model_version("lesions", f"runs:/{own[0].info.run_id}/model", own[0].info.run_id)
+    exact, found = ("trainer.precision=32-true", "trainer.window_overlap=0"), {}
+    models = [*(f"runs:/{run.info.run_id}" for run in own), "sweep:first/pretrained/4", "models:/lesions/1"]
+    for number, model in enumerate(models):
+        folder = sweep.folder / f"predicted{number}"
+        done = inside(sweep.folder, "predict", f"model={model}", f"flair={scan}", f"output={folder.name}", *exact)
+        assert done.code == 0, done.err
+        names = ("prob", "disagreement")
+        files = {name: folder / f"sub-09_ses-1_FLAIR_label-lesion_{name}.nii.gz" for name in names}
+        found[number] = {name: np.asarray(nib.load(file).dataobj) for name, file in files.items() if file.exists()}
+        shutil.rmtree(folder)
+    first, second, both, registered = (found[number] for number in range(4))
+    np.testing.assert_allclose(both["prob"], (first["prob"] + second["prob"]) / 2, atol=1e-6)
+    np.testing.assert_allclose(both["disagreement"], np.abs(first["prob"] - second["prob"]) / 2, atol=1e-6)
+    assert "disagreement" not in first
+    np.testing.assert_array_equal(registered["prob"], first["prob"])
 
 
 def test_the_comparison_under_another_rule_is_that_of_the_stored_predictions(sweep, inside, artifacts):
