@@ -132,8 +132,12 @@ def test_a_server_that_does_not_answer_is_stopped_with_all_that_it_started_even_
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
 def test_whoever_stops_it_leaves_no_process_and_has_exit_code_0(config, instead_of_mlflow, tmp_path, name):
     number = signal.Signals[f"SIG{name}"]
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    before[number] = before.get(number, signal.getsignal(number))
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {one: signal.signal(one, handler) for one, handler in handlers.items()}  # nohup has HUP ignored
     try:
         instead_of_mlflow(f"sleep 60 &\necho $$ $! > {tmp_path}/processes\nkill -{name} $PPID\nwait")
         assert ui(config) == 0
