@@ -51,7 +51,13 @@ def as_the_pages_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize(("page", "line"), COMMAND_LINES, ids=[f"{page}:{line[:40]}" for page, line in COMMAND_LINES])
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        pytest.param(page, line, marks=[] if page.startswith(("docs/", f"{ROOT.name}/")) else [pytest.mark.slow])
+        for page, line in COMMAND_LINES
+    ],
+)
 def test_every_command_of_the_documentation_composes(page, line, as_the_pages_have_it):
     command, *arguments = shlex.split(line)[1:]
     assert command in COMMANDS

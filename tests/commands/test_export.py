@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -48,10 +49,18 @@ def _checkpoint(path: Path, trained: torch.nn.Module, **changes: Any) -> Path:
     return path
 
 
-@pytest.fixture
-def unet(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
-    return _checkpoint(tmp_path / "best.ckpt", UNet3D(1, widths=[4, 8]))
+    return _checkpoint(tmp_path_factory.mktemp("unet") / "best.ckpt", UNet3D(1, widths=[4, 8]))
+
+
+@pytest.fixture(scope="module")
+def bundle(unet: Path, inside: Any) -> Path:
+    """It, exported."""
+    done = inside(unet.parent, "export", f"run={unet}", "output=bundle")
+    assert done.code == 0, done.err
+    return unet.parent / "bundle"
 
 
 @pytest.fixture(scope="module")
@@ -81,27 +90,25 @@ def _unpacked(mask: str) -> np.ndarray:
     return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(mask))).dataobj)
 
 
-def test_onnx_predicts_what_the_checkpoint_does(unet, flair, inside, tmp_path):
-    done = inside(tmp_path, "export", f"run={unet}", "output=bundle")
-    assert done.code == 0, done.err
-    told = json.loads((tmp_path / "bundle" / "model.json").read_text())
+def test_onnx_predicts_what_the_checkpoint_does(unet, bundle, flair, inside, tmp_path):
+    told = json.loads((bundle / "model.json").read_text())
     assert told["difference_from_pytorch"] <= 1e-3
     assert told["input"]["channels"] == ["flair"]
     assert told["output"]["threshold"] == 0.5
     maps, exact = {}, "trainer.precision=32-true"
-    for model in (unet, "bundle"):
-        done = inside(tmp_path, "predict", f"model={model}", f"flair={flair}", f"output=by-{Path(model).name}", exact)
+    for model in (unet, bundle):
+        done = inside(tmp_path, "predict", f"model={model}", f"flair={flair}", f"output=by-{model.name}", exact)
         assert done.code == 0, done.err
-        (file,) = (tmp_path / f"by-{Path(model).name}").glob("*_prob.nii.gz")
+        (file,) = (tmp_path / f"by-{model.name}").glob("*_prob.nii.gz")
         maps[model] = np.asarray(nib.load(file).dataobj)
-    np.testing.assert_allclose(maps["bundle"], maps[unet], atol=1e-3)
+    np.testing.assert_allclose(maps[bundle], maps[unet], atol=1e-3)
 
 
-def test_an_exported_file_that_was_changed_is_refused(unet, flair, inside, tmp_path):
-    inside(tmp_path, "export", f"run={unet}", "output=bundle")
-    with (tmp_path / "bundle" / "model.onnx").open("ab") as stream:
+def test_an_exported_file_that_was_changed_is_refused(bundle, flair, inside, tmp_path):
+    shutil.copytree(bundle, tmp_path / "changed")
+    with (tmp_path / "changed" / "model.onnx").open("ab") as stream:
         stream.write(b"more")
-    done = inside(tmp_path, "predict", "model=bundle", f"flair={flair}")
+    done = inside(tmp_path, "predict", "model=changed", f"flair={flair}")
     assert done.code == 2
     assert "model.onnx is not the one that model.json describes" in done.err
 
