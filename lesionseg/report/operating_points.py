@@ -166,6 +166,7 @@ def froc_bands(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     if runs.empty:
         return pd.DataFrame()
     keys = ["train_size", "arm", "false_positives"]
+    runs = runs[runs["arm"].isin(arms)]
     grouped = runs.assign(arm=pd.Categorical(runs["arm"], list(arms))).groupby(keys, observed=True)
     bands = grouped.agg(
         sensitivity=("sensitivity", "mean"),
@@ -199,6 +200,7 @@ def match_repeat(reference: RunCurves, other: RunCurves) -> pd.DataFrame:
 def matched_ppv(repeats: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Return PPV at matched sensitivity, per size and arm, with the crossed test of the difference."""
     rows = []
+    repeats = repeats[repeats["arm"].isin(arms)] if len(repeats) else repeats
     arranged = repeats.assign(arm=pd.Categorical(repeats.get("arm", []), list(arms))) if len(repeats) else repeats
     for key, own in arranged.groupby(["train_size", "arm"], observed=True) if len(repeats) else ():
         there = own[own["sensitivity"].notna()]
@@ -247,6 +249,7 @@ def scores_by_volume(counts: pd.DataFrame, arms: Sequence[str], edges_mm3: Seque
     """Return sensitivity and PPV by lesion volume: each patient's share first, then the mean over patients."""
     if counts.empty:
         return pd.DataFrame()
+    counts = counts[counts["arm"].isin(arms)]
     arranged = counts.assign(
         arm=pd.Categorical(counts["arm"], list(arms)), score=pd.Categorical(counts["score"], ["sensitivity", "ppv"])
     )

@@ -55,6 +55,7 @@ def _run_sweep(outputs: Path) -> None:
         run.log_params({key: str(value) for key, value in params.items()})
         run.log_dataset("bids", "0123456789abcdef", "a folder")
         scores = {"test/lesion_sensitivity": sensitivity, "test/lesion_ppv": ppv, "test/lesion_f1": ppv}
+        scores |= {"test/merged_lesions": 0.0, "test/dice": ppv}
         run.log_metrics([(0, 0, name, value) for name, value in scores.items()])
         run.log_metrics([(size, 0, name, value) for name, value in scores_by_size(scores).items()])
         store.client.set_terminated(run.run_id)
@@ -103,15 +104,14 @@ def test_the_runs_of_both_arms_and_their_metrics_are_on_the_page_of_charts(serve
 
 def test_the_saved_views_are_the_learning_curves_and_the_table(served, page_text):
     curves = [f"{init} (test_by_size/{name})" for init, _ in SCORES for name in ("lesion_sensitivity", "lesion_ppv")]
-    text = page_text(served.links["sensitivity and PPV over training size"], "4 matching runs", *curves)
-    assert "Group: scratch" in text
+    text = page_text(
+        served.links["sensitivity and PPV over training size"], "4 matching runs", "Group: scratch", *curves
+    )
     assert "shared view" in text
     columns = ["init", "train_size", "repeat", "test/lesion_sensitivity", "test/lesion_ppv"]
     values = [str(score) for scores in SCORES.values() for score in scores]
     text = page_text(served.links["table of the runs"], "4 matching runs", *columns, *values)
     assert "by_size" not in text
-    place = [text.index(f"\n{column}\n") for column in columns]
-    assert place == sorted(place), "in the order of the view"
 
 
 def test_the_sweeps_own_run_has_a_page_with_its_artifacts(served, page_text):
