@@ -273,6 +273,7 @@ def page_text() -> Iterator[Callable[..., str]]:
             page.wait_for_function(there, arg=list(texts), timeout=120_000)
             return str(page.inner_text("body"))
 
+        read.page = page  # type: ignore[attr-defined]  # for where things stand, which no text tells
         yield read
         browser.close()
 

@@ -112,6 +112,9 @@ def test_the_saved_views_are_the_learning_curves_and_the_table(served, page_text
     values = [str(score) for scores in SCORES.values() for score in scores]
     text = page_text(served.links["table of the runs"], "4 matching runs", *columns, *values)
     assert "by_size" not in text
+    headers = [page_text.page.get_by_text(column, exact=True).first for column in columns]
+    place = [header.bounding_box()["x"] for header in headers]
+    assert place == sorted(place), "in the order of the view"
 
 
 def test_the_sweeps_own_run_has_a_page_with_its_artifacts(served, page_text):
