@@ -15,7 +15,7 @@ def sliding_window(
     patch_size: Sequence[int],
     *,
     overlap: float = 0.25,
-    batch_size: int = 4,
+    batch_size: int = 2,
     skip_empty: bool = True,
 ) -> Tensor:
     """Lesion probability of a whole volume: windows weighted by a Gaussian, as in nnU-Net

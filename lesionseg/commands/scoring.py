@@ -32,7 +32,7 @@ from lesionseg.metrics import (
     score_study,
     sensitivity_at,
 )
-from lesionseg.models import channels_last
+from lesionseg.models import channels_last, fold_norms
 from lesionseg.training.trainer import choose_precision
 from lesionseg.transfer.checkpoint import ModelCard
 
@@ -63,7 +63,7 @@ def segment(
     device = torch.device("cuda" if torch.cuda.is_available() and trainer.accelerator != "cpu" else "cpu")
     bf16 = choose_precision(trainer.precision, trainer.accelerator) == "bf16-mixed"
     channels = [parse_channel(name) for name in card.inputs]
-    networks = [channels_last(network).to(device).eval() for network in networks]
+    networks = [channels_last(fold_norms(network)).to(device) for network in networks]
     axes = [turned for count in range(4) for turned in combinations((-3, -2, -1), count)] if flips else [()]
     for study in studies:
         image = torch.from_numpy(study.channels(channels)).to(device)

@@ -84,7 +84,7 @@ class CachedStudy:
             if channel.minus is not None:
                 part -= images[(index[channel.minus], *box)]
             parts.append(part)
-        return np.stack(parts)
+        return parts[0][None] if len(parts) == 1 else np.stack(parts)
 
 
 class Cache:
@@ -181,8 +181,7 @@ def _mapped(path: Path) -> Array:
 
 @lru_cache(_MOST_MAPPED)
 def _mapped_as_of(path: Path, changed: int) -> Array:
-    mapped: Array = np.load(path, mmap_mode="r")
-    return mapped
+    return np.asarray(np.load(path, mmap_mode="r"))  # as a plain array, of which cutting a part costs less
 
 
 def _entry(folder: Path) -> dict[str, Any]:

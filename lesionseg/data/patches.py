@@ -64,12 +64,12 @@ class PatchDataset(Dataset[Patch]):
         number = int(rng.integers(len(self.studies)))
         study = self.studies[number]
         centre = self._centre(study, rng)
-        corner = centre - np.array(self.patch_size) // 2
+        corner = [int(middle) - side // 2 for middle, side in zip(centre, self.patch_size, strict=True)]
         image = cut(lambda box: study.channels(self.channels, box), study.grid.shape, corner, self.patch_size)
-        mask = cut(lambda box: study.mask[box][None], study.grid.shape, corner, self.patch_size)
+        mask = cut(lambda box: study.mask[box][None].astype(np.float32), study.grid.shape, corner, self.patch_size)
         patch: Patch = {
             "image": torch.from_numpy(image),
-            "mask": torch.from_numpy(mask.astype(np.float32)),
+            "mask": torch.from_numpy(mask),
             "study": torch.tensor(number),
         }
         return self.augment(patch, int(rng.integers(2**31))) if self.augment else patch
@@ -95,7 +95,7 @@ class PatchDataset(Dataset[Patch]):
 def cut(
     read: Callable[[tuple[slice, ...]], Array],
     shape: tuple[int, int, int],
-    corner: Array,
+    corner: Sequence[int],
     size: tuple[int, int, int],
 ) -> Array:
     """A patch of exactly ``size``, zeros where it reaches beyond the volume.
@@ -106,13 +106,14 @@ def cut(
         corner: the patch's first voxel; may lie outside.
         size: of the patch, (X, Y, Z).
     """
-    start = np.clip(corner, 0, shape)
-    stop = np.clip(corner + np.array(size), 0, shape)
-    inside = read(tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)))
-    before = np.clip(-np.asarray(corner), 0, size)
-    after = np.array(size) - (stop - start) - before
-    padding = [(0, 0), *((int(a), int(b)) for a, b in zip(before, after, strict=True))]
-    return np.pad(inside, padding) if any(sum(pair) for pair in padding) else np.ascontiguousarray(inside)
+    box, padding = [], [(0, 0)]
+    for length, first, side in zip(shape, corner, size, strict=True):
+        start, stop = min(max(first, 0), length), min(max(first + side, 0), length)
+        before = min(max(-first, 0), side)
+        box.append(slice(start, stop))
+        padding.append((before, side - (stop - start) - before))
+    inside = read(tuple(box))
+    return np.pad(inside, padding) if any(map(any, padding)) else np.ascontiguousarray(inside)
 
 
 class Augmentation:

@@ -7,6 +7,7 @@ from lesionseg.models.networks import (
     OnnxNetwork,
     UNet3D,
     channels_last,
+    fold_norms,
 )
 from lesionseg.models.nnunet import DynamicUNet
 
@@ -18,4 +19,5 @@ __all__ = [
     "OnnxNetwork",
     "UNet3D",
     "channels_last",
+    "fold_norms",
 ]

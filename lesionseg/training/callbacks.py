@@ -122,19 +122,18 @@ class MetricLog(pl.Callback):
         """Pass on the loss."""
         self._seconds += time.monotonic() - self._began
         if trainer.global_step % self._every == 0:
-            rate, seconds = trainer.optimizers[0].param_groups[0]["lr"], self._seconds / self._every
-            self._pass_on(trainer, "train/", {"train/lr": rate, "train/seconds_per_step": seconds})
+            shown = {key: trainer.strategy.reduce(value) for key, value in outputs.items() if key.startswith("train/")}
+            shown |= {"train/lr": trainer.optimizers[0].param_groups[0]["lr"]}
+            self._pass_on(trainer, {**shown, "train/seconds_per_step": self._seconds / self._every})
             self._seconds = 0.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass on the scores."""
-        self._pass_on(trainer, "val/")
+        self._pass_on(trainer, trainer.callback_metrics)
 
-    def _pass_on(self, trainer: pl.Trainer, prefix: str, further: Mapping[str, float] | None = None) -> None:
-        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
-        values |= further or {}
+    def _pass_on(self, trainer: pl.Trainer, values: Mapping[str, Any]) -> None:
         if values and trainer.is_global_zero:  # of several devices the first one reports
-            self._log(values, trainer.global_step)
+            self._log({name: float(value) for name, value in values.items()}, trainer.global_step)
 
 
 class ProgressReport(pl.Callback):

@@ -86,7 +86,7 @@ class PatchDataModule(pl.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Patches go to the device; a study stays on disk, and its windows are brought there one by one."""
-        if isinstance(batch, CachedStudy):
+        if isinstance(batch, CachedStudy) or device.type == "cpu":
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 

@@ -74,11 +74,6 @@ class SegmentationModule(pl.LightningModule):
         # told each validated study, its probability map and the step
         self.watch: Callable[[CachedStudy, Tensor, int], None] | None = None
 
-    @property
-    def _shared(self) -> bool:
-        """Whether several devices train, so that what is logged is their mean; each validates all the studies."""
-        return bool(self.trainer.world_size > 1)
-
     def on_train_batch_start(self, batch: Patch, batch_idx: int) -> None:
         """Train what this step trains; after an interruption, too, it depends on the step alone."""
         if not self.alike:
@@ -94,13 +89,12 @@ class SegmentationModule(pl.LightningModule):
                 "lower optim.learning_rate, set trainer.precision=32-true, or look at these studies with "
                 "lesionseg check"
             )
-        self.log("train/loss", loss, sync_dist=self._shared)
-        shown = loss.detach()
+        shown = {"train/loss": loss.detach()}
         if self.l2_sp is not None:
             penalty: Tensor = self.l2_sp(self.network)
-            self.log("train/l2_sp", penalty, sync_dist=self._shared)
+            shown["train/l2_sp"] = penalty.detach()
             loss = loss + penalty
-        return {"loss": loss, "train/loss": shown}
+        return {"loss": loss, **shown}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the validation before."""
@@ -125,8 +119,9 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the averages over the validation studies."""
+        several = self.trainer.world_size > 1  # each of which validates all the studies
         for name, found in average(self.cases, (*CASE_SCORES, "lesion_f1_one_to_one")).items():
-            self.log(f"val/{name}", found.mean, sync_dist=self._shared)
+            self.log(f"val/{name}", found.mean, sync_dist=several)
 
     def configure_optimizers(self) -> Any:
         """AdamW, its rate set at every step; in one group what has the same rate and weight decay.
@@ -146,10 +141,19 @@ class SegmentationModule(pl.LightningModule):
             [
                 {"params": parameters, "lr": self.optimiser.learning_rate * rate, "weight_decay": decay}
                 for (rate, decay), parameters in groups.items()
-            ]
+            ],
+            fused=True if self.device.type == "cpu" else None,  # one call for all parameters; None: torch's choice
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(chosen, self.optimiser.factor)
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by norm; Lightning's own way refuses fused optimisers in mixed precision."""
+        if gradient_clip_val:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the model card into the checkpoint, and a plain network into one that is there to be used."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lesionseg.config import conf_dir
 from lesionseg.instantiate import build
-from lesionseg.models import DiceCrossEntropy, FocalLoss, IntensityThreshold, UNet3D, channels_last
+from lesionseg.models import DiceCrossEntropy, FocalLoss, IntensityThreshold, UNet3D, channels_last, fold_norms
 
 PRESETS: dict[str, dict[str, Any]] = {
     name: network
@@ -222,3 +222,20 @@ def test_an_intensity_threshold_keeps_what_is_bright_and_deep():
     assert torch.nonzero(found[0, 0]).tolist() == [[10, 10, 10]]
     near = IntensityThreshold(threshold=2.0, margin=1)(image) >= 0
     assert int(near.sum()) == 2
+
+
+@EACH
+def test_folded_norms_leave_the_logits(preset):
+    torch.manual_seed(0)
+    network = made(preset, 2, "cpu")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):  # as after some training
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+    image = torch.randn(1, 2, *[2 * network.divisor] * 3)
+    with torch.no_grad():
+        before = network.eval()(image)
+        after = fold_norms(network)(image)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in network.modules())

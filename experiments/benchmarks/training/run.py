@@ -5,6 +5,7 @@ and what it costs to start, to sweep and to hold many studies: `make bench`, see
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -30,7 +31,7 @@ from lesionseg.commands.selection import build_modules
 from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.data.cache import CachedStudy
 from lesionseg.inference import sliding_window
-from lesionseg.models import UNet3D, channels_last
+from lesionseg.models import UNet3D, channels_last, fold_norms
 from lesionseg.training.trainer import Machine, choose_precision, fit
 from lesionseg.transfer.loading import from_scratch
 
@@ -160,7 +161,7 @@ def bench_loop(spec: RunSpec, outputs: Path) -> Iterator[Row]:
         module, data = made()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network, loss = channels_last(module.network).to(device).train(), module.loss.to(device)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=0.005)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=0.005, fused=device.type == "cpu" or None)
         bf16 = choose_precision(config.trainer.precision, "auto") == "bf16-mixed"
         waited[0], began = 0.0, time.perf_counter()
         for batch in data.train_dataloader():
@@ -194,13 +195,14 @@ def bench_inference(spec: RunSpec, outputs: Path) -> Iterator[Row]:
     image = torch.zeros(1, 182, 218, 182)
     image[:, 26:156, 29:189, 26:156] = torch.randn(1, 130, 160, 130)
     window, found = (96, 96, 96), {}
+    folded = fold_norms(copy.deepcopy(network))  # as `lesionseg predict` does
 
     def ours() -> None:
-        found["ours"] = sliding_window(network, image, window, overlap=0.25)
+        found["ours"] = sliding_window(folded, image, window, overlap=0.25)
 
     def monai() -> None:
         with torch.no_grad():
-            logits = sliding_window_inference(image[None], window, 1, network, overlap=0.25, mode="gaussian")
+            logits = sliding_window_inference(image[None], window, 2, network, overlap=0.25, mode="gaussian")
         found["monai"] = torch.sigmoid(logits)[0, 0]
 
     mine, theirs = paired(ours, monai, rounds=3)
