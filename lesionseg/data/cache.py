@@ -59,12 +59,12 @@ class CachedStudy:
     @property
     def mask(self) -> Array:
         """(X, Y, Z) uint8, memory-mapped."""
-        return _mapped(self.folder / "mask.npy")
+        return _mapped(self.folder, "mask")
 
     @property
     def images(self) -> Array:
         """(sources, X, Y, Z) float16, memory-mapped, in the order of the study's sources."""
-        return _mapped(self.folder / "images.npy")
+        return _mapped(self.folder, "images")
 
     def facts(self) -> dict[str, list[float]]:
         """What its images look like, as `image_facts` has it."""
@@ -72,15 +72,17 @@ class CachedStudy:
 
     def lesions(self) -> tuple[Array, Array]:
         """Voxels (voxels, 3), lesion after lesion, and where each lesion starts (lesions + 1,)."""
-        return _mapped(self.folder / "lesion_voxels.npy"), _mapped(self.folder / "lesion_starts.npy")
+        return _mapped(self.folder, "lesion_voxels"), _mapped(self.folder, "lesion_starts")
 
     def channels(self, channels: Sequence[Channel], box: tuple[Any, ...] = (slice(None),) * 3) -> Array:
         """The task's input channels inside a box, (channels, x, y, z) float32."""
+        import torch  # converts float16 by vectors, which NumPy does number by number
+
         index = {source: number for number, (source, _) in enumerate(self.study.sources)}
         images: Any = self.images
         parts = []
         for channel in channels:
-            part = images[(index[channel.plus], *box)].astype(np.float32)
+            part = torch.from_numpy(images[(index[channel.plus], *box)].copy()).float().numpy()
             if channel.minus is not None:
                 part -= images[(index[channel.minus], *box)]
             parts.append(part)
@@ -173,14 +175,12 @@ def _write(folder: Path, prepared: Prepared) -> None:
             file.flush()
             os.fsync(file.fileno())
     os.replace(partial, folder)
-
-
-def _mapped(path: Path) -> Array:
-    return _mapped_as_of(path, path.stat().st_mtime_ns)
+    _mapped.cache_clear()  # what was mapped of a damaged entry
 
 
 @lru_cache(_MOST_MAPPED)
-def _mapped_as_of(path: Path, changed: int) -> Array:
+def _mapped(folder: Path, name: str) -> Array:
+    path = folder / f"{name}.npy"
     return np.asarray(np.load(path, mmap_mode="r"))  # as a plain array, of which cutting a part costs less
 
 

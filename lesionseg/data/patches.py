@@ -106,14 +106,18 @@ def cut(
         corner: the patch's first voxel; may lie outside.
         size: of the patch, (X, Y, Z).
     """
-    box, padding = [], [(0, 0)]
+    box, place = [], []
     for length, first, side in zip(shape, corner, size, strict=True):
         start, stop = min(max(first, 0), length), min(max(first + side, 0), length)
         before = min(max(-first, 0), side)
         box.append(slice(start, stop))
-        padding.append((before, side - (stop - start) - before))
+        place.append(slice(before, before + stop - start))
     inside = read(tuple(box))
-    return np.pad(inside, padding) if any(map(any, padding)) else np.ascontiguousarray(inside)
+    if inside.shape[1:] == size:
+        return np.ascontiguousarray(inside)
+    patch = np.zeros((len(inside), *size), inside.dtype)
+    patch[(slice(None), *place)] = inside
+    return patch
 
 
 class Augmentation:
