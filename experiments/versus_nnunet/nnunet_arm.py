@@ -127,9 +127,9 @@ def segment(trainer: nnUNetTrainer) -> None:
     )
     output = WORK / "predictions" / OPTIONS.name
     output.mkdir(parents=True, exist_ok=True)
-    images = WORK / "nnUNet_raw" / DATASET / "imagesTr"
+    images = {file.name: file for file in (WORK / "nnUNet_raw" / DATASET).glob("images??/*.nii.gz")}
     predictor.predict_from_files_sequential(
-        [[str(images / f"{case}_0000.nii.gz")] for case in OPTIONS.test],
+        [[str(images[f"{case}_0000.nii.gz"])] for case in OPTIONS.test],
         [str(output / case) for case in OPTIONS.test],
         save_probabilities=False,
     )
