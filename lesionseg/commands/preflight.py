@@ -42,7 +42,7 @@ from lesionseg.tracking.run_dir import try_lock
 from lesionseg.training.trainer import Machine, check_machine
 
 _MOST_NAMED = 5  # subjects in a message
-_START = 1.0  # seconds to read the data and open the store, per run
+_START = 1.0  # seconds from one run to the next
 
 
 def preflight(jobs: Sequence[TrainConfig]) -> list[RunSpec]:
@@ -258,15 +258,15 @@ def _text(section: BaseModel) -> str:
     return section.model_dump_json()
 
 
-def note_seconds(spec: RunSpec, fit_seconds: float, test_seconds: float, steps_done: int) -> None:
-    """Note what a step and the segmentation of a volume took in a run that was not interrupted."""
-    _, volumes = work_of(spec)
+def note_seconds(spec: RunSpec, fit_seconds: float, test_seconds: float, rest_seconds: float) -> None:
+    """Note what a step, a volume's segmentation and scores, and all else took in a run that was not interrupted."""
+    steps, volumes = work_of(spec)
     n_test = len(spec.studies["test"])
     volume = test_seconds / max(1, n_test)
-    step = max(0.0, fit_seconds - (volumes - n_test) * volume) / max(1, steps_done)
+    step = max(0.0, fit_seconds - (volumes - n_test) * volume) / max(1, steps)
     file = _file(spec)
     with suppress(OSError), FileLock(file.with_suffix(".lock")):
-        write_json(file, {**read_json(file), _kind(spec): {"step": step, "volume": volume}})
+        write_json(file, {**read_json(file), _kind(spec): {"step": step, "volume": volume, "rest": rest_seconds}})
 
 
 def expected_seconds(spec: RunSpec) -> float | None:
@@ -275,7 +275,7 @@ def expected_seconds(spec: RunSpec) -> float | None:
     if known is None:
         return None
     steps, volumes = work_of(spec)
-    return float(_START + steps * known["step"] + volumes * known["volume"])
+    return float(_START + known.get("rest", 0.0) + steps * known["step"] + volumes * known["volume"])
 
 
 def work_of(spec: RunSpec) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -258,11 +258,14 @@ def _work(
         say(f"threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
     run_dir.log_file(checkpoint, "checkpoints")
     fitted = time.monotonic()
-    averages = _test(spec, run_dir, checkpoint, report, say)
+    tables, slices = _test(spec, run_dir, checkpoint)
+    tested = time.monotonic()
+    _leave_scores(spec, run_dir, checkpoint, report, tables, slices)
+    if warning := coverage(tables.cases).warning:
+        say(f"WARNING: {warning}")
     if not resumed_from and config.init.trains:
-        steps = config.trainer.steps + len(config.candidate_rates) * config.optim.search_steps
-        note_seconds(spec, fitted - began, time.monotonic() - fitted, steps)
-    return checkpoint, averages
+        note_seconds(spec, fitted - began, tested - fitted, time.monotonic() - tested)
+    return checkpoint, tables.averages
 
 
 def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
@@ -276,8 +279,8 @@ def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
         run_dir.log_file(folder / name)
 
 
-def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, report: TransferReport, say: Say) -> dict[str, Average]:
-    """Score the best checkpoint on the test studies, on the grids they were drawn on."""
+def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path) -> tuple[ScoreTables, list[StudySlice]]:
+    """Score the best checkpoint on the test studies, on the grids they were drawn on, and cut a picture of each."""
     config, folder = spec.config, run_dir.path
     model = load_model(checkpoint, trust=True)
     card = model.card
@@ -294,8 +297,22 @@ def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, report: TransferRepo
             image, rule, least = found.study.study.sources[0][1], card.criterion, card.min_lesion_volume
             case = tables.cases[-1]
             slices.append(picture_study(found.study.name, image, reference, found.mask, grid, rule, least, case))
-    if warning := coverage(tables.cases).warning:
-        say(f"WARNING: {warning}")
+    return tables, slices
+
+
+def _leave_scores(
+    spec: RunSpec,
+    run_dir: RunDir,
+    checkpoint: Path,
+    report: TransferReport,
+    tables: ScoreTables,
+    slices: Sequence[StudySlice],
+) -> None:
+    """Write tables and pictures, log the metrics, and leave the model as one of MLflow's, with its card."""
+    from lesionseg.commands.export import save_mlflow_model
+    from lesionseg.report.model_card import model_card_text
+
+    folder, card = run_dir.path, load_model(checkpoint, trust=True).card
     run_dir.note_progress("logging")
     for file in tables.write(folder):
         run_dir.log_file(file)
@@ -304,26 +321,16 @@ def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path, report: TransferRepo
         run_dir.log_file(folder / "slices.npz")
         write_examples(tables.cases, slices, folder / "figures" / "test_studies.png")
         run_dir.log_file(folder / "figures" / "test_studies.png", "figures")
-    _package(spec, run_dir, checkpoint, card, report, tables)
-    run_dir.log_metrics(tables.metrics())
-    run_dir.log_metrics(scores_by_size(tables.metrics()), step=config.train_size)
-    return tables.averages
-
-
-def _package(
-    spec: RunSpec, run_dir: RunDir, checkpoint: Path, card: ModelCard, report: TransferReport, tables: ScoreTables
-) -> None:
-    """Leave the model as one of MLflow's, with its card."""
-    from lesionseg.commands.export import save_mlflow_model
-    from lesionseg.report.model_card import model_card_text
-
-    folder, edges = run_dir.path / "model", spec.config.metrics.volume_edges
-    shutil.rmtree(folder, ignore_errors=True)
+    metrics = tables.metrics()
+    run_dir.log_metrics(metrics)
+    run_dir.log_metrics(scores_by_size(metrics), step=spec.config.train_size)
+    model, edges = folder / "model", spec.config.metrics.volume_edges
+    shutil.rmtree(model, ignore_errors=True)
     cases, lesions = pd.DataFrame(tables.cases), pd.DataFrame(tables.lesions)
     text = model_card_text(card, report, {**spec.split_record(), "digest": spec.split.digest}, cases, lesions, edges)
-    save_mlflow_model(folder, checkpoint, card.inputs, text, outputs(spec.config.paths) / "cache" / "code")
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        run_dir.log_file(file, file.parent.relative_to(run_dir.path).as_posix())
+    save_mlflow_model(model, checkpoint, card.inputs, text, outputs(spec.config.paths) / "cache" / "code")
+    for file in sorted(path for path in model.rglob("*") if path.is_file()):
+        run_dir.log_file(file, file.parent.relative_to(folder).as_posix())
 
 
 def _end_truly(

@@ -170,7 +170,7 @@ def fold_norms(network: nn.Module) -> nn.Module:
     network.eval()
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for index, (layer, norm) in enumerate(pairwise(layers)):
-            if isinstance(layer, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
+            if isinstance(layer, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d) and norm.track_running_stats:
                 layers[index], layers[index + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
     return network
 
