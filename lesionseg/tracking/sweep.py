@@ -30,7 +30,7 @@ GridEntry = Mapping[str, Any]
 """``key``, ``name``, ``init``, ``train_size`` and ``repeat`` of a configuration that was asked for."""
 State = Literal["waiting", "running", "finished", "failed", "interrupted"]
 STATES: tuple[State, ...] = ("finished", "running", "waiting", "interrupted", "failed")
-_STATE_OF: Mapping[str, State] = {"FINISHED": "finished", "FAILED": "failed"}
+_ENDED: Mapping[str, State] = {"FINISHED": "finished", "FAILED": "failed"}
 
 
 @dataclass(frozen=True)
@@ -111,40 +111,29 @@ def logged_grid(store: Store, sweep: str) -> list[GridEntry]:
 
 def local_states(folder: Path) -> list[RunState]:
     """Return how far each configuration is, as the run directories of a sweep have it; those of the grid first."""
-    found: dict[str, tuple[RunDir, dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*/status.json"), key=lambda path: path.stat().st_mtime):
-        run_dir = RunDir(path.parent)
-        status = run_dir.read()
-        key = status.get("tags", {}).get(KEY_TAG, path.parent.name)
-        if key not in found or status.get("status") == "FINISHED" or found[key][1].get("status") != "FINISHED":
-            found[key] = (run_dir, status)
-    grid = {entry["key"]: entry for entry in read_grid(folder)}
-    entries = {**grid, **{key: _entry(key, status) for key, (_, status) in found.items() if key not in grid}}
-    return [_state(entry, *found.get(key, (None, {}))) for key, entry in entries.items()]
+    return _states(read_grid(folder), _local_runs(folder))
 
 
 def sweep_states(store: Store | None, folder: Path) -> list[RunState]:
-    """Return how far each configuration is; a finished or failed run without a directory is looked up in MLflow."""
-    states = local_states(folder)
+    """Return how far each configuration is; a run without a directory is looked up in MLflow."""
+    grid, runs = read_grid(folder), _local_runs(folder)
     if store is None:
-        return states
-    if not states:
-        states = [RunState(entry, "waiting") for entry in logged_grid(store, folder.name)]
-    logged: dict[str, Any] = {}
+        return _states(grid, runs)
+    logged: dict[str, dict[str, Any]] = {}
     for run in sweep_children(store, folder.name):
-        key = run.data.tags.get(KEY_TAG) or run.info.run_id
+        tags = run.data.tags
+        key = tags.get(KEY_TAG) or run.info.run_id
         if key not in logged or run.info.status == "FINISHED":
-            logged[key] = run
-    known = {state.entry["key"] for state in states}
-    states += [RunState(_logged_entry(key, run), "waiting") for key, run in logged.items() if key not in known]
-    return [
-        _of_logged(state, logged.get(state.entry["key"])) if state.state == "waiting" else state for state in states
-    ]
+            status = {"status": run.info.status, "name": run.info.run_name, "error": tags.get(ERROR_TAG, "")}
+            logged[key] = {**status, "tags": tags, "params": run.data.params}
+    if not (grid or runs):
+        grid = logged_grid(store, folder.name)
+    return _states(grid, {**runs, **{key: status for key, status in logged.items() if key not in runs}})
 
 
 def mark_stale_runs_killed(store: Store, folder: Path) -> None:
     """Set KILLED what is RUNNING in MLflow although no process holds the lock of its run directory."""
-    held = {status["tags"][KEY_TAG] for run_dir, status in _begun(folder) if run_dir.is_locked()}
+    held = {run_dir.read().get("tags", {}).get(KEY_TAG) for run_dir in _run_dirs(folder) if run_dir.is_locked()}
     for run in sweep_children(store, folder.name):
         if run.info.status == "RUNNING" and run.data.tags.get(KEY_TAG) not in held:
             Run(store, run.info.run_id).set_status("KILLED")
@@ -176,41 +165,46 @@ def report_progress(store: Store, sweep: str, text: str, counts: Mapping[str, in
     Run(store, parent).log_now({**total, **{f"sweep/{name}": counts.get(name, 0) for name in STATES}})
 
 
-def _begun(folder: Path) -> list[tuple[RunDir, dict[str, Any]]]:
-    run_dirs = [RunDir(path.parent) for path in folder.glob("*/status.json")]
-    return [(run_dir, status) for run_dir in run_dirs if (status := run_dir.read())]
+def _run_dirs(folder: Path) -> list[RunDir]:
+    """Return a sweep's run directories, the one that was written to last at the end."""
+    files = sorted(folder.glob("*/status.json"), key=lambda file: file.stat().st_mtime)
+    return [RunDir(file.parent) for file in files]
 
 
-def _entry(key: str, status: Mapping[str, Any]) -> GridEntry:
-    params = status.get("params", {})
-    numbers = {name: int(params[name]) for name in ("train_size", "repeat") if name in params}
-    return {"key": key, "name": status.get("name", key), "init": params.get("init", ""), **numbers}
+def _local_runs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return by configuration what its run directory holds, of several a finished one or the last, and whether a
+    process works on it (``locked``)."""
+    found: dict[str, dict[str, Any]] = {}
+    for run_dir in _run_dirs(folder):
+        status = {**run_dir.read(), "locked": run_dir.is_locked()}
+        key = status.get("tags", {}).get(KEY_TAG, run_dir.path.name)
+        if key not in found or status.get("status") == "FINISHED" or found[key].get("status") != "FINISHED":
+            found[key] = status
+    return found
 
 
-def _logged_entry(key: str, run: Any) -> GridEntry:
-    return _entry(key, {"params": run.data.params, "name": run.info.run_name})
+def _states(grid: Sequence[GridEntry], runs: Mapping[str, Mapping[str, Any]]) -> list[RunState]:
+    """Return how far the entries of a grid are, and runs that are not in it; both by configuration."""
+    entries: dict[str, GridEntry] = {entry["key"]: entry for entry in grid}
+    for key, status in runs.items():
+        params = status.get("params", {})
+        numbers = {name: int(params[name]) for name in ("train_size", "repeat") if name in params}
+        entries.setdefault(
+            key, {"key": key, "name": status.get("name", key), "init": params.get("init", ""), **numbers}
+        )
+    return [_state(entry, runs.get(key)) for key, entry in entries.items()]
 
 
-def _state(entry: GridEntry, run_dir: RunDir | None, status: Mapping[str, Any]) -> RunState:
-    if run_dir is None:
+def _state(entry: GridEntry, status: Mapping[str, Any] | None) -> RunState:
+    if status is None:
         return RunState(entry, "waiting")
-    state = _STATE_OF.get(status.get("status", ""), "running" if run_dir.is_locked() else "interrupted")
-    seconds = status.get("tags", {}).get(SECONDS_TAG)
+    state = _ENDED.get(status.get("status", ""), "running" if status.get("locked") else "interrupted")
+    seconds, open_end = status.get("tags", {}).get(SECONDS_TAG), state in ("running", "interrupted")
     return RunState(
         entry,
         state,
-        worker=status.get("worker", "") if state in ("running", "interrupted") else "",
-        progress=status.get("progress", {}) if state in ("running", "interrupted") else {},
+        worker=status.get("worker", "") if open_end else "",
+        progress=status.get("progress", {}) if open_end else {},
         seconds=float(seconds) if seconds else None,
         error=status.get("error", "") if state == "failed" else "",
     )
-
-
-def _of_logged(state: RunState, run: Any | None) -> RunState:
-    """Return the state of a configuration without a run directory."""
-    if run is None:
-        return state
-    tags = run.data.tags
-    known = _STATE_OF.get(run.info.status, "interrupted")
-    seconds = float(tags[SECONDS_TAG]) if SECONDS_TAG in tags else None
-    return RunState(state.entry, known, seconds=seconds, error=tags.get(ERROR_TAG, "") if known == "failed" else "")
