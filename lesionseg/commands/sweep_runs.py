@@ -136,7 +136,10 @@ def read_cases(files: RunFiles, columns: Sequence[str] | None = tuple(CASES)) ->
     def read(file: Path) -> pd.DataFrame:
         wanted = None if columns is None else lambda key: key in columns
         texts = dict.fromkeys(("study", "subject", "session"), object)
-        return pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""], usecols=wanted)
+        with file.open(encoding="utf-8") as stream:
+            header = stream.readline().strip().split(",")
+        undefined = {key: [""] if key in texts else ["", "nan"] for key in header}  # a subject may be called nan
+        return pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=undefined, usecols=wanted)
 
     table: pd.DataFrame = files.need("cases.csv", read)
     arm, train_size, repeat = files.key

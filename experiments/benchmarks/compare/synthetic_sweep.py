@@ -86,7 +86,7 @@ def write_files(folder: Path, config: Mapping[str, Any], grid: Grid, quality: fl
     arm, size = config["init"]["name"], config["train_size"]
     tables = _tables(grid, quality, np.random.default_rng([repeat, size, grid.arms.index(arm)]))
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+        table.to_csv(folder / f"{name}.csv", index=False, na_rep="nan")  # as runs write what is undefined
     (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
     subjects = {"test": [_subject(number) for number in range(grid.n_patients)], "validation": ["v1", "v2"]}
     subjects["train"] = [f"t{number}" for number in range(size)]
