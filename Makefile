@@ -25,7 +25,6 @@ $(READY): pyproject.toml constraints.txt
 
 sweep: $(READY)  ## the main job in small: pretrain, train 2 arms x 3 sizes x 3 repeats, compare
 	$(BIN)/lesionseg train --config-dir experiments/quickstart --config-name study paths.outputs=$(OUTPUTS)
-	$(BIN)/lesionseg compare sweep=quickstart paths.outputs=$(OUTPUTS)
 
 ui: $(READY)  ## MLflow's pages on what was run
 	$(BIN)/lesionseg ui paths.outputs=$(OUTPUTS)

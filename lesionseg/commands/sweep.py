@@ -108,8 +108,9 @@ class Sweep:
         return 1 if left else 0
 
     def _answer(self) -> None:
-        """Print what the arms gain, in a few sentences; the report goes to the parent run."""
+        """Print what the arms gain, in a few sentences and a table; the report goes to the parent run."""
         from lesionseg.commands.compare import make_report
+        from lesionseg.report.tables import as_text, score_table
 
         config = CompareConfig(
             sweep=[self._folder.name],
@@ -125,7 +126,8 @@ class Sweep:
         except InputError as error:  # the runs are there all the same
             print(f"They cannot be compared: {error}")
             return
-        print("\n".join(["", *comparison.answer, *comparison.validation, "", f"  {folder / 'report.html'}"]))
+        table = as_text(score_table(comparison.analysis))
+        print("\n".join(["", *comparison.answer, *comparison.validation, "", table, "", f"  {folder / 'report.html'}"]))
 
     def _store(self) -> Store:
         return store_of(self._config.tracking, self._config.paths)
