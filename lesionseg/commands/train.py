@@ -64,7 +64,7 @@ from lesionseg.tracking.run_dir import RunDir
 from lesionseg.tracking.sweep import read_grid
 from lesionseg.tracking.views import COLOUR_TAG, COLOURS, scores_by_size
 from lesionseg.training.trainer import fit, keep
-from lesionseg.transfer.checkpoint import ModelCard, load_model
+from lesionseg.transfer.checkpoint import ModelCard, SourceModel, load_model
 from lesionseg.transfer.report import TransferReport
 
 _LAST_WORDS = 3.0  # seconds that a run which is stopped waits for MLflow
@@ -258,9 +258,10 @@ def _work(
         say(f"threshold {choice.threshold:g}, chosen on {choice.n_studies} validation studies")
     run_dir.log_file(checkpoint, "checkpoints")
     fitted = time.monotonic()
-    tables, slices = _test(spec, run_dir, checkpoint)
+    model = load_model(checkpoint, trust=True)
+    tables, slices = _test(spec, run_dir, model)
     tested = time.monotonic()
-    _leave_scores(spec, run_dir, checkpoint, report, tables, slices)
+    _leave_scores(spec, run_dir, checkpoint, model.card, report, tables, slices)
     if warning := coverage(tables.cases).warning:
         say(f"WARNING: {warning}")
     if not resumed_from and config.init.trains:
@@ -279,11 +280,9 @@ def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
         run_dir.log_file(folder / name)
 
 
-def _test(spec: RunSpec, run_dir: RunDir, checkpoint: Path) -> tuple[ScoreTables, list[StudySlice]]:
+def _test(spec: RunSpec, run_dir: RunDir, model: SourceModel) -> tuple[ScoreTables, list[StudySlice]]:
     """Score the best checkpoint on the test studies, on the grids they were drawn on, and cut a picture of each."""
-    config, folder = spec.config, run_dir.path
-    model = load_model(checkpoint, trust=True)
-    card = model.card
+    config, folder, card = spec.config, run_dir.path, model.card
     tables, slices = ScoreTables(config.metrics), list[StudySlice]()
     studies = spec.studies["test"]
     for found in segment([model.network()], card, studies, config.trainer, threshold=card.threshold):
@@ -304,6 +303,7 @@ def _leave_scores(
     spec: RunSpec,
     run_dir: RunDir,
     checkpoint: Path,
+    card: ModelCard,
     report: TransferReport,
     tables: ScoreTables,
     slices: Sequence[StudySlice],
@@ -312,7 +312,7 @@ def _leave_scores(
     from lesionseg.commands.export import save_mlflow_model
     from lesionseg.report.model_card import model_card_text
 
-    folder, card = run_dir.path, load_model(checkpoint, trust=True).card
+    folder = run_dir.path
     run_dir.note_progress("logging")
     for file in tables.write(folder):
         run_dir.log_file(file)

@@ -165,7 +165,7 @@ def channels_last(network: nn.Module) -> nn.Module:
 def fold_norms(network: nn.Module) -> nn.Module:
     """Fold each batch normalisation of a network into the convolution before it, in place, for inference.
 
-    The logits stay the same but for rounding. A head of 96³ took the light U-Net 0.8 of the time on one core.
+    The logits stay the same but for rounding. A window of 96³ took the light U-Net 0.8 of the time on one core.
     """
     network.eval()
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
