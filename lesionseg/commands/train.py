@@ -114,7 +114,6 @@ def train(spec: RunSpec, *, position: str = "", wait: bool = False) -> TrainResu
                 card = model_card(config, [*spec.split.train, *spec.split.validation], seen)
                 network, report = initialise(config, card, spec.seed, source, spec.split.test)
                 begin(run_dir, spec, identity)
-                say(report.summary())
                 watched = config.tracking.system_metrics
                 with Uploader(
                     run_dir, lambda: store_of(config.tracking, config.paths), say, system_metrics=watched
@@ -213,6 +212,7 @@ def _work(
     config = spec.config
     began = time.monotonic()
     _describe(spec, run_dir, report)
+    say(report.summary())
     if config.candidate_rates:
         record = run_dir.path / "learning_rate.json"
         chosen, candidates = choose_learning_rate(spec, network, card, report, record)
