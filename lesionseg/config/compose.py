@@ -4,7 +4,6 @@ Hydra stops at the first fault. Here every override is tried, and every value of
 user sees the whole list at once.
 """
 
-import copy
 import difflib
 import importlib.util
 import itertools
@@ -88,6 +87,7 @@ def compose_jobs(request: Request) -> tuple[list[Job], int]:
         elif any(len(axis) > 1 for axis in axes):
             several = [_key(axis[0]) for axis in axes if len(axis) > 1]
             raise InputError(f"{', '.join(several)}: several values make a sweep; add --multirun")
+        at_once = int(base.hydra.launcher.get("n_jobs") or 1) if sweep else 0
         jobs: list[Job] = []
         found: dict[str, None] = {}
         composed: dict[tuple[str, ...], DictConfig | str] = {
@@ -98,29 +98,26 @@ def compose_jobs(request: Request) -> tuple[list[Job], int]:
             if rest not in composed:  # to compose takes half a second
                 composed[rest] = _compose(request, list(combination))
             config = composed[rest]
-            if not isinstance(config, str):
-                config = _with_numbers(config, combination)
             if isinstance(config, str):
                 found |= dict.fromkeys(_override_faults(request, axes, config))
                 break
             try:
-                jobs.append(Job(combination, validate(request.command, without_hydra(config))))
+                jobs.append(Job(combination, validate(request.command, _with_numbers(config, combination))))
             except InputError as error:
                 found |= dict.fromkeys(error.faults)
         if found:
             raise InputError(list(found))
-        at_once = int(base.hydra.launcher.get("n_jobs") or 1) if sweep else 0
         return jobs, at_once if at_once >= 0 else os.cpu_count() or 1
 
 
 def _with_numbers(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Return a copy of a composed configuration with its own numbers of training subjects and of the repeat."""
+    """Return a configuration that combinations share, with this one's numbers of training subjects and repeat."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    copied = copy.deepcopy(config)
+    own = without_hydra(config)
     for override in OverridesParser.create().parse_overrides([text for text in overrides if _key(text) in _NUMBERS]):
-        copied[override.get_key_element()] = override.value()
-    return copied
+        own[override.get_key_element()] = override.value()
+    return own
 
 
 def compose_one(request: Request) -> DictConfig:
