@@ -116,7 +116,7 @@ def test_the_number_of_workers_changes_no_byte(root, make, tmp_path):
     assert calls == [(done, SUBJECTS) for done in range(SUBJECTS + 1)]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_subject_that_fails_is_named_and_the_others_remain(root, make, tmp_path, workers):
     make(tmp_path, 1)
     (tmp_path / "sub-003").write_text("in the way")
@@ -303,7 +303,7 @@ class TestShipped:
         assert len({subject.sessions[0].masks["lesion"].tobytes() for subject in subjects}) == 2
 
 
-@pytest.mark.parametrize("last", ["masks", "images"])
+@pytest.mark.parametrize("last", ["images", pytest.param("masks", marks=pytest.mark.slow)])
 def test_killed_while_writing_leaves_no_half_subject(
     root: Path, make: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:

@@ -14,6 +14,7 @@ from socket import socket
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from lesionseg.errors import InputError
 from lesionseg.tracking import mlflow_store
@@ -136,10 +137,12 @@ def test_a_locked_database_is_waited_for_and_who_holds_it_is_said(tmp_path, with
     uri = f"sqlite:///{with_store(tmp_path)}/mlflow.db"
     with closing(sqlite3.connect(tmp_path / "mlflow.db", check_same_thread=False)) as database:
         database.execute("BEGIN EXCLUSIVE")
-        timer = threading.Timer(7, database.rollback)  # longer than SQLite's own five seconds
+        timer = threading.Timer(0.5, database.rollback)
         timer.start()
         open_store(uri, "exp", None, tmp_path / ".lock")
         timer.join()
+    with sqlalchemy.create_engine(uri).connect() as connection:  # as MLflow opens it
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 90_000, "SQLite's own are five seconds"
     assert mlflow_store._way_out("database is locked", tmp_path / "mlflow.db").startswith(
         "it was locked for 90 s, held"
     )

@@ -287,7 +287,8 @@ STRATEGIES = {
 }
 STOPS = [("plain", *stop) for stop in [(3, None, 2), (5, None, 4), (3, 1, 3), (3, 3, 3), (5, 3, 4), (6, 1, 6)]]
 STOPS += [("dropout", 3, None, 2), ("dropout", 5, 3, 4)]
-STOPS += [(name, stop, None, stop - 1) for name in STRATEGIES if name != "plain" for stop in (3, 5)]
+STOPS += [(name, 5, None, 4) for name in STRATEGIES if name != "plain"]
+STOPS += [("gradual", 3, None, 2), ("all at once", 3, None, 2)]  # before and at the step at which a part begins
 
 
 @pytest.mark.parametrize(("name", "stopped_after", "checkpoint_every", "kept"), STOPS)
