@@ -1,6 +1,5 @@
-"""What ``lesionseg score`` and ``lesionseg evaluate`` found: a JSON record, tables on the terminal, and whether arms
-rank
-the same under every criterion."""
+"""What ``lesionseg score`` and ``lesionseg evaluate`` found: a JSON record, tables on the terminal, and whether
+arms rank the same under every criterion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,8 +1,8 @@
 """Saved views of a sweep in MLflow's pages, and links to them.
 
 How MLflow stores views is documented nowhere. It was read from the pages of 3.17, where a view is an experiment tag
-with
-a name, a time and a state, and from those of 3.1, where the tag is the state itself: what is written here is both.
+with a name, a time and a state, and from those of 3.1, where the tag is the state itself: what is written here is
+both.
 """
 
 import base64

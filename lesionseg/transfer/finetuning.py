@@ -170,8 +170,7 @@ class L2SPPenalty(nn.Module):
     """The penalty for leaving the first weights.
 
     Li et al. 2018 (arXiv 1802.01483), eq. 2: ``l2_sp / 2 · ‖w − w₀‖²``, part of the loss as there. It takes the place
-    of
-    weight decay for these parameters; the others, their w_S̄, keep the optimiser's.
+    of weight decay for these parameters; the others, their w_S̄, keep the optimiser's.
 
     The first values are taken when this is made, and go into no checkpoint: a run that goes on makes its network from
     the source's weights first, then this, and then loads the checkpoint into the network.
