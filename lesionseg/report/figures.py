@@ -163,8 +163,10 @@ def draw_learning_curves(curves: pd.DataFrame, styles: Styles, baseline: pd.Data
             reach = np.nan_to_num(np.abs(own[["low", "high"]].to_numpy(float).T - mean))
             axes.errorbar(n * aside, mean, yerr=reach, elinewidth=1.2, zorder=3, **styles[arm])
     _legend(figure, styles)
+    faint = "; faint: each repeat" if len(arms) <= 4 else ""
+    fits = "; thin: isotonic fit, dotted: power law" if len(arms) <= 2 else ""
     grey = "; grey: no learning" if len(baseline) else ""
-    _caption(figure, f"mean with its 95 % interval over test patients; faint: each repeat; thin: isotonic fit{grey}")
+    _caption(figure, f"mean with its 95 % interval over test patients{faint}{fits}{grey}")
     return figure
 
 
