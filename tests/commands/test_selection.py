@@ -141,6 +141,7 @@ def test_the_run_trains_as_with_the_chosen_rate_alone_and_tells_what_it_chose(ma
     assert sorted(path.name for path in (_folder(result) / "checkpoints").iterdir()) == ["best.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_searches_once_and_ends_as_if_it_had_not_been_stopped(make, monkeypatch):
     def halt(*_: Any, **__: Any) -> Any:
         raise SystemExit(143)

@@ -117,9 +117,12 @@ def test_a_stopped_run_is_killed(make, monkeypatch, signal):
 
 
 STRATEGIES = sorted({path.stem for path in (conf_dir() / "init").glob("[!_]*.yaml")} - {"threshold"})
+QUICK = ("gradual_unfreeze", "lora")
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in STRATEGIES]
+)
 def test_every_strategy_trains_a_step_and_leaves_a_plain_network(make, name):
     source = train(make())
     result = train(make(f"init={name}", f"init.checkpoint={source.checkpoint}", "trainer.steps=1", "seed=3"))

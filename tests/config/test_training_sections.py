@@ -1,32 +1,27 @@
 """What ``init`` may say: each strategy's settings, and which together mean nothing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from lesionseg.config import conf_dir
-from lesionseg.config.compose import Request, compose_jobs
 from lesionseg.config.schema import TrainConfig
-from lesionseg.config.training_sections import InitSection
 from lesionseg.errors import InputError
 
 SOURCE = "init.checkpoint=best.ckpt"
 
 
-def _config(*overrides: str) -> TrainConfig:
-    (job,), _ = compose_jobs(Request("train", overrides))
-    assert isinstance(job.config, TrainConfig)
-    return job.config
+@pytest.fixture
+def faults(config_of: Callable[..., TrainConfig]) -> Callable[..., tuple[str, ...]]:
+    """What a configuration is refused for."""
 
+    def found(*overrides: str) -> tuple[str, ...]:
+        with pytest.raises(InputError) as caught:
+            config_of(*overrides)
+        return caught.value.faults
 
-def _init(*overrides: str) -> InitSection:
-    return _config(*overrides).init
-
-
-def _faults(*overrides: str) -> tuple[str, ...]:
-    with pytest.raises(InputError) as caught:
-        compose_jobs(Request("train", overrides))
-    return caught.value.faults
+    return found
 
 
 KNOBS: dict[str, dict[str, Any]] = {
@@ -50,8 +45,8 @@ def test_every_strategy_is_a_file():
 
 
 @pytest.mark.parametrize("name", list(KNOBS))
-def test_a_strategy_sets_its_own_and_nothing_else(name):
-    init = _init(f"init={name}", SOURCE)
+def test_a_strategy_sets_its_own_and_nothing_else(config_of, name):
+    init = config_of(f"init={name}", SOURCE).init
     assert init.knobs == KNOBS[name]
     assert init.from_scratch == (name in ("scratch", "threshold"))
     assert (init.name, init.min_loaded) == (name, 0.5)
@@ -64,10 +59,10 @@ def test_a_strategy_says_why_and_where_it_comes_from(name):
     assert "arXiv" in text or name in ("zero_shot", "threshold")
 
 
-def test_strategies_compose():
-    init = _init(
+def test_strategies_compose(config_of):
+    init = config_of(
         "init=l2_sp", SOURCE, "init.layer_decay=0.8", "init.take=[encoder,decoder]", "init.train_from.encoder=0.5"
-    )
+    ).init
     assert init.knobs == {
         "take": ["encoder", "decoder"],
         "layer_decay": 0.8,
@@ -76,25 +71,32 @@ def test_strategies_compose():
     }
     assert init.parts_needed == {"encoder": "take", "decoder": "take"}
     for other in ("init.shuffle=true", "init.layer_decay=0.5", "init.train_from.encoder=never", "init.take=[encoder]"):
-        assert _init("init=lora", SOURCE, other).lora_rank == 4
-    assert _init("init=zero_shot", SOURCE, "init.shuffle=true").knobs == {"shuffle": True, "train": False}
+        assert config_of("init=lora", SOURCE, other).init.lora_rank == 4
+    assert config_of("init=zero_shot", SOURCE, "init.shuffle=true").init.knobs == {"shuffle": True, "train": False}
 
 
-def test_steps_are_counted_or_a_share_of_the_budget():
-    init = _init("init=gradual_unfreeze", SOURCE, "init.train_from.decoder=7", "init.train_from.encoder=0.26")
+def test_steps_are_counted_or_a_share_of_the_budget(config_of):
+    init = config_of("init=gradual_unfreeze", SOURCE, "init.train_from.decoder=7", "init.train_from.encoder=0.26").init
     assert init.train_from_step(50) == {"encoder": 13, "decoder": 7, "head": 0}
-    assert _init("init=frozen_encoder", SOURCE).train_from_step(50) == {"encoder": None, "decoder": 0, "head": 0}
+    assert config_of("init=frozen_encoder", SOURCE).init.train_from_step(50) == {
+        "encoder": None,
+        "decoder": 0,
+        "head": 0,
+    }
 
 
-def test_from_scratch_what_tells_of_a_source_is_ignored():
+def test_from_scratch_what_tells_of_a_source_is_ignored(config_of):
     overrides = ("init.new_channels=mean", "+init.channels.t1=mean", "init.min_loaded=0.9", "init.source=[a]")
-    assert _init("init=scratch", SOURCE, *overrides).knobs == {}
-    assert _init("init=pretrained", SOURCE, *overrides).knobs == {"new_channels": "mean", "channels": {"t1": "mean"}}
+    assert config_of("init=scratch", SOURCE, *overrides).init.knobs == {}
+    assert config_of("init=pretrained", SOURCE, *overrides).init.knobs == {
+        "new_channels": "mean",
+        "channels": {"t1": "mean"},
+    }
 
 
-def test_from_scratch_rates_and_starts_may_be_those_of_an_arm():
+def test_from_scratch_rates_and_starts_may_be_those_of_an_arm(config_of):
     """A control: what the schedule does without the weights."""
-    knobs = _init("init=scratch", "init.layer_decay=0.8", "init.train_from.encoder=0.4").knobs
+    knobs = config_of("init=scratch", "init.layer_decay=0.8", "init.train_from.encoder=0.4").init.knobs
     assert knobs == {"layer_decay": 0.8, "train_from": {"encoder": 0.4}}
 
 
@@ -137,17 +139,17 @@ def test_from_scratch_rates_and_starts_may_be_those_of_an_arm():
         (["init=gradual_unfreeze", "trainer.devices=2", SOURCE], "trainer.devices=2: parts that init.train_from "),
     ],
 )
-def test_what_means_nothing_is_refused_in_a_sentence(overrides, fault):
-    (found,) = _faults(*overrides)
+def test_what_means_nothing_is_refused_in_a_sentence(faults, overrides, fault):
+    (found,) = faults(*overrides)
     assert found.startswith(fault)
 
 
-def test_the_networks_parts_can_be_named():
-    assert _config().model.parts is None
-    assert _config("+model.parts={encoder:[down],head:[up.out]}").model.parts == {
+def test_the_networks_parts_can_be_named(config_of, faults):
+    assert config_of().model.parts is None
+    assert config_of("+model.parts={encoder:[down],head:[up.out]}").model.parts == {
         "encoder": ["down"],
         "head": ["up.out"],
     }
-    assert _faults("+model.parts={encoder:[]}") == (
+    assert faults("+model.parts={encoder:[]}") == (
         "model.parts.encoder: list should have at least 1 item after validation, not 0, found []",
     )

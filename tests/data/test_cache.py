@@ -189,6 +189,7 @@ def test_an_entry_that_is_not_as_it_was_written_is_made_again(cache, study, prep
     assert cache.has(study, MM)
 
 
+@pytest.mark.slow
 def test_several_processes_prepare_a_study_once(cache, study, tmp_path):
     asking = [ask(cache, study, tmp_path / "marks") for _ in range(3)]
     answers = [process.communicate(timeout=60) for process in asking]
@@ -197,6 +198,7 @@ def test_several_processes_prepare_a_study_once(cache, study, tmp_path):
     assert {float(answer) for answer, _ in answers} == {cache.get(study, MM).images.astype(float).sum()}
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_writing_leaves_nothing_broken(cache, study, tmp_path):
     killed = ask(cache, study, tmp_path / "marks", die=True)
     killed.communicate(timeout=60)

@@ -430,6 +430,7 @@ def test_the_repeats_of_a_sweep_and_a_registered_model_segment_a_scan(sweep, ins
     np.testing.assert_array_equal(registered["prob"], first["prob"])
 
 
+@pytest.mark.slow
 def test_the_comparison_under_another_rule_is_that_of_the_stored_predictions(sweep, inside, artifacts):
     # the last one, since it logs another comparison to the parent run
     rule = ("arms=[pretrained,scratch]", "criterion=iou_0.5", "output=strict")

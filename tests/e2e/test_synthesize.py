@@ -89,14 +89,10 @@ def _processes(session: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
-    ("number", "workers", "code"),
-    [
-        (signal.SIGTERM, 2, 143),
-        pytest.param(signal.SIGTERM, 1, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 2, 130, marks=pytest.mark.slow),
-    ],
+    ("number", "workers", "code"), [(signal.SIGTERM, 2, 143), (signal.SIGTERM, 1, 143), (signal.SIGINT, 2, 130)]
 )
 def test_a_stopped_run_leaves_whole_subjects_and_no_process_and_goes_on(
     tmp_path, command_line, environment, inside, small_heads, number, workers, code

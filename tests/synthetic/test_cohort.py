@@ -131,6 +131,7 @@ def test_a_subject_that_fails_is_named_and_the_others_remain(root, make, tmp_pat
     assert digests(tmp_path) == digests(root)
 
 
+@pytest.mark.slow
 def test_workers_that_the_system_ends_are_told(root, make, tmp_path):
     def kill(done: int, total: int) -> None:
         if done == 1:
@@ -281,7 +282,10 @@ class TestContent:
 
 
 class TestShipped:
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(
+        "name",
+        [name if name in ("metastasis", "ms") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+    )
     def test_every_pathology_makes_subjects(self, pathology, name):
         own = pathology(name)
         subjects = [make_subject(SEED, index, own) for index in (1, 2)]

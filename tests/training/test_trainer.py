@@ -285,10 +285,11 @@ STRATEGIES = {
     "all at once": {"train_from": {"encoder": 3}, "layer_decay": 0.7, "l2_sp": 0.1},
     "frozen batch norms": {"train_from": {"encoder": 4}},
 }
-STOPS = [("plain", *stop) for stop in [(3, None, 2), (5, None, 4), (3, 1, 3), (3, 3, 3), (5, 3, 4), (6, 1, 6)]]
-STOPS += [("dropout", 3, None, 2), ("dropout", 5, 3, 4)]
+STOPS = [("plain", *stop) for stop in [(3, None, 2), (3, 1, 3), (5, 3, 4)]] + [("dropout", 5, 3, 4)]
 STOPS += [(name, 5, None, 4) for name in STRATEGIES if name != "plain"]
 STOPS += [("gradual", 3, None, 2), ("all at once", 3, None, 2)]  # before and at the step at which a part begins
+MORE = [("plain", *stop) for stop in [(5, None, 4), (3, 3, 3), (6, 1, 6)]] + [("dropout", 3, None, 2)]
+STOPS += [pytest.param(*stop, marks=pytest.mark.slow) for stop in MORE]
 
 
 @pytest.mark.parametrize(("name", "stopped_after", "checkpoint_every", "kept"), STOPS)
