@@ -209,8 +209,7 @@ def _work(
     spec: RunSpec, run_dir: RunDir, say: Say, network: torch.nn.Module, card: ModelCard, report: TransferReport
 ) -> tuple[Path, dict[str, Average]]:
     """Describe the run, choose its learning rate, train it, choose its threshold, test it."""
-    config = spec.config
-    began = time.monotonic()
+    config, began = spec.config, time.monotonic()
     _describe(spec, run_dir, report)
     say(report.summary())
     if config.candidate_rates:

@@ -135,8 +135,9 @@ def draw_learning_curves(curves: pd.DataFrame, styles: Styles, baseline: pd.Data
     scores = [score for score in PRIMARY if (curves["score"] == score).any()]
     if not scores:
         return None
-    figure, arms = _figure(3.7), list(styles)
-    sizes = sorted(curves["train_size"].unique())
+    figure, arms, sizes = _figure(3.7), list(styles), sorted(curves["train_size"].unique())
+    repeats = [column for column in curves.columns if str(column).startswith("repeat_")]
+    repeats = repeats if len(arms) <= 4 and len(repeats) > 1 else []
     octaves = max(1.0, float(np.log2(sizes[-1] / sizes[0])))
     for axes, score in zip(_panels(figure, 1, len(scores), sharey=True), scores, strict=True):
         _share_axis(axes)
@@ -149,10 +150,8 @@ def draw_learning_curves(curves: pd.DataFrame, styles: Styles, baseline: pd.Data
             own = curves[(curves["score"] == score) & (curves["arm"] == arm)]
             # Moved apart so that the error bars do not cover each other.
             aside = 2 ** (min(0.012, 0.045 / max(1, len(arms) - 1)) * octaves * (2 * number - (len(arms) - 1)))
-            n, mean = own["train_size"].to_numpy(float), own["mean"].to_numpy(float)
-            color = styles[arm]["color"]
-            repeats = [column for column in own.columns if str(column).startswith("repeat_")]
-            for repeat in repeats if len(arms) <= 4 and len(repeats) > 1 else []:
+            n, mean, color = own["train_size"].to_numpy(float), own["mean"].to_numpy(float), styles[arm]["color"]
+            for repeat in repeats:
                 axes.plot(n * aside, own[repeat], color=color, alpha=0.3, linewidth=0.9, marker="", linestyle="-")
             if len(arms) <= 2:
                 axes.plot(n, own["isotonic"], color=color, linewidth=0.9, marker="", linestyle="-")
@@ -163,7 +162,7 @@ def draw_learning_curves(curves: pd.DataFrame, styles: Styles, baseline: pd.Data
             reach = np.nan_to_num(np.abs(own[["low", "high"]].to_numpy(float).T - mean))
             axes.errorbar(n * aside, mean, yerr=reach, elinewidth=1.2, zorder=3, **styles[arm])
     _legend(figure, styles)
-    faint = "; faint: each repeat" if len(arms) <= 4 else ""
+    faint = "; faint: each repeat" if repeats else ""
     fits = "; thin: isotonic fit, dotted: power law" if len(arms) <= 2 else ""
     grey = "; grey: no learning" if len(baseline) else ""
     _caption(figure, f"mean with its 95 % interval over test patients{faint}{fits}{grey}")

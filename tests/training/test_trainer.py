@@ -288,7 +288,8 @@ STRATEGIES = {
 STOPS = [("plain", *stop) for stop in [(3, None, 2), (3, 1, 3), (5, 3, 4)]] + [("dropout", 5, 3, 4)]
 STOPS += [(name, 5, None, 4) for name in STRATEGIES if name != "plain"]
 STOPS += [("gradual", 3, None, 2), ("all at once", 3, None, 2)]  # before and at the step at which a part begins
-MORE = [("plain", *stop) for stop in [(5, None, 4), (3, 3, 3), (6, 1, 6)]] + [("dropout", 3, None, 2)]
+MORE = [("plain", *stop) for stop in [(5, None, 4), (3, 3, 3), (6, 1, 6)]]
+MORE += [(name, 3, None, 2) for name in ("dropout", "l2_sp", "lora", "frozen batch norms")]
 STOPS += [pytest.param(*stop, marks=pytest.mark.slow) for stop in MORE]
 
 
