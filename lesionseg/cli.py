@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import walk_stack
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ COMMANDS = {
 
 _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 _GO_ON = ("train", "synthesize", "sync")
+_IMPORT = "<frozen importlib._bootstrap>"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -299,7 +301,16 @@ def _begin_worker(number: int) -> None:
 def _stop(number: int, frame: Any) -> None:
     """End in good order; at the second signal at once."""
     signal.signal(number, lambda number, frame: os._exit(128 + number))
-    raise SystemExit(128 + number)
+    _end(128 + number, frame)
+
+
+def _end(code: int, frame: Any) -> None:
+    """Exit, but not in the middle of an import: a library's C++ that calls Python there aborts at an exception."""
+    if any(caller.f_code.co_filename == _IMPORT for caller, _ in walk_stack(frame)):
+        signal.signal(signal.SIGALRM, lambda _, frame: _end(code, frame))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    else:
+        raise SystemExit(code)
 
 
 def _overview() -> str:

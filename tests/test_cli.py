@@ -93,6 +93,28 @@ def test_what_may_be_configured_is_known_without_numerical_libraries(environment
     assert done.stdout == "2 ['hydra', 'numpy', 'omegaconf']\n"
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_a_library_is_imported_waits_for_its_end(name, code, tmp_path, environment):
+    """Torch's C++ calls Python while it is imported, and aborts the process where that raises."""
+    (tmp_path / "library.py").write_text(
+        f"import os, signal\nos.kill(os.getpid(), signal.{name})\nprint('imported', flush=True)\n", encoding="utf-8"
+    )
+    program = (
+        "import signal, time\nfrom lesionseg.cli import _stop\n"
+        f"signal.signal(signal.{name}, _stop)\nimport library\ntime.sleep(60)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "imported\n", "")
+
+
 def test_all_faults_of_a_configuration_end_with_2_in_one_list(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = _end(capsys, "train", "train_size=0", "optim.schedule=linear", "dataset=bids")
