@@ -194,22 +194,26 @@ def bench_inference(spec: RunSpec, outputs: Path) -> Iterator[Row]:
     network = channels_last(UNet3D(1, widths=LIGHT, block="plain", norm="batch", convolutions=1)).eval()
     image = torch.zeros(1, 182, 218, 182)
     image[:, 26:156, 29:189, 26:156] = torch.randn(1, 130, 160, 130)
-    window, found = (96, 96, 96), {}
+    window = (96, 96, 96)
+    with torch.no_grad():  # half of the brain is marked: where all is, every two masks are the same
+        network.head.bias -= network(image[None, :, 26:122, 29:125, 26:122]).median()
     folded = fold_norms(copy.deepcopy(network))  # as `lesionseg predict` does
 
-    def ours() -> None:
-        found["ours"] = sliding_window(folded, image, window, overlap=0.25)
+    def ours(volume: torch.Tensor = image) -> torch.Tensor:
+        return sliding_window(folded, volume, window, overlap=0.25)
 
-    def monai() -> None:
+    def monai(volume: torch.Tensor = image) -> torch.Tensor:
         with torch.no_grad():
-            logits = sliding_window_inference(image[None], window, 2, network, overlap=0.25, mode="gaussian")
-        found["monai"] = torch.sigmoid(logits)[0, 0]
+            logits = sliding_window_inference(volume[None], window, 2, network, overlap=0.25, mode="gaussian")
+        return torch.sigmoid(logits)[0, 0]
 
     mine, theirs = paired(ours, monai, rounds=3)
-    a, b = (found[key][26:156, 29:189, 26:156] >= 0.5 for key in ("ours", "monai"))
-    dice = 2 * float((a & b).sum()) / float(a.sum() + b.sum())
     yield ("segmenting a head, s", f"{mine:.1f}", f"{theirs:.1f} MONAI", f"{theirs / mine:.1f}", "1.5")
-    yield ("Dice of both masks in the brain", f"{dice:.4f}", "", "", "above 0.999")
+    alike = image[:, 14:, 25:193, 14:]  # of a side of 168 voxels both lay the windows alike
+    for where, volume in (("where the windows lie alike", alike), ("of the head", image)):
+        a, b = ((segment(volume) >= 0.5) & (volume[0] != 0) for segment in (ours, monai))
+        dice = 2 * float((a & b).sum()) / float(a.sum() + b.sum())
+        yield (f"Dice of both masks {where}", f"{dice:.4f}", "", "", "above 0.999")
 
 
 def bench_start(spec: RunSpec, outputs: Path) -> Iterator[Row]:
