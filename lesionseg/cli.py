@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         code = _run(command, rest)
     except SystemExit as end:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         if end.code in (_INTERRUPTED, _TERMINATED):
             goes_on = "; the same command goes on where it was" if command in _GO_ON else ""
             print(f"Stopped{goes_on}.", file=sys.stderr, flush=True)
@@ -282,7 +283,11 @@ def _task(total: int, began: float, launcher: int) -> Callable[[Any], str]:
         from lesionseg.config.compose import without_hydra
         from lesionseg.config.schema import validate
 
-        return run_job(validate("train", without_hydra(composed)), number, total, began if in_turn else None)
+        try:
+            return run_job(validate("train", without_hydra(composed)), number, total, began if in_turn else None)
+        finally:
+            if not in_turn:  # a worker that ends by a signal ends once
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
     return task
 
@@ -305,11 +310,16 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _end(code: int, frame: Any) -> None:
-    """Exit, but not in the middle of an import: a library's C++ that calls Python there aborts at an exception."""
-    if any(caller.f_code.co_filename == _IMPORT for caller, _ in walk_stack(frame)):
-        signal.signal(signal.SIGALRM, lambda _, frame: _end(code, frame))
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-    else:
+    """Exit, but not in the middle of an import: a library's C++ that calls Python there aborts at an exception. Once
+    more where that came to nothing, as in a destructor, whose exceptions Python ignores."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, SystemExit):
+        error = error.__context__
+    if error is not None:  # it is ending
+        return
+    signal.signal(signal.SIGALRM, lambda _, frame: _end(code, frame))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    if not any(caller.f_code.co_filename == _IMPORT for caller, _ in walk_stack(frame)):
         raise SystemExit(code)
 
 

@@ -62,15 +62,17 @@ def mirror(run_dir: RunDir, store: Store) -> None:
         file = run_dir.path / path
         if not file.resolve().is_relative_to(run_dir.path.resolve()):
             _log.warning("%s: %s lies elsewhere and is not sent", run_dir.path, path)
-        elif file.is_file() and sent["files"].get(path) != (digest := content_digest(file)):
-            if str(folder).startswith(IMAGE):
-                key, _, step = str(folder).removeprefix(IMAGE).rpartition(":")
-                run.log_image(file, key, int(step))
-            else:
-                run.log_file(file, folder)
-            sent["files"][path] = digest
-            run_dir.note_sent(sent)
-            if str(folder).startswith(IMAGE):  # MLflow has it under another name
+        elif file.is_file():
+            is_image = str(folder).startswith(IMAGE)
+            if sent["files"].get(path) != (digest := content_digest(file)):
+                if is_image:
+                    key, _, step = str(folder).removeprefix(IMAGE).rpartition(":")
+                    run.log_image(file, key, int(step))
+                else:
+                    run.log_file(file, folder)
+                sent["files"][path] = digest
+                run_dir.note_sent(sent)
+            if is_image:  # MLflow has it under another name, also where a run that went on has drawn it again
                 file.unlink()
     for path in [path for path in sent["files"] if path not in status.get("files", {})]:  # of a try that failed
         folder = artifacts_of(store, store.client.get_run(run.run_id)).folder
