@@ -69,18 +69,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     if {"-h", "--help"} & set(rest):
         print(_help(command))
         raise SystemExit(0)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+    stopped = f"Stopped{'; the same command goes on where it was' if command in _GO_ON else ''}.\n".encode()
+
+    def stop_at_once(number: int, frame: Any) -> None:
+        os.write(2, stopped)
+        os._exit(128 + number)
+
+    _on_signals(stop_at_once)  # as long as nothing is held that would have to be let go
     try:
         code = _run(command, rest)
     except SystemExit as end:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if end.code in (_INTERRUPTED, _TERMINATED):
-            goes_on = "; the same command goes on where it was" if command in _GO_ON else ""
-            print(f"Stopped{goes_on}.", file=sys.stderr, flush=True)
         if end.code == _INTERRUPTED:  # whatever threads there are: all that is kept is written
             sys.stdout.flush()
-            os._exit(_INTERRUPTED)
+            stop_at_once(signal.SIGINT, None)
+        if end.code == _TERMINATED:
+            os.write(2, stopped)
         raise
     raise SystemExit(code)
 
@@ -104,7 +108,9 @@ def _run(command: str, arguments: list[str]) -> int:
         if len(jobs) > 1:
             raise InputError(f"lesionseg {command} takes one configuration; sweeps are for lesionseg train")
         module, _, function = COMMANDS[command][1].partition(":")
-        code: int = getattr(importlib.import_module(f"lesionseg.commands.{module}"), function)(jobs[0].config)
+        run = getattr(importlib.import_module(f"lesionseg.commands.{module}"), function)
+        _on_signals(_stop)
+        code: int = run(jobs[0].config)
         return code
     except InputError as error:
         print(error, file=sys.stderr)
@@ -182,6 +188,7 @@ def _train(request: "Request", command: str) -> int:
     from lesionseg.commands.sweep import Sweep, train_source
     from lesionseg.commands.train import train
 
+    _on_signals(_stop)
     specs = preflight([*sources, *configs])
     source_specs, specs = [replace(spec, also="source") for spec in specs[: len(sources)]], specs[len(sources) :]
     announce(source_specs, specs, at_once)
@@ -303,8 +310,14 @@ def _begin_worker(number: int) -> None:
     signal.signal(signal.SIGINT, _stop)
 
 
+def _on_signals(handler: Callable[[int, Any], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
 def _stop(number: int, frame: Any) -> None:
     """End in good order; at the second signal at once."""
+    sys.unraisablehook = lambda unraisable: None  # such as this end in a destructor
     signal.signal(number, lambda number, frame: os._exit(128 + number))
     _end(128 + number, frame)
 

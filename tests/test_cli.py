@@ -121,7 +121,7 @@ def test_a_signal_ends_the_command_wherever_it_meets_it(what, name, code, tmp_pa
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (code, "went on\n")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "went on\n", "")
 
 
 def test_all_faults_of_a_configuration_end_with_2_in_one_list(capsys, tmp_path, monkeypatch):
