@@ -305,24 +305,32 @@ def _begin_worker(number: int) -> None:
 
     if "CUDA_VISIBLE_DEVICES" not in os.environ and torch.cuda.device_count() > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # a launcher on a cluster has a handler of its own
-        signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    launchers = signal.getsignal(signal.SIGTERM)
+    _on_signals(_stop)
+    if launchers is not signal.SIG_DFL:  # on a cluster
+        signal.signal(signal.SIGTERM, launchers)
 
 
 def _on_signals(handler: Callable[[int, Any], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
+    signal.signal(signal.SIGALRM, _end)  # from the start: after a training Lightning puts back what there was
+
+
+_signals: list[int] = []
+"""What this process was told to end by."""
 
 
 def _stop(number: int, frame: Any) -> None:
     """End in good order; at the second signal at once."""
+    if _signals:
+        os._exit(128 + number)
+    _signals.append(number)
     sys.unraisablehook = lambda unraisable: None  # such as this end in a destructor
-    signal.signal(number, lambda number, frame: os._exit(128 + number))
-    _end(128 + number, frame)
+    _end(number, frame)
 
 
-def _end(code: int, frame: Any) -> None:
+def _end(number: int, frame: Any) -> None:
     """Exit, but not in the middle of an import: a library's C++ that calls Python there aborts at an exception. Once
     more where that came to nothing, as in a destructor, whose exceptions Python ignores."""
     error = sys.exception()
@@ -330,10 +338,9 @@ def _end(code: int, frame: Any) -> None:
         error = error.__context__
     if error is not None:  # it is ending
         return
-    signal.signal(signal.SIGALRM, lambda _, frame: _end(code, frame))
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     if not any(caller.f_code.co_filename == _IMPORT for caller, _ in walk_stack(frame)):
-        raise SystemExit(code)
+        raise SystemExit(128 + _signals[0])
 
 
 def _overview() -> str:

@@ -109,8 +109,8 @@ def test_a_signal_ends_the_command_wherever_it_meets_it(what, name, code, tmp_pa
         f"import os, signal\nos.kill(os.getpid(), signal.{name})\nprint('went on', flush=True)\n", encoding="utf-8"
     )
     program = (
-        f"import os, signal, time\nfrom lesionseg.cli import _stop\nnumber = signal.{name}\n"
-        f"signal.signal(number, _stop)\n{SIGNALLED[what]}\ntime.sleep(60)"
+        f"import os, signal, time\nfrom lesionseg.cli import _on_signals, _stop\nnumber = signal.{name}\n"
+        f"_on_signals(_stop)\n{SIGNALLED[what]}\ntime.sleep(60)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
