@@ -5,6 +5,8 @@ libraries are imported where they are needed, so that help and errors in a confi
 """
 
 import argparse
+import atexit
+import gc
 import hashlib
 import importlib
 import os
@@ -75,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.write(2, stopped)
         os._exit(128 + number)
 
+    atexit.register(gc.freeze)  # or Python looks at every object of torch once more at the end, for a second
     _on_signals(stop_at_once)  # as long as nothing is held that would have to be let go
     try:
         code = _run(command, rest)
