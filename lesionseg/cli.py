@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _on_signals(stop_at_once)  # as long as nothing is held that would have to be let go
     try:
         code = _run(command, rest)
+        _on_signals(signal.SIG_DFL)
     except SystemExit as end:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if end.code == _INTERRUPTED:  # whatever threads there are: all that is kept is written
@@ -314,7 +315,7 @@ def _begin_worker(number: int) -> None:
         signal.signal(signal.SIGTERM, launchers)
 
 
-def _on_signals(handler: Callable[[int, Any], None]) -> None:
+def _on_signals(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
     signal.signal(signal.SIGALRM, _end)  # from the start: after a training Lightning puts back what there was
