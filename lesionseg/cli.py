@@ -309,10 +309,10 @@ def _begin_worker(number: int) -> None:
 
     if "CUDA_VISIBLE_DEVICES" not in os.environ and torch.cuda.device_count() > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
-    launchers = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM)
     _on_signals(_stop)
-    if launchers is not signal.SIG_DFL:  # on a cluster
-        signal.signal(signal.SIGTERM, launchers)
+    if before is not signal.SIG_DFL:  # a launcher on a cluster has a handler of its own
+        signal.signal(signal.SIGTERM, before)
 
 
 def _on_signals(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
