@@ -213,17 +213,7 @@ def _work(
     _describe(spec, run_dir, report)
     say(report.summary())
     if config.candidate_rates:
-        record = run_dir.path / "learning_rate.json"
-        chosen, candidates = choose_learning_rate(spec, network, card, report, record)
-        run_dir.log_file(record)
-        run_dir.log_metrics({"train/learning_rate": chosen.learning_rate})
-        tried = ", ".join(
-            f"{one.learning_rate:g} ({'not finite' if one.loss != one.loss else f'{one.score:.2f}'})"
-            for one in candidates
-        )
-        n_studies = len(spec.studies["validation"])
-        say(f"learning rate {chosen.learning_rate:g}, chosen on {n_studies} validation studies from {tried}")
-        config = with_learning_rate(config, chosen.learning_rate)
+        config = _search_rate(spec, run_dir, say, network, card, report)
     if config.init.baseline:
         card = fit_baseline(spec, network, card)
         two = ", ".join(f"{name} {value:g}" for name, value in network.named_buffers())
@@ -266,6 +256,22 @@ def _work(
     if not resumed_from and config.init.trains:
         note_seconds(spec, fitted - began, tested - fitted, time.monotonic() - tested)
     return checkpoint, tables.averages
+
+
+def _search_rate(
+    spec: RunSpec, run_dir: RunDir, say: Say, network: torch.nn.Module, card: ModelCard, report: TransferReport
+) -> TrainConfig:
+    """Return the configuration with the learning rate that is best on the validation studies."""
+    record = run_dir.path / "learning_rate.json"
+    chosen, candidates = choose_learning_rate(spec, network, card, report, record)
+    run_dir.log_file(record)
+    run_dir.log_metrics({"train/learning_rate": chosen.learning_rate})
+    tried = ", ".join(
+        f"{one.learning_rate:g} ({'not finite' if one.loss != one.loss else f'{one.score:.2f}'})" for one in candidates
+    )
+    n_studies = len(spec.studies["validation"])
+    say(f"learning rate {chosen.learning_rate:g}, chosen on {n_studies} validation studies from {tried}")
+    return with_learning_rate(spec.config, chosen.learning_rate)
 
 
 def _describe(spec: RunSpec, run_dir: RunDir, report: TransferReport) -> None:
